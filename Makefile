@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make run` and `make test`. Each does its own set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: run test lint lock clean help
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its teacher
+	$(BIN)/rosita compress --recipe demo
+
+test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: .venv/bin/python ## Refresh requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra dev --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	# A build's own suffix (+cpu, +cu130) would install on that build's machines only.
+	sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock
+
+clean: ## Remove the virtual environment and caches; keeps .rosita
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+$(INSTALLED): .venv/bin/python requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(INSTALLED)

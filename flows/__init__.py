@@ -1,0 +1,1 @@
+"""The method as flows, the recipes, and the `rosita` command line."""

@@ -1,0 +1,151 @@
+"""The `rosita` command. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.environment import prepare_environment
+
+WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="rosita",
+    help=(
+        "Compress a BERT classifier by ROSITA: structured pruning, low-rank factorization and "
+        "multi-stage distillation, as a resumable pipeline.\n\n"
+        "Start with `rosita compress --recipe demo`. Everything is kept under ROSITA_HOME "
+        "(default .rosita)."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", "-r", help="A shipped recipe (see `rosita recipes`) or a file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", help="Change one field, e.g. `--set width.keep_heads=2`. Repeatable."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command()
+def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Run the whole method and compare the student with its teacher.
+
+    Stages that were computed before are taken from the cache. Progress goes to stderr, the result
+    to stdout; the last line names summary.json.
+    """
+    request = _checked(recipe, set_)
+    from flows.compress import StageError
+    from flows.compress import compress as flow
+    from flows.show import show_comparison
+
+    try:
+        summary = flow(request.recipe)
+    except StageError as error:
+        raise Failure(str(error)) from None
+    path = request.home / "runs" / summary["run_id"] / "summary.json"
+    if json_:
+        print(path.read_text(encoding="utf-8"))
+        return
+    show_comparison(summary, path)
+
+
+@app.command()
+def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Show each stage, its key, and whether it is cached or why not. Runs nothing."""
+    request = _checked(recipe, set_)
+    from dataclasses import asdict
+
+    from flows.plan import plan as make_plan
+    from flows.show import show_plan
+
+    stages = make_plan(request)
+    if json_:
+        _print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        return
+    show_plan(request, stages)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe in full, as YAML.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the recipes with the shapes and exact parameter counts of teacher and student."""
+    from flows.catalogue import catalogue
+    from flows.recipes import load_recipe
+    from flows.show import show_catalogue
+
+    if name is not None:
+        import yaml
+
+        found = load_recipe(name, ()).model_dump(mode="json")
+        if json_:
+            _print_json(found)
+        else:
+            print(yaml.safe_dump(found, sort_keys=False), end="")
+        return
+    entries = catalogue()
+    if json_:
+        _print_json({"recipes": entries})
+    else:
+        show_catalogue(entries)
+
+
+class Failure(RuntimeError):
+    """A stage failed, or a server could not be started: exit code 1."""
+
+
+def _checked(recipe: str, changes: list[str] | None) -> Any:
+    """The request of a recipe, everything checked that can be checked before computing."""
+    from flows.recipes import load_recipe
+
+    loaded = load_recipe(recipe, tuple(changes or ()))
+    from flows.preparation import prepare_request
+
+    return prepare_request(loaded)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _register_commands() -> None:
+    """Commands that live in files of their own."""
+    from flows import cli_machine, cli_model
+
+    cli_model.add_to(app)
+    cli_machine.add_to(app)
+
+
+def main() -> None:
+    """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
+    prepare_environment()
+    _register_commands()
+    # A working directory with own modules must not hide the project's.
+    sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
+    try:
+        app()
+    except ValueError as error:
+        _fail(str(error), WRONG_REQUEST)
+    except (Failure, ConnectionError) as error:
+        _fail(str(error), STAGE_FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    print("rosita: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,190 @@
+"""The flow `compress`: one recipe from data to a registered model, stage by stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import State, flow, runtime
+from prefect.artifacts import create_table_artifact
+
+from flows.method import Node, method
+from flows.recipe import Recipe
+from flows.request import Request, check, home_directory
+from flows.summary import comparison_rows, summarize, write_summary
+from rosita_core.measuring.assessment import read_assessment
+from tasks.assess_student import assess_student
+from tasks.attempt import Context, StageResult
+from tasks.augment_data import augment_data
+from tasks.caching import stage_options
+from tasks.distill_student import distill_student
+from tasks.export_model import export_model
+from tasks.finetune_teacher import finetune_teacher
+from tasks.hardware import Numerics, resolve_numerics
+from tasks.model_logging import log_compressed_model
+from tasks.prepare_data import prepare_data
+from tasks.prune_depth import prune_depth
+from tasks.prune_one_step import prune_one_step
+from tasks.prune_width import prune_width
+from tasks.stage_key import Stage
+from tasks.store import Store
+from tasks.tracking import Tracking
+
+TASKS = {
+    "data": prepare_data,
+    "teacher": finetune_teacher,
+    "augment": augment_data,
+    "student": distill_student,
+    "depth": prune_depth,
+    "width": prune_width,
+    "one-step": prune_one_step,
+    "assess": assess_student,
+    "export": export_model,
+}
+KERNELS = {name: task.fn.__globals__["KERNEL"] for name, task in TASKS.items()}
+
+
+class StageError(RuntimeError):
+    """A stage failed; the message names stage, attempt, recipe and where to look."""
+
+
+@flow(name="compress", flow_run_name="{recipe.name}", validate_parameters=True)
+def compress(recipe: Recipe) -> dict[str, Any]:
+    """Compress a model by a recipe; returns the summary that is also written as summary.json."""
+    request = check(recipe, home_directory())
+    numerics = numerics_of(recipe)
+    tracking = Tracking(request.home)
+    flow_run_id = str(runtime.flow_run.id)
+    parent = tracking.start_parent(
+        recipe.task,
+        recipe.name,
+        recipe.model_dump(mode="json"),
+        recipe.seed,
+        flow_run_id,
+        str(request.student),
+    )
+    try:
+        results = run_stages(request, numerics, tracking, parent, flow_run_id)
+        summary = register(request, results, tracking, parent, flow_run_id)
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        tracking.finish(parent, status, {}, {})
+        raise
+    return summary
+
+
+def numerics_of(recipe: Recipe) -> Numerics:
+    """The recipe's numerics on this machine."""
+    wanted = recipe.numerics
+    return resolve_numerics(wanted.device, wanted.precision, wanted.threads, wanted.deterministic)
+
+
+def stage_of(node: Node, artifacts: dict[str, str], numerics: Numerics) -> Stage:
+    """The node as a stage, given the artifacts of the nodes before it."""
+    return Stage(
+        name=node.name,
+        kernel=KERNELS[node.name],
+        config=node.config,
+        inputs={role: artifacts[name] for role, name in node.inputs.items()},
+        numerics={
+            "device": numerics.device,
+            "precision": numerics.precision,
+            "deterministic": numerics.deterministic,
+        },
+    )
+
+
+def run_stages(
+    request: Request, numerics: Numerics, tracking: Tracking, parent: str, flow_run_id: str
+) -> dict[str, tuple[StageResult, bool]]:
+    """Run every stage or take it from the cache; returns (result, cached) by stage name."""
+    nodes = method(request)
+    states: dict[str, State] = {}
+    results: dict[str, tuple[StageResult, bool]] = {}
+    for position, node in enumerate(nodes, start=1):
+        artifacts = {name: result.artifact for name, (result, _) in results.items()}
+        stage = stage_of(node, artifacts, numerics)
+        context = Context(
+            home=str(request.home),
+            parent_run_id=parent,
+            recipe_name=request.recipe.name,
+            task=request.recipe.task,
+            seed=request.recipe.seed,
+            flow_run_id=flow_run_id,
+            total_stages=len(nodes),
+            position=position,
+            device=numerics.device,
+            precision=numerics.precision,
+            threads=numerics.threads,
+        )
+        task = TASKS[node.name].with_options(**stage_options(request.home))
+        upstream = [states[name] for name in dict.fromkeys(node.inputs.values())]
+        state = task(stage, context, upstream, return_state=True)
+        if not state.is_completed():
+            raise _failure(node.name, request, state)
+        states[node.name] = state
+        result: StageResult = state.result()
+        cached = state.name == "Cached"
+        if cached:
+            tracking.record_cached(stage, result, context)
+        results[node.name] = (result, cached)
+    return results
+
+
+def _failure(stage: str, request: Request, state: State) -> StageError:
+    from tasks.attempt import attempts
+
+    made = attempts(request.home, stage)
+    number = made[-1]["number"] if made else 0
+    folder = request.home / "attempts" / stage
+    return StageError(
+        f"stage {stage} failed in attempt {number} of recipe {request.recipe.name}: "
+        f"{state.message}; its record is {folder / f'{number:06d}.json'}"
+    )
+
+
+def register(
+    request: Request,
+    results: dict[str, tuple[StageResult, bool]],
+    tracking: Tracking,
+    parent: str,
+    flow_run_id: str,
+) -> dict[str, Any]:
+    """Write down what the run achieved: MLflow's parent run and model registry, summary.json.
+
+    Recording is never cached: every run is complete in itself.
+    """
+    store = Store(request.home)
+    export_dir = store.path(results["export"][0].artifact)
+    assessment = read_assessment(store.path(results["assess"][0].artifact))
+    summary = summarize(request, results, assessment, export_dir, parent, flow_run_id)
+    numbers = {
+        name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
+    }
+    numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
+    model = log_compressed_model(
+        tracking,
+        parent,
+        request.recipe.task,
+        export_dir,
+        {"recipe": request.recipe.name, "shape": str(request.student)},
+        {"rosita.seed": str(request.recipe.seed), "rosita.shape": str(request.student)},
+    )
+    summary["registered_model"] = {"name": model.name, "version": model.version, "uri": model.uri}
+    data = results["data"][0].metrics
+    tracking.log_dataset(
+        parent,
+        request.recipe.task,
+        str(data["fingerprint"]),
+        request.recipe.data.source,
+        {name: value for name, value in data.items() if name != "fingerprint"},
+    )
+    path = write_summary(summary, request.home)
+    tracking.client.log_artifact(parent, str(path))
+    artifact = results["export"][0].artifact
+    tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
+    create_table_artifact(
+        key="rosita-comparison",
+        table=comparison_rows(summary),
+        description=f"{request.recipe.name}: teacher against student",
+    )
+    return summary

@@ -1,0 +1,80 @@
+"""Results as tables on stdout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.summary import comparison_rows
+
+
+def console() -> Console:
+    """Stdout; wide enough for our tables where there is no terminal."""
+    return Console() if os.isatty(1) else Console(width=120)
+
+
+def show_comparison(summary: dict[str, Any], path: Path) -> None:
+    """Teacher against student, and where everything is. The last line names the summary."""
+    numerics = summary["numerics"]
+    table = Table(
+        title=f"{summary['recipe']} (task {summary['task']}, KD setting {summary['kd_setting']}, "
+        f"seed {summary['seed']})"
+    )
+    table.add_column("")
+    for name in ("teacher", "student", "change"):
+        table.add_column(name, justify="right")
+    for row in comparison_rows(summary):
+        table.add_row(*row.values())
+    out = console()
+    out.print(table)
+    rule = "the same rows chose checkpoints" if summary["select_on_dev"] else "they chose nothing"
+    out.print(
+        f"Scores on {summary['dev_rows']:,} dev rows ({rule}); {numerics['device']}, "
+        f"{numerics['precision']}, {numerics['threads']} threads."
+    )
+    retention = summary["retention"]
+    kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"
+    print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
+    print()
+    print(f"compressed model: {summary['export_dir']}")
+    print(f"registered as:    {summary['registered_model']['uri']}")
+    print(f"MLflow run:       {summary['mlflow_run_id']} in {summary['mlflow_uri']}")
+    print("to see the runs:  rosita ui")
+    print(f"summary: {path}")
+
+
+def show_plan(request: Any, stages: Any) -> None:
+    """The stages with key, state and reason."""
+    table = Table(title=f"{request.recipe.name}: {request.teacher} -> {request.student}")
+    for name in ("stage", "key", "state", "why"):
+        table.add_column(name, overflow="fold")
+    for stage in stages:
+        key = stage.key[:12] if stage.key else "-"
+        why = stage.reason or f"took {stage.seconds:.1f} s"
+        table.add_row(stage.name, key, stage.status, why)
+    console().print(table)
+
+
+def show_catalogue(entries: list[dict[str, Any]]) -> None:
+    """A line per recipe."""
+    table = Table(title="recipes")
+    for name in ("recipe", "task", "KD", "teacher", "student"):
+        table.add_column(name)
+    table.add_column("parameters", justify="right")
+    table.add_column("", justify="right")
+    for entry in entries:
+        teacher, student = entry["teacher"], entry["student"]
+        table.add_row(
+            entry["name"],
+            entry["task"],
+            entry["kd_setting"],
+            f"{entry['model']} {teacher['shape']}",
+            student["shape"],
+            f"{teacher['params']:,} -> {student['params']:,}",
+            f"{entry['compression']:.2f}x",
+        )
+    console().print(table)

@@ -1,0 +1,1 @@
+"""Kernels of ROSITA (Liu, Lin and Yuan, AAAI 2021): pure functions of tensors and tables."""

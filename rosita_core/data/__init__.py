@@ -1,0 +1,1 @@
+"""Data: reading sources, splitting, checking and keeping prepared tables."""

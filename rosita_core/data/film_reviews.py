@@ -1,0 +1,107 @@
+"""Sentences from film reviews with the mean rating of 20 people: real data without a hub.
+
+Source: Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
+Media Text", ICWSM 2014; the ratings lie in the source archive of the package vaderSentiment.
+"""
+
+import hashlib
+import logging
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from rosita_core.data.table import Table, normalized_frame, split_lines
+
+PACKAGE = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+
+NEUTRAL = "rating nearer to 0 than 0.5"
+
+_INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+_MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+
+# Ratings go from -4 to 4; a mean this close to 0 says that people did not agree on a sign.
+_LEAST_RATING = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+def fetch(cache_dir: Path) -> Path:
+    """The path of the source archive, downloaded by pip unless `cache_dir` already holds it.
+
+    Safe to call from several processes at once: each downloads to a place of its own and renames.
+    Raises RuntimeError if pip fails (with its last lines), or if the download has another SHA-256
+    than expected; then nothing is kept.
+    """
+    kept = Path(cache_dir) / ARCHIVE
+    if kept.is_file():
+        found = _sha256(kept)
+        if found == SHA256:
+            return kept
+        _log.warning("%s is damaged (sha256 %s), downloading it again", kept, found)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".download-") as scratch:
+        downloaded = _pip_download(Path(scratch))
+        found = _sha256(downloaded)
+        if found != SHA256:
+            raise RuntimeError(f"{ARCHIVE} must have sha256 {SHA256}, got {found}")
+        downloaded.replace(kept)
+    return kept
+
+
+def read(archive: Path) -> Table:
+    """Read the sentences: label 1 for a positive mean rating, 0 for a negative one.
+
+    Sentences whose mean rating is nearer to 0 than 0.5 are left out and counted: 10,072 of 10,605
+    stay. Nothing is unpacked to disk, and the text is left as it is (it writes '' for a quote).
+    Raises ValueError if the archive does not hold the sentences.
+    """
+    try:
+        with (
+            tarfile.open(archive, "r:gz") as outer,
+            outer.extractfile(_INNER) or _absent(_INNER) as inner_file,
+            tarfile.open(fileobj=inner_file, mode="r:gz") as inner,
+            inner.extractfile(_MEMBER) or _absent(_MEMBER) as member,
+        ):
+            text = member.read().decode("utf-8")
+    except (OSError, EOFError, zlib.error, KeyError, tarfile.TarError, UnicodeError) as error:
+        raise ValueError(f"archive must be {ARCHIVE}, got {archive}: {error}") from error
+    rows = [line.split("\t") for line in split_lines(text)]
+    ratings = [float(rating) for _, rating, _ in rows]
+    clear = [abs(rating) >= _LEAST_RATING for rating in ratings]
+    frame = normalized_frame(
+        [sentence for (_, _, sentence), keep in zip(rows, clear, strict=True) if keep],
+        None,
+        [int(rating > 0) for rating, keep in zip(ratings, clear, strict=True) if keep],
+        "classification",
+    )
+    return Table(frame, {NEUTRAL: clear.count(False)})
+
+
+def _pip_download(directory: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps"]
+    command += ["--no-binary", ":all:", "--dest", str(directory), PACKAGE]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    downloaded = directory / ARCHIVE
+    if done.returncode != 0 or not downloaded.is_file():
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise RuntimeError(
+            f"pip download {PACKAGE} failed with exit code {done.returncode}: "
+            + " | ".join(said[-5:])
+        )
+    return downloaded
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _absent(name: str) -> tarfile.ExFileObject:
+    raise KeyError(f"{name} is no file")

@@ -1,0 +1,1 @@
+"""Export: a compressed model as files that others can load."""

@@ -1,0 +1,174 @@
+"""The README.md of an exported checkpoint: what the model is and how it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rosita_core.model.shape import Shape, count_parameters
+
+FOLDER_PLACEHOLDER = "path/to/this/folder"
+_EXAMPLE = "The plot is thin, but the actors carry the film."
+_EXAMPLE_PAIR = "The cast makes up for a weak story."
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a model card says beyond what the model itself shows.
+
+    Attributes:
+        task: name of the task.
+        pair: whether the model reads two texts.
+        teacher: name of the model that was compressed, such as minilm-l6.
+        teacher_shape: its shape.
+        kd_setting: how it was compressed: none, 1, 2, 3 or 4.
+        max_length: tokens per sequence in training; longer texts are cut there.
+        seed: of the whole compression.
+        score_name: the metric of the two scores, or None where there are none.
+        teacher_score, student_score: on held-out rows, or None.
+        retention: student score / teacher score, or None.
+        notes: sentences that a reader of the scores has to know.
+    """
+
+    task: str
+    pair: bool
+    teacher: str
+    teacher_shape: Shape
+    kd_setting: str
+    max_length: int
+    seed: int
+    score_name: str | None
+    teacher_score: float | None
+    student_score: float | None
+    retention: float | None
+    notes: tuple[str, ...]
+
+
+def render_card(facts: CardFacts, student: Shape, labels: tuple[str, ...]) -> str:
+    """The card as Markdown with a YAML header; the same facts give the same text.
+
+    Args:
+        facts: see there.
+        student: shape of the model.
+        labels: class names in index order, empty for regression.
+    """
+    parts = (
+        _header(),
+        _summary(facts, student),
+        _sizes(facts, student),
+        _outputs(labels),
+        _use(facts, labels),
+    )
+    return "\n".join(parts)
+
+
+def _header() -> str:
+    return """---
+library_name: transformers
+pipeline_tag: text-classification
+tags:
+- rosita
+- pruning
+- low-rank
+- knowledge-distillation
+---
+"""
+
+
+def _summary(facts: CardFacts, student: Shape) -> str:
+    reads = "a pair of texts" if facts.pair else "a text"
+    if facts.kd_setting == "none":
+        learns = "What is left is fine-tuned on the labels, without distillation."
+    else:
+        learns = f"It learns from its teacher: knowledge distillation setting {facts.kd_setting}."
+    return f"""# {_plain(facts.task)}, {student}
+
+A BERT that reads {reads}, compressed from {_plain(facts.teacher)} by the method ROSITA (Liu, Lin
+and Yuan, AAAI 2021): attention heads, feed-forward units and layers are pruned, the word embedding
+is factorized. {learns}
+
+The name says what is left: attention heads in each layer (a), layers (l), feed-forward units in
+each layer (f), rank of the word embedding (e).
+
+- Task: {_plain(facts.task)}
+- Sequence length in training: {facts.max_length} tokens
+- Seed: {facts.seed}
+"""
+
+
+def _sizes(facts: CardFacts, student: Shape) -> str:
+    teacher, small = count_parameters(facts.teacher_shape), count_parameters(student)
+    rows = [
+        ("shape", str(facts.teacher_shape), str(student)),
+        ("parameters", f"{teacher.total:,}", f"{small.total:,}"),
+        ("of these, embedding", f"{teacher.embedding:,}", f"{small.embedding:,}"),
+        ("of these, encoder", f"{teacher.encoder:,}", f"{small.encoder:,}"),
+    ]
+    if facts.teacher_score is not None and facts.student_score is not None:
+        name = _plain(facts.score_name or "score")
+        rows.append((name, f"{facts.teacher_score:.4f}", f"{facts.student_score:.4f}"))
+    lines = ["| | teacher | this model |", "|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", f"{teacher.total / small.total:.2f} times fewer parameters than the teacher."]
+    if facts.retention is not None:
+        lines.append(f"It keeps {100 * facts.retention:.1f} % of the teacher's score.")
+    lines += [_plain(note) for note in facts.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _outputs(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return "The output is one number.\n"
+    lines = ["| index | class |", "|---|---|"]
+    lines += [f"| {index} | {_plain(label)} |" for index, label in enumerate(labels)]
+    return "\n".join(lines) + "\n"
+
+
+def _use(facts: CardFacts, labels: tuple[str, ...]) -> str:
+    texts = f'"{_EXAMPLE}"'
+    asked = texts
+    if facts.pair:
+        texts += f', "{_EXAMPLE_PAIR}"'
+        asked = f'{{"text": "{_EXAMPLE}", "text_pair": "{_EXAMPLE_PAIR}"}}'
+    if labels:
+        answer = "dict(zip(model.config.id2label.values(), logits.softmax(-1)[0].tolist()))"
+    else:
+        answer = "logits[0, 0].item()"
+    return f"""## Use
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "{FOLDER_PLACEHOLDER}"
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+inputs = tokenizer(
+    {texts},
+    truncation=True,
+    max_length={facts.max_length},
+    return_tensors="pt",
+)
+logits = model(**inputs).logits
+print({answer})
+```
+
+or
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", folder, trust_remote_code=True)
+print(classify({asked}))
+```
+
+`trust_remote_code=True` lets transformers run `modeling_rosita.py` of this folder, which needs
+torch and transformers only. Where ROSITA is installed, `import rosita_core.model.register` first
+and leave the argument out.
+"""
+
+
+def _plain(text: str) -> str:
+    """`text` on one line, with what Markdown would read as table cells, code or HTML escaped."""
+    line = " ".join(text.split())
+    for character in "\\|`<":
+        line = line.replace(character, "\\" + character)
+    return line

@@ -1,0 +1,1 @@
+"""Measuring: scores of predictions and costs of models."""

@@ -1,0 +1,117 @@
+"""The metrics of GLUE, from predictions and labels."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from rosita_core.data.task_spec import TaskSpec
+
+Values = NDArray[np.int64] | NDArray[np.float64]
+
+
+def compute_metrics(
+    names: Sequence[str], predictions: ArrayLike, labels: ArrayLike
+) -> dict[str, float]:
+    """Compute the named metrics of N predictions.
+
+    names: of mcc, accuracy, f1 (of class 1), pearson, spearman, pearson_spearman (the mean of the
+    two). predictions, labels: N class indices for the first three, N numbers for the others.
+
+    A correlation with a constant is not defined; mcc, pearson and spearman are then 0.0, so that
+    a model that learned nothing scores as one. f1 is 0.0 if class 1 is neither predicted nor true.
+    Raises ValueError for an unknown name, other shapes, no rows, values that are not finite, or
+    numbers where classes are needed.
+    """
+    predicted, true = np.asarray(predictions), np.asarray(labels)
+    if predicted.ndim != 1 or predicted.shape != true.shape or not len(true):
+        raise ValueError(
+            "predictions and labels must have one shape (N,) with N of at least 1, "
+            f"got {predicted.shape} and {true.shape}"
+        )
+    for field, values in (("predictions", predicted), ("labels", true)):
+        if not np.isfinite(values).all():
+            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"{field} must be finite, got {values[bad]} in row {bad + 1}")
+    result = {}
+    for name in names:
+        if name not in _METRICS:
+            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {name!r}")
+        result[name] = _METRICS[name](predicted, true)
+    return result
+
+
+def score_of(task: TaskSpec, metrics: Mapping[str, float]) -> float:
+    """The one metric that compares models on `task`.
+
+    Raises ValueError if `metrics` does not hold it.
+    """
+    if task.score not in metrics:
+        raise ValueError(f"metrics must hold {task.score} for {task.name}, got {list(metrics)}")
+    return metrics[task.score]
+
+
+def with_suffix(metrics: Mapping[str, float], suffix: str) -> dict[str, float]:
+    """The metrics of a further dev split under names of their own: accuracy_mismatched."""
+    return {f"{name}_{suffix}": value for name, value in metrics.items()}
+
+
+def _require_classes(predicted: Values, true: Values) -> None:
+    for field, values in (("predictions", predicted), ("labels", true)):
+        if values.dtype.kind not in "iu":
+            raise ValueError(f"{field} must be class indices (integers), got {values.dtype}")
+
+
+def _mcc(predicted: Values, true: Values) -> float:
+    _require_classes(predicted, true)
+    if _constant(predicted) or _constant(true):
+        return 0.0
+    return float(matthews_corrcoef(true, predicted))
+
+
+def _accuracy(predicted: Values, true: Values) -> float:
+    _require_classes(predicted, true)
+    return float(accuracy_score(true, predicted))
+
+
+def _f1(predicted: Values, true: Values) -> float:
+    _require_classes(predicted, true)
+    classes = sorted({*predicted.tolist(), *true.tolist()} - {0, 1})
+    if classes:
+        raise ValueError(f"f1 needs the classes 0 and 1, got class {classes[0]}")
+    return float(f1_score(true, predicted, zero_division=0.0))
+
+
+def _pearson(predicted: Values, true: Values) -> float:
+    if _constant(predicted) or _constant(true):
+        return 0.0
+    # In double precision, as single-precision inputs would lose digits in the sums.
+    return float(pearsonr(predicted.astype(np.float64), true.astype(np.float64)).statistic)
+
+
+def _spearman(predicted: Values, true: Values) -> float:
+    if _constant(predicted) or _constant(true):
+        return 0.0
+    return float(spearmanr(predicted, true).statistic)
+
+
+def _pearson_spearman(predicted: Values, true: Values) -> float:
+    return (_pearson(predicted, true) + _spearman(predicted, true)) / 2
+
+
+def _constant(values: Values) -> bool:
+    # Up to rounding: below this a correlation would be that of the rounding errors.
+    numbers = values.astype(np.float64)
+    return bool(np.ptp(numbers) <= 1e-11 * abs(numbers.mean()))
+
+
+_METRICS: dict[str, Callable[[Values, Values], float]] = {
+    "mcc": _mcc,
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "pearson": _pearson,
+    "spearman": _spearman,
+    "pearson_spearman": _pearson_spearman,
+}

@@ -1,0 +1,83 @@
+"""Predictions of a model on encoded rows, and what they are worth.
+
+Letters: N rows, C outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.training.batches import ordered_batches
+from rosita_core.training.numerics import Numerics
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a task is scored.
+
+    Attributes:
+        metrics: names known to `compute_metrics`.
+        score: the one of them that compares models.
+        regression: whether predictions are numbers.
+        batch_size: rows at a time.
+        max_length: tokens per sequence.
+    """
+
+    metrics: tuple[str, ...]
+    score: str
+    regression: bool
+    batch_size: int
+    max_length: int
+
+
+def predict_logits(
+    model: RositaForSequenceClassification,
+    data: Encoded,
+    batch_size: int,
+    max_length: int,
+    special: SpecialTokens,
+    numerics: Numerics,
+) -> np.ndarray:
+    """Logits (N, C), float32, in the order of the rows; `model` must be in eval mode."""
+    if model.training:
+        raise ValueError("model must be in eval mode to predict, got train mode")
+    logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
+    with torch.inference_mode(), numerics.autocast():
+        for rows, batch in ordered_batches(data, batch_size, max_length, special):
+            on_device = batch.to(numerics.device)
+            output = model(on_device.input_ids, on_device.attention_mask, on_device.token_type_ids)
+            logits_NC[rows] = output.logits.float().cpu().numpy()
+    return logits_NC
+
+
+def predictions_of(logits_NC: np.ndarray, regression: bool) -> np.ndarray:
+    """Class indices (N,) or, for regression, numbers (N,)."""
+    return logits_NC[:, 0] if regression else logits_NC.argmax(1)
+
+
+def score_logits(logits_NC: np.ndarray, labels: np.ndarray, scoring: Scoring) -> dict[str, float]:
+    """The task's metrics, and the deciding one again as "score"."""
+    predictions = predictions_of(logits_NC, scoring.regression)
+    metrics = compute_metrics(scoring.metrics, predictions, labels)
+    return {"score": metrics[scoring.score], **metrics}
+
+
+def scorer(
+    data: Encoded, scoring: Scoring, special: SpecialTokens, numerics: Numerics
+) -> Callable[[RositaForSequenceClassification], dict[str, float]]:
+    """A function from a model to its metrics on `data`."""
+
+    def score(model: RositaForSequenceClassification) -> dict[str, float]:
+        logits = predict_logits(
+            model, data, scoring.batch_size, scoring.max_length, special, numerics
+        )
+        return score_logits(logits, data.labels, scoring)
+
+    return score

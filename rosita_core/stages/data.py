@@ -1,0 +1,53 @@
+"""Stage `data`: read, split, check and tokenize the data of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rosita_core.data.encoded import encode
+from rosita_core.data.prepare import fingerprint
+from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
+from rosita_core.data.storage import save_splits
+from rosita_core.training.progress import Progress, Report
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is read and with which tokenizer it is cut into word pieces.
+
+    Attributes:
+        source: which data.
+        select_on_dev: fidelity: checkpoints are chosen on the rows that are reported.
+        tokenizer_digest: of the tokenizer's files.
+        tokenizer: the directory that holds them.
+    """
+
+    source: SourceSettings
+    select_on_dev: bool
+    tokenizer_digest: str
+    tokenizer: str = field(metadata=NOT_IN_KEY)
+
+
+def prepare_data(
+    settings: DataSettings, tokenizer: Any, folder: Path, report: Report
+) -> dict[str, float | str]:
+    """Write the prepared data into `folder`; returns row counts and the fingerprint.
+
+    Layout: `splits/` (Parquet and meta.json), `encoded/<split>.arrow` (memory-mapped word pieces),
+    `tokenizer/`.
+    """
+    _, splits = read_splits(settings.source)
+    save_splits(splits, folder / "splits")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / "encoded").mkdir()
+    facts: dict[str, float | str] = {}
+    frames = {name: frame for name, frame in splits.frames().items() if len(frame)}
+    if settings.select_on_dev:
+        frames["select"] = splits.dev
+    for number, (name, frame) in enumerate(frames.items(), start=1):
+        rows = encode([frame], tokenizer, folder / "encoded" / f"{name}.arrow")
+        facts[f"rows_{name}"] = float(rows)
+        report(Progress(number, len(frames), {}, None, f"{name}: {rows:,} rows"))
+    return facts | {"fingerprint": fingerprint(splits.train)}

@@ -1,0 +1,74 @@
+"""Stage `export`: the compressed model as a checkpoint for others, with a card of its scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rosita_core.export.checkpoint_files import export_checkpoint
+from rosita_core.export.model_card import CardFacts
+from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.shape import Shape
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the export says about where the model comes from; see `CardFacts`.
+
+    Attributes:
+        task: name of the task.
+        pair: whether the model reads two texts.
+        labels: class names in index order, empty for regression.
+        teacher: name of the model that was compressed.
+        kd_setting: none, 1, 2, 3 or 4.
+        max_length: tokens per sequence in training.
+        seed: of the whole compression.
+        notes: sentences that a reader of the scores has to know.
+    """
+
+    task: str
+    pair: bool
+    labels: tuple[str, ...]
+    teacher: str
+    kd_setting: str
+    max_length: int
+    seed: int
+    notes: tuple[str, ...]
+
+
+def export(
+    student: RositaForSequenceClassification,
+    teacher_shape: Shape,
+    assessment: Assessment | None,
+    tokenizer_dir: Path,
+    settings: ExportSettings,
+    folder: Path,
+) -> None:
+    """Write the checkpoint into `folder`; see `export_checkpoint`, also for its errors.
+
+    Latencies are left out of the card, so that the same student and scores give the same bytes.
+
+    Args:
+        student: the compressed model; it is not changed.
+        teacher_shape: what it was compressed from.
+        assessment: its scores, or None for a card without scores.
+        tokenizer_dir: where the tokenizer's files lie.
+        settings: what the card says.
+        folder: where to.
+    """
+    card = CardFacts(
+        task=settings.task,
+        pair=settings.pair,
+        teacher=settings.teacher,
+        teacher_shape=teacher_shape,
+        kd_setting=settings.kd_setting,
+        max_length=settings.max_length,
+        seed=settings.seed,
+        score_name=assessment.score_name if assessment else None,
+        teacher_score=assessment.models[TEACHER].score if assessment else None,
+        student_score=assessment.models[STUDENT].score if assessment else None,
+        retention=assessment.retention if assessment else None,
+        notes=settings.notes,
+    )
+    export_checkpoint(student, tokenizer_dir, settings.labels, card, folder)

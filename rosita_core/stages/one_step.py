@@ -1,0 +1,163 @@
+"""Stage `one-step`: rank once, cut once, then train (KD settings none, 1 and 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.distillation.objective import DistillationSettings, distillation_objective
+from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.model.checkpoint import copied, placed, shape_of, with_dropout
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.shape import narrowed, shallower
+from rosita_core.pruning.importance import Importance, accumulate, importance, no_gradients
+from rosita_core.pruning.prune import choose, prune
+from rosita_core.training.batches import batches_per_epoch, collate, shuffled_batches
+from rosita_core.training.hard_labels import hard_label_objective
+from rosita_core.training.loop import Objective, Trained, train
+from rosita_core.training.numerics import Numerics
+from rosita_core.training.optimizer import build_optimizer, clip_gradients
+from rosita_core.training.progress import Progress, Report
+from rosita_core.training.settings import TrainingSettings
+
+RANKINGS = ("labels", "distillation")
+
+
+@dataclass(frozen=True)
+class OneStepSettings:
+    """How a model is cut at once and trained afterwards.
+
+    Attributes:
+        start_layers: layers of the source that stay, ascending.
+        keep_heads, ffn_units, embedding_rank: the target.
+        rank_by: "labels" (cross-entropy of the fine-tuned teacher) or "distillation" (KD loss).
+        update_while_ranking: fidelity: in setting 2 the authors update the weights while importance
+            accumulates, and then prune the untouched model.
+        first_layer_ranks_heads: fidelity, see `choose`.
+        dropout: every dropout rate after the cut; None leaves the source's.
+        training: the loop after the cut.
+        distillation: None to train on hard labels (KD setting none).
+        scoring: on the selection rows.
+    """
+
+    start_layers: tuple[int, ...]
+    keep_heads: int
+    ffn_units: int
+    embedding_rank: int
+    rank_by: str
+    update_while_ranking: bool
+    first_layer_ranks_heads: bool
+    dropout: float | None
+    training: TrainingSettings
+    distillation: DistillationSettings | None
+    scoring: Scoring
+
+    def __post_init__(self) -> None:
+        if self.rank_by not in RANKINGS:
+            raise ValueError(f"rank_by must be one of {RANKINGS}, got {self.rank_by!r}")
+        if self.rank_by == "distillation" and self.distillation is None:
+            raise ValueError(
+                "rank_by must be 'labels' where nothing is distilled, got 'distillation'"
+            )
+
+
+def prune_one_step(
+    source: RositaForSequenceClassification,
+    kd_teacher: RositaForSequenceClassification,
+    ranking_teacher: RositaForSequenceClassification,
+    original_rows: Encoded,
+    train_rows: Encoded,
+    selection_rows: Encoded,
+    special: SpecialTokens,
+    settings: OneStepSettings,
+    numerics: Numerics,
+    report: Report,
+) -> Trained:
+    """The pruned and retrained model.
+
+    Args:
+        source: the model that is ranked and cut.
+        kd_teacher: who teaches the pruned model.
+        ranking_teacher: whose predictions rank `source` where `rank_by` is "distillation". It must
+            differ from `source`: a model that agrees with its teacher has no gradient to rank by.
+        original_rows: one epoch of them, without updates, gives the importance.
+        train_rows: for the training after the cut.
+    """
+    objective: Objective = hard_label_objective
+    if settings.rank_by == "distillation" and settings.distillation is not None:
+        predictions = replace(settings.distillation, hidden=False)
+        objective = distillation_objective(ranking_teacher, predictions, numerics)
+    ranking = rank(source, original_rows, special, settings, objective, numerics, report)
+    shape = shape_of(source.config)
+    target = narrowed(
+        shallower(shape, len(settings.start_layers)),
+        settings.keep_heads,
+        settings.ffn_units,
+        settings.embedding_rank,
+    )
+    kept = choose(shape, target, settings.start_layers, ranking, settings.first_layer_ranks_heads)
+    report(Progress(0, 1, {}, str(target), f"pruned {shape} -> {target}"))
+    if settings.distillation is not None:
+        objective = distillation_objective(kd_teacher, settings.distillation, numerics)
+    else:
+        objective = hard_label_objective
+    start = prune(source, kept)
+    if settings.dropout is not None:
+        start = with_dropout(start, settings.dropout)
+    return train(
+        start,
+        train_rows,
+        special,
+        settings.training,
+        objective,
+        (),
+        False,
+        scorer(selection_rows, settings.scoring, special, numerics),
+        numerics,
+        report,
+    )
+
+
+def rank(
+    source: RositaForSequenceClassification,
+    rows: Encoded,
+    special: SpecialTokens,
+    settings: OneStepSettings,
+    objective: Objective,
+    numerics: Numerics,
+    report: Report,
+) -> Importance:
+    """Importance of `source` in eval mode over one epoch of `rows`, on the CPU."""
+    loop = settings.training
+    model = copied(source, numerics.device).eval()
+    optimizer = build_optimizer(model, loop.learning_rate, loop.weight_decay, loop.bias_correction)
+    totals = no_gradients(model)
+    batches = shuffled_batches(rows.lengths, loop.batch_size, loop.drop_last, loop.seed, 0)
+    total = batches_per_epoch(len(rows), loop.batch_size, loop.drop_last)
+    with torch.random.fork_rng():
+        # A teacher left in train mode (fidelity) draws dropout.
+        torch.manual_seed(loop.seed)
+        for number, indices in enumerate(batches, start=1):
+            batch = collate(rows, indices, loop.max_length, special, loop.pad_to_max_length)
+            with numerics.autocast():
+                loss = objective(model, batch.to(numerics.device))["loss"]
+            loss.backward()
+            totals = accumulate(totals, model)
+            if settings.update_while_ranking:
+                clip_gradients(model, loop.clip_norm, loop.clip_per_tensor)
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if number % 20 == 0 or number == total:
+                message = "ranking heads and FFN units"
+                report(Progress(number, total, {}, str(shape_of(model.config)), message))
+    return to_cpu(importance(placed(source, numerics.device), totals))
+
+
+def to_cpu(ranking: Importance) -> Importance:
+    """The same scores on the CPU."""
+    return Importance(
+        tuple(score.cpu() for score in ranking.heads),
+        tuple(score.cpu() for score in ranking.ffn_units),
+    )

@@ -1,0 +1,132 @@
+"""Batches of similar length: sorted by token count inside shuffled pools, padded to their longest.
+
+Letters: B batch, T tokens, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rosita_core.data.encoded import Encoded, SpecialTokens
+
+BATCHES_PER_POOL = 50
+SHORTEST = 3  # tokens: room for the special tokens of a pair
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs.
+
+    Attributes:
+        input_ids: (B, T) int64.
+        attention_mask: (B, T) int64, 1 for tokens.
+        token_type_ids: (B, T) int64, 1 from the second sentence on.
+        labels: (B,) int64 or float32.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    token_type_ids: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: str) -> Batch:
+        parts = (self.input_ids, self.attention_mask, self.token_type_ids, self.labels)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
+
+def shuffled_batches(
+    lengths: np.ndarray, batch_size: int, drop_last: bool, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """Row indices of the batches of one epoch, every row once.
+
+    Rows are shuffled, cut into pools of 50 batches, sorted by length inside a pool, cut into
+    batches, and the batches shuffled: lengths in a batch are alike, its rows are random.
+
+    Args:
+        lengths: (N,) tokens per row.
+        batch_size: rows per batch; the last batch may be smaller.
+        drop_last: fidelity: the authors leave out the last partial batch.
+        seed, epoch: decide the order.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    pool = batch_size * BATCHES_PER_POOL
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    if drop_last:
+        batches = [rows for rows in batches if len(rows) == batch_size] or batches
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def batches_per_epoch(rows: int, batch_size: int, drop_last: bool) -> int:
+    """How many batches `shuffled_batches` makes of `rows` rows."""
+    whole, rest = divmod(rows, batch_size)
+    return whole + (1 if rest and not (drop_last and whole) else 0)
+
+
+def ordered_batches(
+    data: Encoded, batch_size: int, max_length: int, special: SpecialTokens
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Every row once, longest first, with the indices of its rows: for evaluation."""
+    order = np.argsort(-data.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield rows, collate(data, rows, max_length, special, False)
+
+
+def collate(
+    data: Encoded, rows: np.ndarray, max_length: int, special: SpecialTokens, full_length: bool
+) -> Batch:
+    """The batch of `rows`, framed by special tokens and truncated to `max_length` tokens.
+
+    Pairs lose tokens from the end of the longer sentence first.
+
+    Args:
+        full_length: fidelity: pad to `max_length` and not to the longest row.
+    """
+    sequences = [_sequence(data, int(row), max_length, special) for row in rows]
+    width = max_length if full_length else max(len(ids) for ids, _ in sequences)
+    ids = np.full((len(rows), width), special.pad, np.int64)
+    types = np.zeros((len(rows), width), np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for i, (tokens, second_from) in enumerate(sequences):
+        ids[i, : len(tokens)] = tokens
+        types[i, second_from : len(tokens)] = 1
+        mask[i, : len(tokens)] = 1
+    labels = data.labels[rows]
+    labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
+    return Batch(*(torch.from_numpy(array) for array in (ids, mask, types, labels)))
+
+
+def _sequence(
+    data: Encoded, row: int, max_length: int, special: SpecialTokens
+) -> tuple[np.ndarray, int]:
+    first, second = data.first(row), data.second(row)
+    if second is None:
+        first = first[: max_length - 2]
+        ids = np.concatenate(([special.cls], first, [special.sep]))
+        return ids, len(ids)
+    keep_first, keep_second = _truncated(len(first), len(second), max_length - 3)
+    first, second = first[:keep_first], second[:keep_second]
+    ids = np.concatenate(([special.cls], first, [special.sep], second, [special.sep]))
+    return ids, keep_first + 2
+
+
+def _truncated(first: int, second: int, room: int) -> tuple[int, int]:
+    """Lengths after cutting the longer one first, down to `room` in all.
+
+    Where both are cut, they share the room; of an odd room the originally longer one gets the odd
+    token, and of equals the second, as the Hugging Face tokenizers do.
+    """
+    if first + second <= room:
+        return first, second
+    shorter = min(first, second, room // 2)
+    longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)

@@ -1,0 +1,21 @@
+"""The objective of fine-tuning: the task's own labels."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.training.batches import Batch
+
+
+def hard_label_objective(
+    model: RositaForSequenceClassification, batch: Batch
+) -> dict[str, torch.Tensor]:
+    """Cross-entropy with the labels; for regression (float labels) the mean squared error."""
+    output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    if batch.labels.is_floating_point():
+        loss = F.mse_loss(output.logits.squeeze(-1).float(), batch.labels)
+    else:
+        loss = F.cross_entropy(output.logits.float(), batch.labels)
+    return {"loss": loss}

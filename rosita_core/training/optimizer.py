@@ -1,0 +1,136 @@
+"""AdamW as BERT uses it, learning-rate schedules, and what happens to the optimizer at a prune."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.pruning.prune import PROJECTION, WORDS, Kept, cut_state
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-6
+MOMENTS = ("exp_avg", "exp_avg_sq")
+SCHEDULES = ("constant", "linear")
+
+
+def learning_rate_factor(step: int, total_steps: int, schedule: str, warmup: float) -> float:
+    """The factor on the learning rate at optimizer step `step` (0-based).
+
+    Rises linearly over the first `warmup` of `total_steps`; then stays at 1 ("constant") or falls
+    linearly to 0 at `total_steps` ("linear"). It is one global schedule: prunes do not restart it.
+
+    Raises:
+        ValueError: for an unknown schedule.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {SCHEDULES}, got {schedule!r}")
+    warmup_steps = warmup * total_steps
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    if schedule == "constant":
+        return 1.0
+    return max(0.0, (total_steps - step) / max(1.0, total_steps - warmup_steps))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices, none for biases and LayerNorm."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        exempt = name.endswith("bias") or ".LayerNorm." in name
+        (plain if exempt else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(
+    model: nn.Module, learning_rate: float, weight_decay: float, bias_correction: bool
+) -> Optimizer:
+    """AdamW (betas .9, .999; eps 1e-6), fused; without bias correction the authors' BertAdam."""
+    groups = parameter_groups(model, weight_decay)
+    if not bias_correction:
+        return BertAdam(groups, lr=learning_rate)
+    return AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+
+
+class BertAdam(Optimizer):
+    """Adam with decoupled weight decay and no bias correction (fidelity).
+
+    The first update after a start is about 3.2 times the learning rate.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            for p in parameters:
+                if not self.state[p]:
+                    self.state[p].update({name: torch.zeros_like(p) for name in MOMENTS})
+            gradients = [p.grad for p in parameters]
+            first = [self.state[p]["exp_avg"] for p in parameters]
+            second = [self.state[p]["exp_avg_sq"] for p in parameters]
+            torch._foreach_lerp_(first, gradients, 1 - BETAS[0])
+            torch._foreach_mul_(second, BETAS[1])
+            torch._foreach_addcmul_(second, gradients, gradients, 1 - BETAS[1])
+            scale = torch._foreach_sqrt(second)
+            torch._foreach_add_(scale, EPSILON)
+            update = torch._foreach_div(first, scale)
+            torch._foreach_add_(update, parameters, alpha=group["weight_decay"])
+            torch._foreach_add_(parameters, update, alpha=-group["lr"])
+
+
+def clip_gradients(model: nn.Module, max_norm: float, per_tensor: bool) -> None:
+    """Scale gradients to at most `max_norm`: of all together, or (fidelity) of each tensor."""
+    if not per_tensor:
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        return
+    for parameter in model.parameters():
+        nn.utils.clip_grad_norm_([parameter], max_norm)
+
+
+def carry_moments(
+    old: Optimizer,
+    old_model: RositaForSequenceClassification,
+    new: Optimizer,
+    new_model: RositaForSequenceClassification,
+    kept: Kept,
+) -> None:
+    """Give `new` the moments that `old` holds for everything that `kept` leaves.
+
+    `new` is filled in place, as optimizers are stateful. Freshly factorized embeddings have no
+    past and start at zero.
+    """
+    head_size = old_model.config.head_size
+    old_parameters = dict(old_model.named_parameters())
+    factorizing = kept.embedding_rank is not None and PROJECTION not in old_parameters
+    new_parameters = dict(new_model.named_parameters())
+    for moment in MOMENTS:
+        state = {
+            n: old.state[p][moment] for n, p in old_parameters.items() if moment in old.state[p]
+        }
+        for name, tensor in cut_state(state, kept, head_size).items():
+            if not (factorizing and name == WORDS):
+                new.state[new_parameters[name]][moment] = tensor
+    for name in list(new_parameters):
+        slot = new.state[new_parameters[name]]
+        if slot and isinstance(new, AdamW):
+            slot["step"] = _steps_of(old)
+
+
+def _steps_of(optimizer: Optimizer) -> torch.Tensor:
+    for slot in optimizer.state.values():
+        if "step" in slot:
+            return slot["step"].clone()
+    return torch.zeros(())

@@ -1,0 +1,28 @@
+"""What a kernel tells its caller while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One observation of a running kernel.
+
+    Attributes:
+        step: units done so far (optimizer steps, rows, batches).
+        total_steps: units in all.
+        metrics: named numbers at this step, such as train/loss or dev/score.
+        shape: the model's shape now, or None where there is no model.
+        message: a line for the reader, such as a prune event, or None.
+    """
+
+    step: int
+    total_steps: int
+    metrics: dict[str, float]
+    shape: str | None
+    message: str | None
+
+
+Report = Callable[[Progress], None]

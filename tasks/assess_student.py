@@ -1,0 +1,53 @@
+"""Stage `assess`."""
+
+from prefect import task
+
+from rosita_core.measuring.assessment import (
+    STUDENT,
+    Assessment,
+    summary_metrics,
+    write_assessment,
+)
+from rosita_core.measuring.disk import disk_mb
+from rosita_core.measuring.memory import peak_cuda_mib, peak_resident_mib
+from rosita_core.stages.assess import assess
+from tasks.attempt import Context, StageResult, Work, attempt
+from tasks.inputs import model, rows, set_up, special
+from tasks.stage_key import Stage
+
+KERNEL = "rosita_core.stages.assess"
+
+
+@task(name="assess", task_run_name="assess")
+def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
+    """Measure student and teacher on rows that chose nothing."""
+    with attempt(stage, context) as work:
+        numerics = set_up(work)
+        encoded = work.input("data") / "encoded"
+        splits = sorted(path.stem for path in encoded.glob("dev*.arrow"))
+        assessment = assess(
+            {"teacher": model(work, "teacher"), "student": model(work, "student")},
+            {split: rows(work, "data", split) for split in splits},
+            special(work),
+            stage.config,
+            numerics,
+            work.report,
+        )
+        with work.output() as folder:
+            write_assessment(assessment, folder)
+        return work.result(_summary(work, assessment, numerics.device))
+
+
+def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float | str]:
+    student = assessment.models[STUDENT]
+    on_cuda = device.startswith("cuda")
+    summary: dict[str, float | str] = {
+        **summary_metrics(student),
+        "compression": assessment.compression,
+        "disk_mb": disk_mb(work.input("student")),
+        "peak_memory_mb": peak_cuda_mib(device) if on_cuda else peak_resident_mib(),
+        "shape": student.shape,
+    }
+    if assessment.retention is not None:
+        summary["retention"] = assessment.retention
+    return summary

@@ -1,0 +1,214 @@
+"""One execution of a stage: its inputs, its output, its progress and what is recorded of it."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.hardware import git_commit, hardware
+from tasks.progress import ProgressEvent, StageProgress, progress_display
+from tasks.records import Context, StageResult
+from tasks.stage_key import Stage, key_components
+from tasks.store import Store, json_digest, write_json
+from tasks.tracking import MetricBuffer, Tracking
+
+__all__ = ["Context", "StageResult", "Work", "attempt", "attempts"]
+
+ATTEMPTS = "attempts"
+
+
+class Work:
+    """What a task's body needs while its stage runs; made by `attempt`."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        context: Context,
+        key: str,
+        number: int,
+        tracking: Tracking | None,
+        run_id: str | None,
+        progress: StageProgress,
+    ) -> None:
+        self.stage = stage
+        self.context = context
+        self.key = key
+        """The stage key."""
+        self.number = number
+        """The attempt's number, from 1."""
+        self.store = Store(Path(context.home))
+        self.tracking = tracking
+        """None when the flow run is not tracked; so is `run_id`."""
+        self.run_id = run_id
+        """The attempt's MLflow run."""
+        self.finished: StageResult | None = None
+        self._began = time.monotonic()
+        self._artifact: str | None = None
+        self._progress = progress
+        self._metrics: MetricBuffer | None = None
+        if tracking is not None and run_id is not None:
+            self._metrics = MetricBuffer(tracking, run_id)
+
+    def input(self, role: str) -> Path:
+        """The files of an input artifact; read only.
+
+        Raises ValueError when the stage has no such input, or the store no such artifact.
+        """
+        if role not in self.stage.inputs:
+            known = ", ".join(sorted(self.stage.inputs)) or "none"
+            raise ValueError(f"input of {self.stage.name} must be one of {known}, got {role!r}")
+        path = self.store.path(self.stage.inputs[role])
+        if not path.is_dir():
+            raise ValueError(
+                f"input {role} of {self.stage.name} must be in the store, "
+                f"got {self.stage.inputs[role]}"
+            )
+        return path
+
+    @contextmanager
+    def output(self) -> Iterator[Path]:
+        """An empty directory for the stage's artifact; it enters the store when the block ends.
+
+        When the block raises, nothing is stored. A stage has one output.
+        """
+        assert self._artifact is None, f"{self.stage.name} has one output, not two"
+        with self.store.workspace() as folder:
+            yield folder
+            self._artifact = self.store.adopt(folder)
+
+    def report(self, event: ProgressEvent) -> None:
+        """Show a kernel's progress and log its metrics at its step. Pass it as `report=`."""
+        self._progress.update(event)
+        if self._metrics is not None and event.metrics:
+            self._metrics.add(event.step, event.metrics)
+
+    def result(self, metrics: Mapping[str, float | str]) -> StageResult:
+        """The stage's result, once its output is stored. Return it from the task."""
+        assert self._artifact is not None, f"{self.stage.name} must store its output first"
+        self.finished = StageResult(
+            stage=self.stage.name,
+            key=self.key,
+            artifact=self._artifact,
+            metrics=dict(metrics),
+            seconds=round(time.monotonic() - self._began, 3),
+            attempt=self.number,
+            mlflow_run_id=self.run_id,
+            finished_at=_timestamp(),
+        )
+        return self.finished
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        if self._metrics is not None:
+            self._metrics.flush()
+
+
+@contextmanager
+def attempt(stage: Stage, context: Context) -> Iterator[Work]:
+    """One execution of a stage, recorded whatever becomes of it.
+
+    The block must call `Work.result` before it ends. An Exception makes the attempt failed, any
+    other interruption (Ctrl-C, a termination signal, a cancelled flow) interrupted; both go on to
+    the caller.
+    """
+    components = key_components(stage)
+    key = json_digest(components)
+    record: dict[str, Any] = {
+        "stage": stage.name,
+        "key": key,
+        "components": components,
+        "recipe": context.recipe_name,
+        "flow_run_id": context.flow_run_id,
+        "status": "running",
+        "started": _timestamp(),
+        "finished": None,
+        "pid": os.getpid(),
+    }
+    number, path = _claim(Path(context.home), stage.name, record)
+    tracking, run_id = None, None
+    if context.parent_run_id is not None:
+        tracking = Tracking(context.home)
+        run_id = tracking.start_child(stage, context, key, number, cached=False)
+    record |= {"mlflow_run_id": run_id}
+    write_json(path, record)
+    progress = progress_display().begin(context.position, context.total_stages, stage.name)
+    work = Work(stage, context, key, number, tracking, run_id, progress)
+
+    def close(status: str, run_status: str, **more: Any) -> None:
+        write_json(path, record | {"status": status, "finished": _timestamp()} | more)
+        progress.end(status)
+        if tracking is not None and run_id is not None:
+            work.flush()
+            done = work.finished if status == "completed" else None
+            metrics: dict[str, float | str] = {}
+            tags: dict[str, str] = {}
+            if done is not None:
+                metrics = {"seconds": done.seconds, **done.metrics}
+                tags = {"rosita.artifact": done.artifact}
+            tracking.finish(run_id, run_status, metrics, tags)
+
+    try:
+        yield work
+        assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"
+        work.store.write_provenance(work.finished.artifact, _provenance(record, work.finished))
+    except Exception as error:
+        close("failed", "FAILED", error=f"{type(error).__name__}: {error}")
+        raise
+    except BaseException as error:
+        close("interrupted", "KILLED", error=type(error).__name__)
+        raise
+    close("completed", "FINISHED", result=work.finished.model_dump())
+
+
+def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
+    """The records of a stage's attempts in this home, oldest first, each with its `number`.
+
+    An attempt whose process was killed says `running` for ever. Half-written claims are left out.
+    """
+    records = []
+    for path in sorted((Path(home) / ATTEMPTS / stage_name).glob("[0-9]*.json")):
+        text = path.read_text(encoding="utf-8")
+        if text:
+            records.append({"number": int(path.stem), **json.loads(text)})
+    return records
+
+
+def _claim(home: Path, stage_name: str, record: Mapping[str, Any]) -> tuple[int, Path]:
+    """Take the next number; creating the file exclusively keeps two processes apart."""
+    folder = home / ATTEMPTS / stage_name
+    folder.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=0) + 1
+    while True:
+        path = folder / f"{number:06d}.json"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+            continue
+        write_json(path, record)
+        return number, path
+
+
+def _provenance(record: Mapping[str, Any], result: StageResult) -> dict[str, Any]:
+    return {
+        "stage": result.stage,
+        "stage_key": result.key,
+        "components": record["components"],
+        "recipe": record["recipe"],
+        "flow_run_id": record["flow_run_id"],
+        "attempt": result.attempt,
+        "mlflow_run_id": result.mlflow_run_id,
+        "metrics": result.metrics,
+        "seconds": result.seconds,
+        "finished_at": result.finished_at,
+        "git_commit": git_commit(),
+        "hardware": hardware(),
+    }
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

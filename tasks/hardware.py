@@ -1,0 +1,129 @@
+"""The machine a run is on, and the numerics that follow from it."""
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+# Without one of these, bf16 on a CPU is emulated and slower than fp32.
+BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How a stage computes, with nothing left to choose."""
+
+    device: str
+    """cpu, cuda, or cuda:<index>."""
+    precision: str
+    """fp32, or bf16 autocast."""
+    threads: int
+    """CPU threads of an operation."""
+    deterministic: bool
+    """Only operations that give the same bits every time."""
+
+
+def resolve_numerics(
+    device: str, precision: str, threads: str | int, deterministic: bool
+) -> Numerics:
+    """The numerics of this machine for a recipe's wishes, `auto` replaced.
+
+    `auto` takes CUDA where there is a usable one; bf16 where the hardware computes it natively; as
+    many threads as this process has cores.
+
+    Raises ValueError naming the field, what is allowed and the value.
+    """
+    kind, _, index = device.partition(":")
+    if kind not in DEVICES or (index and (kind != "cuda" or not index.isdigit())):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:<index>, got {device!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if isinstance(threads, bool) or (threads != "auto" and not _is_positive(threads)):
+        raise ValueError(f"threads must be auto or at least 1, got {threads!r}")
+    if device == "auto":
+        device = kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ValueError(f"device must be cpu or auto on a machine without CUDA, got {device}")
+        if index and int(index) >= count:
+            raise ValueError(f"device must be cuda:0 to cuda:{count - 1} here, got {device}")
+    if precision == "auto":
+        native = torch.cuda.is_bf16_supported(False) if kind == "cuda" else cpu_has_bf16()
+        precision = "bf16" if native else "fp32"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    chosen = (cores or 1) if threads == "auto" else int(threads)
+    return Numerics(device, precision, chosen, deterministic)
+
+
+def _is_positive(value: str | int) -> bool:
+    return str(value).isascii() and str(value).isdigit() and int(value) >= 1
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively and oneDNN uses it.
+
+    oneDNN alone says yes to any AVX-512 CPU, where it emulates; so the CPU's own flags decide too.
+    """
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported and bool(_cpu_flags() & BF16_CPU_FLAGS)
+
+
+def _cpu_info(name: str) -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            label, _, value = line.partition(":")
+            if label.strip() == name:
+                return value.strip()
+    except OSError:
+        return ""  # Only Linux has the file.
+    return ""
+
+
+def _cpu_flags() -> set[str]:
+    return set(_cpu_info("flags").split())
+
+
+@lru_cache(maxsize=1)
+def _hardware() -> tuple[tuple[str, Any], ...]:
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return (
+        ("cpu", _cpu_info("model name") or platform.processor() or platform.machine()),
+        ("cores", psutil.cpu_count(logical=True)),
+        ("memory_gib", round(psutil.virtual_memory().total / 2**30, 1)),
+        ("gpus", gpus),
+        ("os", platform.platform(aliased=True, terse=True)),
+        ("python", platform.python_version()),
+        ("torch", torch.__version__),
+    )
+
+
+def hardware() -> dict[str, Any]:
+    """This machine: cpu, cores, memory_gib, gpus (names), os, python and torch versions."""
+    return dict(_hardware())
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str | None:
+    """The commit that this code is checked out at, or None outside a checkout or without git."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None

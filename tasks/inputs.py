@@ -1,0 +1,69 @@
+"""Reading the artifacts of other stages, and writing those that hold a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from rosita_core.data.encoded import Encoded, SpecialTokens, special_tokens
+from rosita_core.model.checkpoint import load, save, shape_of
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.shape import count_parameters
+from rosita_core.training.loop import Trained
+from rosita_core.training.numerics import Numerics
+from tasks.attempt import Work
+from tasks.records import StageResult
+
+
+def set_up(work: Work) -> Numerics:
+    """Put torch into the state that the stage asks for; returns device and precision."""
+    # Its own bars would run through ours.
+    transformers_logging.disable_progress_bar()
+    context = work.context
+    torch.set_num_threads(context.threads)
+    torch.use_deterministic_algorithms(bool(work.stage.numerics["deterministic"]))
+    return Numerics(context.device, context.precision)
+
+
+def tokenizer(work: Work) -> PreTrainedTokenizerBase:
+    """The tokenizer that the data was cut with."""
+    return AutoTokenizer.from_pretrained(work.input("data") / "tokenizer")
+
+
+def special(work: Work) -> SpecialTokens:
+    """Its special tokens."""
+    return special_tokens(tokenizer(work))
+
+
+def rows(work: Work, role: str, split: str) -> Encoded:
+    """Encoded rows of a split of the artifact in `role`."""
+    return Encoded(work.input(role) / "encoded" / f"{split}.arrow")
+
+
+def model(work: Work, role: str) -> RositaForSequenceClassification:
+    """The model of the artifact in `role`, in eval mode."""
+    return load(work.input(role))
+
+
+def finish_training(work: Work, trained: Trained) -> StageResult:
+    """Store the trained model as the stage's artifact and return the stage's result."""
+    shape = shape_of(trained.model.config)
+    facts = {
+        "steps": float(trained.steps),
+        "best_step": float(trained.best_step),
+        "selection_score": trained.best_score,
+    }
+    with work.output() as folder:
+        save(trained.model, folder)
+        write_facts(folder / "training.json", facts)
+    params = float(count_parameters(shape).total)
+    return work.result({**facts, "params": params, "shape": str(shape)})
+
+
+def write_facts(path: Path, facts: dict[str, float]) -> None:
+    """Numbers as JSON with sorted keys."""
+    path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")

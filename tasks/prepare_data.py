@@ -1,0 +1,28 @@
+"""Stage `data`."""
+
+from prefect import task
+from transformers import AutoTokenizer
+
+from rosita_core.stages.data import prepare_data as kernel
+from tasks.attempt import Context, StageResult, attempt
+from tasks.inputs import set_up
+from tasks.stage_key import Stage
+
+KERNEL = "rosita_core.stages.data"
+
+
+@task(name="data", task_run_name="data")
+def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
+    """Read, split, check and tokenize the data."""
+    with attempt(stage, context) as work:
+        set_up(work)
+        tokenizer = AutoTokenizer.from_pretrained(stage.config.tokenizer)
+        with work.output() as folder:
+            facts = kernel(stage.config, tokenizer, folder, work.report)
+        if work.tracking is not None and work.run_id is not None:
+            source = stage.config.source
+            fingerprint = str(facts["fingerprint"])
+            work.tracking.log_dataset(
+                work.run_id, source.task, fingerprint, source.source, {**facts}
+            )
+        return work.result(facts)

@@ -1,0 +1,214 @@
+"""Progress on stderr: a live line per stage at a terminal, plain lines anywhere else.
+
+There is one display per process. The live line exists only while a stage runs; meanwhile log
+messages of any library are printed above it.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.file_proxy import FileProxy
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+PLAIN_SECONDS = 10.0
+
+# For the environment, before Prefect is imported: messages of its runs then reach its server as
+# before, and the terminal only from this level on.
+CONSOLE_ENVIRONMENT: Mapping[str, str] = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+
+
+class ProgressEvent(Protocol):
+    """What a kernel reports: `rosita_core.training.progress.Progress` has this form."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def total_steps(self) -> int: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def shape(self) -> str | None: ...
+    @property
+    def message(self) -> str | None: ...
+
+
+class StageProgress:
+    """One running stage on the display; made by `ProgressDisplay.begin`."""
+
+    def __init__(self, display: "ProgressDisplay", title: str) -> None:
+        self._display = display
+        self._title = title
+        self._began = display.clock()
+        self._printed = self._began
+        self._first: tuple[float, int] | None = None
+        self._metrics: dict[str, float] = {}
+        self._shape: str | None = None
+        self._message: str | None = None
+        self._row: Any = None
+
+    def update(self, event: ProgressEvent) -> None:
+        """Show an event. What it leaves out (a dev score, a shape) stays as it was last."""
+        now = self._display.clock()
+        self._metrics |= event.metrics
+        self._shape = event.shape or self._shape
+        self._message = event.message or self._message
+        if self._first is None or event.step < self._first[1]:
+            self._first = (now, event.step)
+        text = self._describe(event, now)
+        live = self._display.live
+        if live is not None:
+            if self._row is None:
+                self._row = live.add_task(self._title, total=event.total_steps, details="")
+            live.update(self._row, completed=event.step, total=event.total_steps, details=text)
+        elif now - self._printed >= PLAIN_SECONDS:
+            self._printed = now
+            self._display.line(f"{self._title}: step {event.step}/{event.total_steps}, {text}")
+
+    def end(self, status: str) -> None:
+        """Take the stage off the display; one line with its status and last scores stays."""
+        if self._row is not None and self._display.live is not None:
+            self._display.live.remove_task(self._row)
+        took = _duration(self._display.clock() - self._began)
+        scores = "".join(f", {part}" for part in self._scores())
+        self._display.leave()
+        self._display.line(f"{self._title}: {status} in {took}{scores}")
+
+    def _describe(self, event: ProgressEvent, now: float) -> str:
+        parts = self._scores()
+        if self._message is not None:
+            parts.append(self._message)
+        assert self._first is not None
+        done = event.step - self._first[1]
+        if done > 0:
+            left = (now - self._first[0]) / done * (event.total_steps - event.step)
+            parts.append(f"{_duration(left)} left")
+        return ", ".join(parts)
+
+    def _scores(self) -> list[str]:
+        parts = []
+        if "train/loss" in self._metrics:
+            parts.append(f"loss {self._metrics['train/loss']:.4f}")
+        if "dev/score" in self._metrics:
+            parts.append(f"dev {self._metrics['dev/score']:.4f}")
+        if self._shape is not None:
+            parts.append(self._shape)
+        return parts
+
+
+class ProgressDisplay:
+    """The stages that run in this process. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        terminal: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Write to `stream` (None: stderr), live if `terminal` (None: if it is a terminal)."""
+        self.clock = clock
+        self.live: Progress | None = None
+        self._stream = stream
+        self._terminal = terminal
+        self._running = 0
+        self._routes = ExitStack()
+        self._lock = threading.RLock()
+
+    def begin(self, position: int, total: int, name: str) -> StageProgress:
+        """Show that stage `position` of `total` (from 1) starts."""
+        title = f"[{position}/{total}] {name}"
+        with self._lock:
+            self._running += 1
+            stream = self._stream or sys.stderr
+            live = stream.isatty() if self._terminal is None else self._terminal
+            if live and self.live is None:
+                self._start(stream)
+        self.line(f"{title}: started")
+        return StageProgress(self, title)
+
+    def line(self, text: str) -> None:
+        """One line of text, above the live line if there is one."""
+        with self._lock:
+            if self.live is not None:
+                self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=self._stream or sys.stderr, flush=True)
+
+    def leave(self) -> None:
+        """One stage less; the live line goes with the last."""
+        with self._lock:
+            self._running -= 1
+            if self._running == 0 and self.live is not None:
+                live, self.live = self.live, None
+                live.stop()
+                self._routes.close()
+
+    def _start(self, stream: TextIO) -> None:
+        console = Console(file=stream, force_terminal=True)
+        self.live = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[details]}", markup=False),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=True,
+        )
+        self._routes.enter_context(_logs_through(console, stream))
+        self.live.start()
+
+
+@lru_cache(maxsize=1)
+def progress_display() -> ProgressDisplay:
+    """The display of this process."""
+    return ProgressDisplay()
+
+
+@contextmanager
+def _logs_through(console: Console, stream: TextIO) -> Iterator[None]:
+    """Send log handlers that write to the stream through the console for the length of a block.
+
+    Handlers keep the stream that they were made with, so replacing sys.stderr does not reach them.
+    """
+    proxy: Any = FileProxy(console, stream)
+    loggers = [
+        logging.getLogger(),
+        *map(logging.getLogger, list(logging.root.manager.loggerDict)),
+    ]
+    handlers = {
+        handler
+        for logger in loggers
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is stream
+    }
+    consoles = []
+    for handler in handlers:
+        handler.setStream(proxy)
+        # Prefect's handler prints through a rich console of its own.
+        own = getattr(handler, "console", None)
+        if isinstance(own, Console):
+            consoles.append((own, own.file))
+            own.file = proxy
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.setStream(stream)
+        for own, file in consoles:
+            own.file = file
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

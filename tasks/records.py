@@ -1,0 +1,124 @@
+"""What a finished stage leaves behind, and how it is found again without a Prefect server.
+
+Prefect writes the result of a stage to `<home>/results/<stage key>` as one JSON document, whose
+`result` is the JSON text of a `StageResult`.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.store import Store
+
+RESULTS = "results"
+
+logger = logging.getLogger(__name__)
+
+
+class StageResult(BaseModel):
+    """What a stage returns: where its artifact is and what was measured. Holds no path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    key: str
+    """The stage key that it was computed for."""
+    artifact: str
+    """The digest of its artifact."""
+    metrics: dict[str, float | str]
+    seconds: float
+    attempt: int
+    mlflow_run_id: str | None
+    """The run of the attempt that computed it."""
+    finished_at: str
+    """ISO 8601, UTC."""
+
+
+class Context(BaseModel):
+    """Where and for whom a stage runs; nothing here may change its result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: str
+    parent_run_id: str | None
+    """The MLflow run of the whole flow run; without it nothing is tracked."""
+    recipe_name: str
+    task: str
+    seed: int
+    flow_run_id: str | None
+    total_stages: int
+    position: int
+    """Of the stage among `total_stages`, from 1."""
+    device: str
+    precision: str
+    threads: int
+
+
+def results_folder(home: str | Path) -> Path:
+    """Where the records of finished stages lie."""
+    return Path(home).absolute() / RESULTS
+
+
+def find_record(home: str | Path, key: str) -> StageResult | None:
+    """The verified result of a stage key, or None. Reads only: nothing is moved or removed."""
+    record, _ = inspect_record(home, key)
+    return record
+
+
+def inspect_record(home: str | Path, key: str) -> tuple[StageResult | None, str | None]:
+    """The verified result of a stage key, and what is wrong with it when there is one to distrust.
+
+    (result, None) is a hit, (None, None) a stage that was never completed, (None, problem) a record
+    that cannot be read or whose artifact is missing or damaged.
+    """
+    try:
+        text = (results_folder(home) / key).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None, None
+    except UnicodeDecodeError:
+        return None, "its record is not readable JSON"
+    try:
+        record = StageResult.model_validate(_unwrap(json.loads(json.loads(text)["result"])))
+    except ValidationError:
+        return None, "its record is not the result of a stage"
+    except (ValueError, KeyError, TypeError):
+        return None, "its record is not readable JSON"
+    if record.key != key:
+        return None, f"its record belongs to the key {record.key[:12]}"
+    problem = Store(Path(home)).verify(record.artifact)
+    if problem is not None:
+        return None, f"artifact {record.artifact[:12]}: {problem}"
+    return record, None
+
+
+def _unwrap(result: Any) -> Any:
+    """Prefect's JSON serializer notes the class beside the data."""
+    return result["data"] if isinstance(result, dict) and "__class__" in result else result
+
+
+def discard_record(home: str | Path, key: str) -> None:
+    """Take a record that cannot be trusted out of use, and set its artifact aside.
+
+    The record moves to `<home>/results/damaged/`, so that nothing is lost.
+    """
+    path = results_folder(home) / key
+    folder = results_folder(home) / "damaged"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        result = _unwrap(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"]))
+        artifact = str(result["artifact"])
+        store = Store(Path(home))
+        if store.verify(artifact) is not None:
+            store.set_aside(artifact)
+    except (OSError, ValueError, KeyError, TypeError):
+        logger.debug("record %s names no artifact", key)
+    number = 1
+    while (folder / f"{key}-{number}").exists():
+        number += 1
+    try:
+        path.rename(folder / f"{key}-{number}")
+    except FileNotFoundError:
+        logger.debug("record %s was already moved", key)

@@ -1,0 +1,229 @@
+"""The cache policy in a real Prefect: a stage runs once, and a hit is never a lie."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, task
+from prefect.context import TaskRunContext
+from prefect.states import State
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.attempt import Context, attempt, attempts
+from tasks.caching import StageKeyPolicy, find_record, stage_options
+from tasks.locks import StageLocks
+from tasks.records import StageResult, inspect_record, results_folder
+from tasks.stage_key import Stage, stage_key
+from tasks.store import Store
+
+NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+    wait: float = 0.0
+    fail: bool = False
+
+
+def make_stage(settings: Settings) -> Stage:
+    return Stage("student", "rosita_core.stages", settings, {}, NUMERICS)
+
+
+STAGE = make_stage(Settings(1.0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def make_context(home: Path) -> Context:
+    return Context(
+        home=str(home),
+        parent_run_id=None,
+        recipe_name="r",
+        task="sst2",
+        seed=1,
+        flow_run_id=None,
+        total_stages=1,
+        position=1,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+    )
+
+
+@task
+def student(stage: Stage, context: Context) -> StageResult:
+    with attempt(stage, context) as work:
+        time.sleep(stage.config.wait)
+        if stage.config.fail:
+            raise RuntimeError("the kernel failed")
+        with work.output() as folder:
+            (folder / "weights.bin").write_text(f"{stage.config.rate}")
+        return work.result({"score": 0.5, "shape": "a2"})
+
+
+@flow
+def pipeline(stage: Stage, home: Path, copies: int) -> list[State[StageResult]]:
+    ready = student.with_options(**stage_options(home))
+    futures = [ready.submit(stage, make_context(home)) for _ in range(copies)]
+    for future in futures:
+        future.wait()
+    return [future.state for future in futures]
+
+
+def run(home: Path, stage: Stage = STAGE) -> tuple[str | None, Any]:
+    ready = student.with_options(**stage_options(home))
+    state = ready(stage, make_context(home), return_state=True)
+    return state.name, state.result(raise_on_failure=False)
+
+
+def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path) -> None:
+    assert find_record(tmp_path, stage_key(STAGE)) is None
+    name, first = run(tmp_path)
+    assert name == "Completed"
+    name, second = run(tmp_path, make_stage(Settings(1)))
+    assert (name, second) == ("Cached", first)
+    assert find_record(tmp_path, stage_key(STAGE)) == first
+    name, other = run(tmp_path, make_stage(Settings(2.0)))
+    assert name == "Completed"
+    assert other.artifact != first.artifact
+    assert [record["status"] for record in attempts(tmp_path, "student")] == ["completed"] * 2
+    # The home may move; a hit holds no path of it.
+    moved = tmp_path.with_name("moved")
+    shutil.copytree(tmp_path, moved)
+    assert run(moved) == ("Cached", first)
+
+
+def alter(home: Path, result: StageResult) -> None:
+    path = Store(home).path(result.artifact) / "weights.bin"
+    path.chmod(0o644)
+    path.write_text("2.0")
+
+
+def remove(home: Path, result: StageResult) -> None:
+    shutil.rmtree(Store(home).path(result.artifact).parent)
+
+
+def break_record(home: Path, result: StageResult) -> None:
+    (results_folder(home) / result.key).write_text('{"metadata"')
+
+
+def swap_record(home: Path, result: StageResult) -> None:
+    _, other = run(home, make_stage(Settings(3.0)))
+    shutil.copy(results_folder(home) / other.key, results_folder(home) / result.key)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (alter, "weights.bin has changed"),
+        (remove, "the artifact is missing"),
+        (break_record, "its record is not readable JSON"),
+        (swap_record, "its record belongs to the key"),
+    ],
+)
+def test_what_cannot_be_trusted_is_a_miss_that_says_so(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path, StageResult], None],
+    problem: str,
+) -> None:
+    _, first = run(tmp_path)
+    damage(tmp_path, first)
+    assert find_record(tmp_path, first.key) is None
+    assert problem in (inspect_record(tmp_path, first.key)[1] or "")
+    caplog.clear()
+    name, again = run(tmp_path)
+    assert name == "Completed"
+    assert "Stage student will run again: " in caplog.text
+    assert problem in caplog.text
+    assert (again.artifact, again.attempt > first.attempt) == (first.artifact, True)
+    assert len(list((results_folder(tmp_path) / "damaged").iterdir())) == 1
+    assert run(tmp_path) == ("Cached", again)
+
+
+def test_looking_a_record_up_changes_nothing(tmp_path: Path) -> None:
+    _, first = run(tmp_path)
+    alter(tmp_path, first)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert find_record(tmp_path, first.key) is None
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_stages_that_want_the_same_result_compute_it_once(tmp_path: Path) -> None:
+    states = pipeline(make_stage(Settings(1.0, wait=0.5)), tmp_path, 3)
+    assert sorted(str(state.name) for state in states) == ["Cached", "Cached", "Completed"]
+    assert len({state.result().finished_at for state in states}) == 1
+    assert len(attempts(tmp_path, "student")) == 1
+
+
+def test_a_failed_stage_is_recorded_and_runs_again(tmp_path: Path) -> None:
+    stage = make_stage(Settings(1.0, fail=True))
+    for _ in range(2):
+        name, error = run(tmp_path, stage)
+        assert name == "Failed"
+        assert "the kernel failed" in str(error)
+    records = attempts(tmp_path, "student")
+    assert [record["number"] for record in records] == [1, 2]
+    assert {record["status"] for record in records} == {"failed"}
+    assert records[0]["error"] == "RuntimeError: the kernel failed"
+    assert Store(tmp_path).digests() == []
+    assert not StageLocks(tmp_path / "locks").is_locked(stage_key(stage))
+
+
+def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
+    _, result = run(tmp_path)
+    note = Store(tmp_path).provenance(result.artifact)[result.key]
+    assert note["components"]["config"] == {"rate": 1.0, "wait": 0.0, "fail": False}
+    assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})
+
+
+def test_the_policy_refuses_a_task_without_a_stage_or_a_home() -> None:
+    context = TaskRunContext.model_construct()
+    with pytest.raises(TypeError, match="stage must be a Stage, got NoneType"):
+        StageKeyPolicy(home="h").compute_key(context, {}, {})
+    with pytest.raises(ValueError, match="home must be set"):
+        StageKeyPolicy().compute_key(context, {"stage": STAGE}, {})
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from tasks.locks import StageLocks\n"
+        "StageLocks(pathlib.Path(sys.argv[1])).acquire_lock('k', 'a')\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    locks = StageLocks(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert locks.is_locked("k")
+        assert not locks.is_locked("other")
+        assert not locks.acquire_lock("k", "b", acquire_timeout=0)
+        assert not locks.wait_for_lock("k", timeout=0)
+        process.send_signal(signal.SIGKILL)
+    assert locks.acquire_lock("k", "b", acquire_timeout=5)
+    assert locks.is_lock_holder("k", "b")
+    assert not locks.is_lock_holder("k", "c")
+    with pytest.raises(ValueError, match="must be held by c"):
+        locks.release_lock("k", "c")
+    locks.release_lock("k", "b")
+    assert not locks.is_locked("k")

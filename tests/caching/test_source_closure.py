@@ -1,0 +1,130 @@
+"""Laws of the source closure: code counts, its looks do not, and nothing else is touched."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.source_closure import source_digest, source_modules
+
+MODULES = {
+    "__init__.py": "",
+    "stages/__init__.py": "",
+    "stages/teacher.py": """
+from closurepack.training import loop
+
+def run(data):
+    from ..tensors import mean
+    return loop.fit(mean(data))
+""",
+    "training/__init__.py": "RATE = 1\n",
+    "training/loop.py": "from .optim import step as take\n\ndef fit(x):\n    return take(x)\n",
+    "training/optim.py": "import math\n\ndef step(x):\n    return math.sqrt(x)\n",
+    "tensors.py": "def mean(x):\n    return sum(x) / len(x)\n",
+    "unused.py": "raise RuntimeError('never imported')\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root = tmp_path / "closurepack"
+    for name, text in MODULES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield root
+    for name in [name for name in sys.modules if name.split(".")[0] == "closurepack"]:
+        del sys.modules[name]
+
+
+def digest() -> str:
+    return source_digest("closurepack.stages.teacher", "closurepack")
+
+
+def test_the_closure_is_what_is_imported(package: Path) -> None:
+    modules = source_modules("closurepack.stages.teacher", "closurepack")
+    assert set(modules) == {
+        "closurepack",
+        "closurepack.stages",
+        "closurepack.stages.teacher",
+        "closurepack.tensors",
+        "closurepack.training",
+        "closurepack.training.loop",
+        "closurepack.training.optim",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a comment\n\ndef mean(x):\n    return sum(x) / len(x)  # another\n",
+        '"""A docstring."""\n\n\ndef mean(x):\n    """And one here."""\n    return sum(x)/len(x)\n',
+        "def mean(\n    x,\n):\n    return (sum(x) / len(x))\n",
+    ],
+)
+def test_looks_do_not_count(package: Path, text: str) -> None:
+    before = digest()
+    (package / "tensors.py").write_text(text)
+    assert digest() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tensors.py", "def mean(x):\n    return sum(x) // len(x)\n"),
+        ("tensors.py", "def mean(x):\n    return sum(x) / (len(x) + 0.0)\n"),
+        ("training/__init__.py", "RATE = 2\n"),
+        ("training/__init__.py", "RATE = 1.0\n"),
+        ("training/__init__.py", "RATE = '1'\n"),
+        ("training/__init__.py", "RATE = None\n"),
+        ("training/optim.py", "import math\n\ndef step(x):\n    return math.cbrt(x)\n"),
+        ("training/loop.py", "from .optim import step as take\n\nasync def fit(x):\n    pass\n"),
+    ],
+)
+def test_code_counts_wherever_in_the_closure_it_is(package: Path, name: str, text: str) -> None:
+    before = digest()
+    (package / name).write_text(text)
+    assert digest() != before
+
+
+def test_other_code_does_not_count(package: Path) -> None:
+    before = digest()
+    (package / "unused.py").write_text("X = 1\n")
+    (package / "new.py").write_text("Y = 1\n")
+    assert digest() == before
+
+
+def test_import_cycles_end(package: Path) -> None:
+    (package / "tensors.py").write_text("import closurepack.stages.teacher\n\nmean = None\n")
+    assert "closurepack.tensors" in source_modules("closurepack.stages.teacher", "closurepack")
+
+
+def test_another_process_and_another_place_agree(package: Path, tmp_path: Path) -> None:
+    package.parent.joinpath("moved").mkdir()
+    moved = package.rename(tmp_path / "moved" / "closurepack")
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import tasks.source_closure as made;"
+            + "print(made.source_digest('closurepack.stages.teacher', 'closurepack'))",
+        ],
+        env={"PYTHONPATH": f"{moved.parent}:{Path(__file__).parents[2]}", "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    moved.rename(package)
+    assert found == digest()
+
+
+def test_what_is_no_module_is_refused(package: Path) -> None:
+    with pytest.raises(ValueError, match="kernel must be a module of closurepack, got 'json'"):
+        source_modules("json", "closurepack")
+    with pytest.raises(ValueError, match=r"got 'closurepack\.absent'"):
+        source_modules("closurepack.absent", "closurepack")
+    (package / "tensors.py").write_text("def mean(:\n")
+    with pytest.raises(ValueError, match=r"closurepack\.tensors must be valid Python"):
+        digest()

@@ -1,0 +1,126 @@
+"""Laws of the stage key: what can change a result is in it, and what cannot is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.stage_key import Stage, key_components, library_versions, stage_key
+
+NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True, "threads": 2}
+
+
+@dataclass(frozen=True)
+class Constant:
+    rate: float
+
+
+@dataclass(frozen=True)
+class Linear:
+    rate: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+    steps: int
+    betas: tuple[float, ...]
+    patience: float | None
+    schedule: Constant | Linear
+    names: dict[str, float]
+    every_seconds: float = field(metadata={"in_key": False})
+
+
+SETTINGS = Settings(2e-5, 3, (0.9, 0.999), None, Constant(1.0), {"b": 1.0, "a": 2.0}, 300.0)
+STAGE = Stage("student", "rosita_core.stages", SETTINGS, {"data": "d", "teacher": "t"}, NUMERICS)
+
+
+def key(**changes: Any) -> str:
+    return stage_key(dataclasses.replace(STAGE, **changes))
+
+
+def key_with(**changes: Any) -> str:
+    return key(config=dataclasses.replace(SETTINGS, **changes))
+
+
+def test_how_a_value_is_written_does_not_count() -> None:
+    assert key() == key_with(rate=0.00002)
+    assert key_with(rate=1) == key_with(rate=1.0)
+    assert key_with(betas=(1, 0)) == key_with(betas=(1.0, -0.0))
+    assert key_with(patience=10) == key_with(patience=10.0)
+    assert key_with(schedule=Constant(1)) == key()
+    assert key_with(names={"a": 2, "b": 1}) == key()
+    assert key(inputs={"teacher": "t", "data": "d"}) == key()
+
+
+def test_what_cannot_change_the_result_does_not_count() -> None:
+    assert key_with(every_seconds=1.0) == key()
+    assert key(numerics=NUMERICS | {"threads": 8}) == key()
+    on_first = key(numerics=NUMERICS | {"device": "cuda"})
+    assert key(numerics=NUMERICS | {"device": "cuda:1"}) == on_first
+
+
+def test_everything_else_counts() -> None:
+    keys = {
+        key(),
+        key(name="depth"),
+        key(kernel="rosita_core.training"),
+        key(inputs={"data": "d", "teacher": "u"}),
+        key(inputs={"data": "t", "teacher": "d"}),
+        key(inputs={"data": "d"}),
+        key(numerics=NUMERICS | {"device": "cuda"}),
+        key(numerics=NUMERICS | {"precision": "bf16"}),
+        key(numerics=NUMERICS | {"deterministic": False}),
+        key_with(rate=3e-5),
+        key_with(steps=4),
+        key_with(betas=(0.999, 0.9)),
+        key_with(patience=0.0),
+        key_with(schedule=Linear(1.0)),
+        key_with(names={"a": 1.0, "b": 2.0}),
+    }
+    assert len(keys) == 15
+
+
+def test_library_versions_are_those_installed_without_the_build() -> None:
+    versions = library_versions()
+    assert set(versions) == {"torch", "transformers", "tokenizers"}
+    for name, version in versions.items():
+        assert importlib.metadata.version(name).split("+")[0] == version
+    assert key_components(STAGE)["libraries"] == versions
+
+
+def test_every_process_computes_the_same_key() -> None:
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); "
+            + "import test_stage_key as made; print(made.stage_key(made.STAGE))",
+            str(Path(__file__).parent),
+        ],
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == key()
+
+
+def test_values_without_a_canonical_form_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"config\.rate must be a finite number, got nan"):
+        key_with(rate=float("nan"))
+    with pytest.raises(ValueError, match=r"config\.schedule\.rate must be a finite number"):
+        key_with(schedule=Constant(float("inf")))
+    with pytest.raises(ValueError, match=r"config\.betas must be .* got set"):
+        key_with(betas={0.9})
+    with pytest.raises(ValueError, match="frozen dataclass, got dict"):
+        key(config={"rate": 1.0})
+    with pytest.raises(ValueError, match="got no precision"):
+        key(numerics={"device": "cpu", "deterministic": True})

@@ -1,0 +1,136 @@
+"""The user's own files: every format reads to the same frame, every fault names its place."""
+
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rosita_core.data.files import labels_to_index, normalize, read_table
+
+ROWS = [
+    {"review": 'He said "no", twice', "other": "NA", "stars": "4"},
+    {"review": "naïve café 映画", "other": "null", "stars": "10"},
+    {"review": " padded ", "other": "nan", "stars": "4"},
+]
+
+
+def write(path, rows):
+    frame = pd.DataFrame(rows)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        lines = ["\t".join(frame.columns)] + ["\t".join(row.values()) for row in rows]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet", "CSV"])
+def test_every_format_reads_to_the_same_frame(tmp_path, ending):
+    path = write(tmp_path / f"data.{ending.lower()}", ROWS).rename(tmp_path / f"own.{ending}")
+    raw = read_table(path, "review", "other", "stars")
+    assert list(raw.columns) == ["text_a", "text_b", "label"]
+    assert raw["text_a"].tolist() == [row["review"] for row in ROWS]
+    assert raw["text_b"].tolist() == ["NA", "null", "nan"]
+    assert raw["label"].tolist() == ["4", "10", "4"]
+    assert list(read_table(path, "review", None, None).columns) == ["text_a"]
+
+
+def test_csv_keeps_line_breaks_inside_quotes_and_skips_blank_lines(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes(b'\xef\xbb\xbftext,label\r\n"two\nlines",a\r\n\r\nplain,b\r\n')
+    raw = read_table(path, "text", None, "label")
+    assert raw["text_a"].tolist() == ["two\nlines", "plain"]
+
+
+def test_tsv_quotes_are_characters(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text('text\tlabel\n"open quote\ta\nnext\tb\n')
+    assert read_table(path, "text", None, "label")["text_a"].tolist() == ['"open quote', "next"]
+
+
+def test_a_blank_line_of_a_single_column_is_an_empty_text_not_nothing(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text("text\none\n\nthree\n")
+    with pytest.raises(ValueError, match="must not be empty, got '' in row 2"):
+        read_table(path, "text", None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("own.txt", b"text,label\na,1\n", "path must end in one of .csv, .tsv, .jsonl, .parquet"),
+        ("own.csv", None, "path must be an existing file"),
+        ("own.csv", b"", "at least 1 row, got an empty file"),
+        ("own.csv", b"text,label\n", "at least 1 row, got 0"),
+        ("own.csv", b"body,label\na,1\n", r"\(body, label\), got 'text' \(no such column\)"),
+        ("own.csv", b"text,text,label\na,b,1\n", r"got 'text' \(more than one\)"),
+        ("own.csv", b"text,label\na,1\nb\n", "2 fields in each row, got 1 in line 3"),
+        ("own.csv", b'text,label\na,1\n"b,1\nc,1\n', "must be CSV, got line 4"),
+        ("own.csv", b"text,label\na,1\n  ,1\n", "must not be empty, got '  ' in row 2"),
+        ("own.csv", b"text,label\na,1\nb,\n", r"label \('label'\) must not be empty, .* in row 2"),
+        ("own.csv", b"text,label\na,1\nb\xff,1\n", "UTF-8, got byte 0xff in line 3"),
+        ("own.tsv", b"text\tlabel\na\t1\nb\t1\t2\n", "2 fields in each row, got 3 in line 3"),
+        ("own.jsonl", b'{"text": "a", "label": 1}\n{"text": \n', "must be JSONL, got line 2"),
+        ("own.jsonl", b'{"text": "a", "label": 1}\n[1]\n', "one JSON object a line, got list"),
+        ("own.jsonl", b'{"text": null, "label": 1}\n', "must not be null, got null in row 1"),
+        ("own.jsonl", b'{"text": "a", "label": 1}\n{"label": 1}\n', "null, got null in row 2"),
+        ("own.jsonl", b'{"text": 5, "label": 1}\n', "must be text, got int in row 1"),
+        ("own.jsonl", b'{"text": "a", "label": [1]}\n', "must be text or a number, got list"),
+        ("own.jsonl", b'{"text": "\\ud800", "label": 1}\n', "must be valid Unicode"),
+        ("own.parquet", b"PAR0 this is none", "must be a Parquet file"),
+    ],
+)
+def test_every_fault_is_one_line_that_names_its_place(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(path, "text", None, "label")
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_nulls_name_their_row_and_keep_integers(tmp_path):
+    path = tmp_path / "own.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": pa.array([1, None])}), path)
+    with pytest.raises(ValueError, match=r"label \('label'\) must not be null, got null in row 2"):
+        read_table(path, "text", None, "label")
+    pq.write_table(pa.table({"text": ["a", "b"], "label": [1, 2]}), path)
+    assert read_table(path, "text", None, "label")["label"].tolist() == [1, 2]
+
+
+def test_class_names_sort_by_value_if_all_are_numbers_and_as_text_otherwise():
+    assert labels_to_index(["10", "9", "-1", "9"]) == ("-1", "9", "10")
+    assert labels_to_index(["10", "9", "none"]) == ("10", "9", "none")
+    assert labels_to_index([2, 10, 2]) == labels_to_index([2.0, 10.0]) == ("2", "10")
+    assert labels_to_index(["nan", "1"]) == ("1", "nan")
+
+
+def test_classes_mean_the_same_in_every_file_format(tmp_path):
+    rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
+    train = read_table(write(tmp_path / "train.csv", rows), "text", None, "label")
+    dev = read_table(write(tmp_path / "dev.parquet", rows), "text", None, "label")
+    labels = labels_to_index(train["label"].tolist())
+    table = normalize(train, "classification", labels)
+    assert table.frame.equals(normalize(dev, "classification", labels).frame)
+    assert table.frame["label"].dtype == "int64"
+    assert [labels[index] for index in table.frame["label"]] == ["1", "0"]
+
+
+def test_a_class_that_train_lacks_and_a_label_that_is_no_number_name_their_row():
+    raw = pd.DataFrame({"text_a": ["a", "b"], "label": ["yes", "maybe"]})
+    with pytest.raises(ValueError, match=r"\(no, yes\), got 'maybe' in row 2"):
+        normalize(raw, "classification", ("no", "yes"))
+    for bad in ("maybe", "nan", "1e999", True):
+        raw = pd.DataFrame({"text_a": ["a", "b"], "label": pd.Series([1.5, bad], dtype=object)})
+        with pytest.raises(ValueError, match=f"finite number for regression, got '{bad}' in row 2"):
+            normalize(raw, "regression", ())
+    good = pd.DataFrame({"text_a": ["a", "b"], "text_b": ["c", "d"], "label": ["1.5", " -2 "]})
+    frame = normalize(good, "regression", ()).frame
+    assert frame["label"].tolist() == [1.5, -2.0]
+    assert frame["text_b"].tolist() == ["c", "d"]

@@ -1,0 +1,79 @@
+"""The display: plain lines where nobody watches, a live line that logs do not break."""
+
+import io
+import logging
+from dataclasses import dataclass, field
+
+from tasks.progress import ProgressDisplay, progress_display
+
+
+@dataclass(frozen=True)
+class Event:
+    step: int
+    total_steps: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    shape: str | None = None
+    message: str | None = None
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_plain_output_is_one_line_in_ten_seconds() -> None:
+    stream, clock = io.StringIO(), Clock()
+    display = ProgressDisplay(stream, False, clock)
+    stage = display.begin(3, 9, "student")
+    for step in range(1, 101):
+        clock.now = step * 0.5
+        metrics = {"train/loss": 1 / step} | ({"dev/score": 0.75} if step == 30 else {})
+        stage.update(Event(step, 200, metrics, "a2_l8" if step == 1 else None))
+    stage.end("completed")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "[3/9] student: started"
+    assert lines[1] == "[3/9] student: step 20/200, loss 0.0500, a2_l8, 1 min 30 s left"
+    assert lines[2] == "[3/9] student: step 40/200, loss 0.0250, dev 0.7500, a2_l8, 1 min 20 s left"
+    assert lines[-1] == "[3/9] student: completed in 50 s, loss 0.0100, dev 0.7500, a2_l8"
+    assert len(lines) == 1 + 5 + 1
+
+
+def test_the_time_left_counts_from_where_a_resumed_stage_goes_on() -> None:
+    stream, clock = io.StringIO(), Clock()
+    stage = ProgressDisplay(stream, False, clock).begin(1, 1, "width")
+    stage.update(Event(900, 1000))
+    clock.now = 10.0
+    stage.update(Event(910, 1000))
+    assert "step 910/1000, 1 min 30 s left" in stream.getvalue()
+
+
+def test_the_live_line_ends_with_the_last_stage_and_logs_come_through() -> None:
+    stream = io.StringIO()
+    display = ProgressDisplay(stream, True)
+    logger = logging.getLogger("progress-law")
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    try:
+        first, second = display.begin(1, 2, "one"), display.begin(2, 2, "two")
+        first.update(Event(1, 10, {"train/loss": 0.5}, "a2_l8"))
+        assert display.live is not None
+        logger.warning("look here")
+        assert handler.stream is not stream
+        first.end("completed")
+        assert display.live is not None
+        second.end("failed")
+        assert display.live is None
+        assert handler.stream is stream
+    finally:
+        logger.removeHandler(handler)
+    text = stream.getvalue()
+    assert "look here" in text
+    assert "[1/2] one: completed in 0 s, loss 0.5000, a2_l8" in text
+    assert "[2/2] two: failed in 0 s" in text
+
+
+def test_a_process_has_one_display() -> None:
+    assert progress_display() is progress_display()

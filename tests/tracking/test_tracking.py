@@ -1,0 +1,315 @@
+"""Tracking in a real MLflow store: what a run leaves there can be found and used."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+from mlflow.entities import Run
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+from tasks.attempt import Context, attempt, attempts
+from tasks.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
+from tasks.model_logging import log_compressed_model
+from tasks.stage_key import Stage
+from tasks.tracking import MetricBuffer, Tracking, flatten, tracking_uri
+
+NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+
+
+@dataclass(frozen=True)
+class Event:
+    step: int
+    total_steps: int
+    metrics: dict[str, float]
+    shape: str | None = None
+    message: str | None = None
+
+
+STAGE = Stage("student", "rosita_core.stages", Settings(2e-5), {}, NUMERICS)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # One store for the module: creating its tables is most of the time of these tests.
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def tracking(home: Path) -> Tracking:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return Tracking(home)
+
+
+@pytest.fixture
+def parent(tracking: Tracking) -> str:
+    recipe = {"task": "sst2", "seed": 3, "student": {"learning_rate": 2e-5, "layers": [1, 2]}}
+    return tracking.start_parent("sst2", "demo", recipe, 3, "flow-run", "a2_l8")
+
+
+def make_context(home: Path, parent: str | None) -> Context:
+    return Context(
+        home=str(home),
+        parent_run_id=parent,
+        recipe_name="demo",
+        task="sst2",
+        seed=3,
+        flow_run_id="flow-run",
+        total_stages=9,
+        position=4,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+    )
+
+
+def children(tracking: Tracking, parent: str) -> list[Run]:
+    return list(
+        tracking.client.search_runs(
+            [tracking.experiment_id("sst2")], f"tags.`mlflow.parentRunId` = '{parent}'"
+        )
+    )
+
+
+def test_the_store_is_the_home_unless_the_environment_says_otherwise(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(home) == f"sqlite:///{home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking_uri(home) == "http://127.0.0.1:5000"
+
+
+def test_the_parent_holds_the_recipe(tracking: Tracking, home: Path, parent: str) -> None:
+    tracking.finish(parent, "FINISHED", {"score": 0.9, "shape": "a2_l8"}, {})
+    run = tracking.client.get_run(parent)
+    assert run.data.params == {
+        "task": "sst2",
+        "seed": "3",
+        "student.learning_rate": "2e-05",
+        "student.layers": "[1, 2]",
+    }
+    assert run.data.metrics == {"score": 0.9}
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["rosita.recipe"] == "demo"
+    assert run.data.tags["rosita.seed"] == "3"
+    assert run.data.tags["rosita.shape"] == "a2_l8"
+    assert run.data.tags["prefect.flow_run_id"] == "flow-run"
+    assert run.data.tags["hardware.cpu"] == hardware()["cpu"]
+    assert run.info.artifact_uri.startswith((home / "mlartifacts").as_uri())
+    assert [file.path for file in tracking.client.list_artifacts(parent)] == ["recipe.json"]
+
+
+def test_an_attempt_is_a_child_run_with_its_curve(
+    tracking: Tracking, home: Path, parent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(attempts(home, "student"))
+    with attempt(STAGE, make_context(home, parent)) as work:
+        for step in range(1, 251):
+            work.report(Event(step, 250, {"train/loss": 1 / step}))
+        with work.output() as folder:
+            (folder / "weights.bin").write_text("w")
+        result = work.result({"score": 0.8, "shape": "a2_l8"})
+    (run,) = children(tracking, parent)
+    assert run.info.run_id == result.mlflow_run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"rate": "2e-05"}
+    assert run.data.metrics["score"] == 0.8
+    wanted = {
+        "rosita.stage": "student",
+        "rosita.stage_key": result.key,
+        "rosita.artifact": result.artifact,
+        "rosita.cached": "false",
+        "rosita.attempt": str(before + 1),
+        "rosita.shape": "a2_l8",
+    }
+    assert {name: run.data.tags[name] for name in wanted} == wanted
+    curve = tracking.client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in curve] == [(n, 1 / n) for n in range(1, 251)]
+    assert "[4/9] student: started" in capsys.readouterr().err
+
+    cached = tracking.record_cached(STAGE, result, make_context(home, parent))
+    assert cached is not None
+    copy = tracking.client.get_run(cached)
+    assert copy.data.tags["rosita.cached"] == "true"
+    assert copy.data.tags["rosita.computed_by"] == run.info.run_id
+    assert copy.data.metrics["score"] == 0.8
+    assert copy.data.metrics["seconds"] == result.seconds
+    assert copy.data.params == run.data.params
+    assert len(children(tracking, parent)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "run_status"),
+    [(RuntimeError("no"), "failed", "FAILED"), (KeyboardInterrupt(), "interrupted", "KILLED")],
+)
+def test_an_attempt_that_does_not_end_well_says_so(
+    tracking: Tracking,
+    home: Path,
+    parent: str,
+    error: BaseException,
+    status: str,
+    run_status: str,
+) -> None:
+    def body() -> None:
+        with attempt(STAGE, make_context(home, parent)) as work:
+            work.report(Event(1, 2, {"train/loss": 1.0}))
+            raise error
+
+    with pytest.raises(type(error)):
+        body()
+    assert attempts(home, "student")[-1]["status"] == status
+    (run,) = children(tracking, parent)
+    assert run.info.status == run_status
+    assert run.data.metrics == {"train/loss": 1.0}
+
+
+def test_without_a_parent_nothing_is_tracked(tmp_path: Path) -> None:
+    with attempt(STAGE, make_context(tmp_path, None)) as work:
+        work.report(Event(1, 2, {"train/loss": 1.0}))
+        with work.output() as folder:
+            (folder / "weights.bin").write_text("w")
+        result = work.result({})
+    assert result.mlflow_run_id is None
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_inputs_are_read_from_the_store(tmp_path: Path) -> None:
+    with attempt(STAGE, make_context(tmp_path, None)) as work:
+        with pytest.raises(ValueError, match="input of student must be one of none, got 'data'"):
+            work.input("data")
+        with work.output() as folder:
+            (folder / "rows.txt").write_text("3")
+        made = work.result({})
+    later = Stage("depth", STAGE.kernel, STAGE.config, {"student": made.artifact}, NUMERICS)
+    with attempt(later, make_context(tmp_path, None)) as work:
+        assert (work.input("student") / "rows.txt").read_text() == "3"
+        with work.output() as folder:
+            (folder / "rows.txt").write_text("4")
+        work.result({})
+
+
+def test_more_values_than_a_request_takes_all_arrive(tracking: Tracking, parent: str) -> None:
+    tracking.log_params(parent, {f"p{n}": str(n) for n in range(205)})
+    tracking.log_tags(parent, {f"t{n}": str(n) for n in range(205)})
+    buffer = MetricBuffer(tracking, parent)
+    buffer.add(7, {f"m{n}": float(n) for n in range(2005)})
+    buffer.flush()
+    data = tracking.client.get_run(parent).data
+    assert {f"p{n}": str(n) for n in range(205)}.items() <= data.params.items()
+    assert {f"t{n}": str(n) for n in range(205)}.items() <= data.tags.items()
+    assert data.metrics == {f"m{n}": float(n) for n in range(2005)}
+
+
+def test_metrics_do_not_wait_for_ever(tracking: Tracking, parent: str) -> None:
+    buffer = MetricBuffer(tracking, parent)
+    buffer.add(1, {"m": 1.0})
+    assert tracking.client.get_run(parent).data.metrics == {}
+    time.sleep(2.05)
+    buffer.add(2, {"m": 2.0})
+    assert tracking.client.get_run(parent).data.metrics == {"m": 2.0}
+
+
+def test_the_dataset_is_an_input_by_fingerprint(tracking: Tracking, parent: str) -> None:
+    tracking.log_dataset(parent, "sst2", "ab" * 32, "glue-dir", {"train": 10, "dev": 2})
+    inputs = tracking.client.get_run(parent).inputs
+    assert inputs is not None
+    (logged,) = inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("sst2", "ab" * 18)
+    assert "ab" * 32 in logged.dataset.source
+
+
+def test_flatten_names_every_leaf_once() -> None:
+    nested = {"a": {"b": {"c": 1}, "d": None}, "e": "x", "f": {}, "g": True}
+    assert flatten(nested) == {"a.b.c": "1", "a.d": "null", "e": "x", "f": "{}", "g": "true"}
+    assert len(flatten({"long": "x" * 10_000})["long"]) == 6000
+
+
+def test_the_logged_model_predicts_what_the_checkpoint_does(
+    tracking: Tracking, parent: str, tmp_path: Path
+) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizer(vocab=str(tmp_path / "vocab.txt"))
+    torch.manual_seed(0)
+    labels = ["negative", "positive"]
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        id2label=dict(enumerate(labels)),
+    )
+    model = BertForSequenceClassification(config).eval()
+    checkpoint = tmp_path / "checkpoint"
+    model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+
+    versions = [
+        log_compressed_model(tracking, parent, "sst2", checkpoint, {"params": 3}, {"x": "y"})
+        for _ in range(2)
+    ]
+    assert [(one.name, one.version) for one in versions] == [
+        ("rosita-sst2", "1"),
+        ("rosita-sst2", "2"),
+    ]
+    outputs = tracking.client.get_run(parent).outputs
+    assert outputs is not None
+    (first, _) = outputs.model_outputs
+    assert first.model_id in {one.model_id for one in versions}
+    assert str(tracking.client.get_logged_model(first.model_id).status) == "READY"
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking.uri)
+    try:
+        served = mlflow.pyfunc.load_model(versions[1].uri)
+    finally:
+        mlflow.set_tracking_uri(before)
+    texts = ["good film", "bad", "film good bad film"]
+    found = served.predict(pd.DataFrame({"text": texts}))
+    for text, row in zip(texts, found.itertuples(), strict=True):
+        with torch.inference_mode():
+            wanted = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
+        assert row.label == labels[int(wanted.argmax())]
+        assert row.score == pytest.approx(float(wanted.max()), abs=1e-5)
+    pickles = [path for path in Path(tracking.home).rglob("*.pkl")]
+    assert pickles == []
+
+    with pytest.raises(ValueError, match=r"checkpoint must hold a config\.json"):
+        log_compressed_model(tracking, parent, "sst2", tmp_path, {}, {})
+
+
+def test_numerics_are_resolved_or_refused_by_name() -> None:
+    resolved = resolve_numerics("cpu", "auto", 3, True)
+    assert (resolved.device, resolved.threads, resolved.deterministic) == ("cpu", 3, True)
+    assert resolved.precision == ("bf16" if cpu_has_bf16() else "fp32")
+    assert resolve_numerics("cpu", "bf16", "auto", False).precision == "bf16"
+    if sys.platform == "linux" and "flags" in Path("/proc/cpuinfo").read_text():
+        words = set(Path("/proc/cpuinfo").read_text().split())
+        assert not cpu_has_bf16() or words & BF16_CPU_FLAGS
+    for wrong in (
+        ("gpu", "auto", "auto", "device must be auto, cpu, cuda or cuda:<index>, got 'gpu'"),
+        ("cpu:1", "auto", "auto", "device must be .* got 'cpu:1'"),
+        ("cpu", "fp16", "auto", "precision must be one of auto, fp32, bf16, got 'fp16'"),
+        ("cpu", "auto", 0, "threads must be auto or at least 1, got 0"),
+        ("cpu", "auto", "many", "threads must be auto or at least 1, got 'many'"),
+    ):
+        with pytest.raises(ValueError, match=wrong[3]):
+            resolve_numerics(wrong[0], wrong[1], wrong[2], True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda_is_refused() -> None:
+    with pytest.raises(ValueError, match="device must be cpu or auto on a machine without CUDA"):
+        resolve_numerics("cuda", "auto", "auto", True)

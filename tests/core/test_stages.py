@@ -239,6 +239,11 @@ def test_ranking_is_the_gradient_without_updates(teacher, cut, rows, special, nu
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
     updated = ranking(update_while_ranking=True)
     assert not torch.allclose(updated, plain, rtol=0.01)
+    # In one mini-batch no gradient follows an update, and the weights that count are untouched.
+    assert torch.equal(
+        ranking(training=replace(whole, **one), update_while_ranking=True),
+        ranking(training=replace(whole, **one)),
+    )
 
 
 def test_ranking_draws_nothing_from_the_global_random_state(

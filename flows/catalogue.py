@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.recipe import Recipe
 from flows.recipes import RECIPES
-from flows.request import shapes
+from flows.sizes import shapes
 from rosita_core.data.task_spec import GLUE
 from rosita_core.model.shape import Shape, count_macs, count_parameters
 

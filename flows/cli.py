@@ -46,7 +46,7 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
     to stdout; the last line names summary.json.
     """
-    request = _checked(recipe, set_)
+    request = _checked(recipe, set_, download=True)
     from flows.compress import StageError
     from flows.compress import compress as flow
     from flows.show import show_comparison
@@ -65,7 +65,7 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
 @app.command()
 def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
     """Show each stage, its key, and whether it is cached or why not. Runs nothing."""
-    request = _checked(recipe, set_)
+    request = _checked(recipe, set_, download=False)
     from dataclasses import asdict
 
     from flows.plan import plan as make_plan
@@ -108,14 +108,14 @@ class Failure(RuntimeError):
     """A stage failed, or a server could not be started: exit code 1."""
 
 
-def _checked(recipe: str, changes: list[str] | None) -> Any:
+def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
     """The request of a recipe, everything checked that can be checked before computing."""
     from flows.recipes import load_recipe
 
     loaded = load_recipe(recipe, tuple(changes or ()))
     from flows.preparation import prepare_request
 
-    return prepare_request(loaded)
+    return prepare_request(loaded, download)
 
 
 def _print_json(document: Any) -> None:
@@ -142,7 +142,10 @@ def main() -> None:
         _fail(str(error), WRONG_REQUEST)
     except (Failure, ConnectionError) as error:
         _fail(str(error), STAGE_FAILED)
-    except KeyboardInterrupt:
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into this exit code and says nothing.
+        if ended.code != INTERRUPTED:
+            raise
         _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
 
 

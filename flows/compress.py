@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from prefect import State, flow, runtime
 from prefect.artifacts import create_table_artifact
 
-from flows.method import Node, method
+from flows.method import method
+from flows.preparation import prepare_request
 from flows.recipe import Recipe
-from flows.request import Request, check, home_directory
-from flows.summary import comparison_rows, summarize, write_summary
+from flows.request import Request
+from flows.stages import numerics_of, stage_of
+from flows.summary import RUNS, comparison_rows, summarize, write_summary
 from rosita_core.measuring.assessment import read_assessment
 from tasks.assess_student import assess_student
 from tasks.attempt import Context, StageResult
@@ -19,13 +22,13 @@ from tasks.caching import stage_options
 from tasks.distill_student import distill_student
 from tasks.export_model import export_model
 from tasks.finetune_teacher import finetune_teacher
-from tasks.hardware import Numerics, resolve_numerics
+from tasks.hardware import Numerics
 from tasks.model_logging import log_compressed_model
 from tasks.prepare_data import prepare_data
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
-from tasks.stage_key import Stage
+from tasks.records import attempt_path, attempts
 from tasks.store import Store
 from tasks.tracking import Tracking
 
@@ -40,7 +43,6 @@ TASKS = {
     "assess": assess_student,
     "export": export_model,
 }
-KERNELS = {name: task.fn.__globals__["KERNEL"] for name, task in TASKS.items()}
 
 
 class StageError(RuntimeError):
@@ -50,7 +52,7 @@ class StageError(RuntimeError):
 @flow(name="compress", flow_run_name="{recipe.name}", validate_parameters=True)
 def compress(recipe: Recipe) -> dict[str, Any]:
     """Compress a model by a recipe; returns the summary that is also written as summary.json."""
-    request = check(recipe, home_directory())
+    request = prepare_request(recipe, download=True)
     numerics = numerics_of(recipe)
     tracking = Tracking(request.home)
     flow_run_id = str(runtime.flow_run.id)
@@ -68,29 +70,10 @@ def compress(recipe: Recipe) -> dict[str, Any]:
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         tracking.finish(parent, status, {}, {})
-        raise
+        if isinstance(error, StageError) or not isinstance(error, Exception):
+            raise
+        raise _unrecorded(error, request, flow_run_id) from error
     return summary
-
-
-def numerics_of(recipe: Recipe) -> Numerics:
-    """The recipe's numerics on this machine."""
-    wanted = recipe.numerics
-    return resolve_numerics(wanted.device, wanted.precision, wanted.threads, wanted.deterministic)
-
-
-def stage_of(node: Node, artifacts: dict[str, str], numerics: Numerics) -> Stage:
-    """The node as a stage, given the artifacts of the nodes before it."""
-    return Stage(
-        name=node.name,
-        kernel=KERNELS[node.name],
-        config=node.config,
-        inputs={role: artifacts[name] for role, name in node.inputs.items()},
-        numerics={
-            "device": numerics.device,
-            "precision": numerics.precision,
-            "deterministic": numerics.deterministic,
-        },
-    )
 
 
 def run_stages(
@@ -120,7 +103,7 @@ def run_stages(
         upstream = [states[name] for name in dict.fromkeys(node.inputs.values())]
         state = task(stage, context, upstream, return_state=True)
         if not state.is_completed():
-            raise _failure(node.name, request, state)
+            raise _failure(node.name, request, state, flow_run_id)
         states[node.name] = state
         result: StageResult = state.result()
         cached = state.name == "Cached"
@@ -130,16 +113,33 @@ def run_stages(
     return results
 
 
-def _failure(stage: str, request: Request, state: State) -> StageError:
-    from tasks.attempt import attempts
-
-    made = attempts(request.home, stage)
-    number = made[-1]["number"] if made else 0
-    folder = request.home / "attempts" / stage
+def _failure(stage: str, request: Request, state: State, flow_run_id: str) -> StageError:
+    recipe = request.recipe.name
+    cause = one_line(state.result(raise_on_failure=False))
+    made = [r for r in attempts(request.home, stage) if r["flow_run_id"] == flow_run_id]
+    if not made:
+        return StageError(f"stage {stage} of recipe {recipe} could not start: {cause}")
+    number = made[-1]["number"]
+    record = attempt_path(request.home, stage, number)
     return StageError(
-        f"stage {stage} failed in attempt {number} of recipe {request.recipe.name}: "
-        f"{state.message}; its record is {folder / f'{number:06d}.json'}"
+        f"stage {stage} failed in attempt {number} of recipe {recipe}: {cause}; "
+        f"its record is {record}"
     )
+
+
+def _unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
+    path = request.home / RUNS / flow_run_id / "error.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return StageError(
+        f"the run of recipe {request.recipe.name} could not be recorded: {one_line(error)}; "
+        f"its traceback is {path}"
+    )
+
+
+def one_line(error: Any) -> str:
+    """An error as `Type: message` without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def register(

@@ -10,6 +10,7 @@ DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Messages reach Prefect's server as before; the terminal has our progress instead.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "DO_NOT_TRACK": "1",
     # Threads that spin while they wait make training twenty times slower on a machine that
     # something else is using as well.

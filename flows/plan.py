@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flows.compress import numerics_of, stage_of
 from flows.method import method
 from flows.request import Request
-from tasks.attempt import attempts
-from tasks.records import inspect_record
+from flows.stages import numerics_of, stage_of
+from tasks.records import attempts, inspect_record
 from tasks.stage_key import key_components, stage_key
 
 

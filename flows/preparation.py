@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
-from flows.compress import numerics_of, stage_of
+from pathlib import Path
+
 from flows.method import method
 from flows.recipe import Recipe
-from flows.request import Request, check, check_data, home_directory
+from flows.request import Request, check, home_directory, read_rows
+from flows.stages import numerics_of, stage_of
+from rosita_core.data.film_reviews import ARCHIVE
+from rosita_core.training.loop import total_steps
 from tasks.records import find_record
 from tasks.stage_key import stage_key
 
 
-def prepare_request(recipe: Recipe) -> Request:
-    """The request, with its data read and checked unless it already was by an earlier run.
+def prepare_request(recipe: Recipe, download: bool) -> Request:
+    """The request, with its data read and checked unless an earlier run has done so.
+
+    Args:
+        download: whether data may be fetched to be checked. Without it, data that would have to
+            be fetched first is left unchecked, and nothing is written.
 
     Raises:
         ValueError: one line naming the field, the bound and the value.
+        ConnectionError: where data cannot be fetched.
     """
-    request = check(recipe, home_directory())
     numerics = numerics_of(recipe)
+    request = check(recipe, home_directory())
     data = method(request)[0]
-    if find_record(request.home, stage_key(stage_of(data, {}, numerics))) is None:
-        check_data(request)
+    record = find_record(request.home, stage_key(stage_of(data, {}, numerics)))
+    if record is not None:
+        check_steps(request, int(record.metrics["rows_train"]))
+    elif download or _is_here(request):
+        check_steps(request, read_rows(request.source)[1])
     return request
+
+
+def check_steps(request: Request, rows: int) -> None:
+    """Whether the trainings that prune have a step for every prune.
+
+    Args:
+        rows: training rows before augmentation. How many there are afterwards is known only then,
+            so what is refused here has too few steps even if every variant is new.
+
+    Raises:
+        ValueError: naming the field, the steps that there are and the prunes.
+    """
+    recipe = request.recipe
+    most = rows * (1 + recipe.augment.copies)
+    for node in method(request):
+        if node.name not in ("depth", "width"):
+            continue
+        steps = total_steps(most, node.config.training)
+        if node.name == "depth":
+            field, prunes = "depth.keep_layers", request.teacher.layers - recipe.depth.keep_layers
+            what = f"must remove at most {steps} layers"
+        else:
+            field, prunes = "width.prune_steps", node.config.prune_steps
+            what = f"must be at most {steps}"
+        if prunes > steps:
+            epochs = node.config.training.epochs
+            raise ValueError(
+                f"{field} {what}, the optimizer steps of {epochs:g} epochs over {most:,} rows, "
+                f"got {prunes}"
+            )
+
+
+def _is_here(request: Request) -> bool:
+    """Whether the data can be read without fetching anything."""
+    source = request.source
+    if source.source == "packaged":
+        return (Path(source.cache) / ARCHIVE).is_file()
+    return source.source != "hub"

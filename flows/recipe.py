@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from flows.complaints import one_line
 from rosita_core.data.task_spec import GLUE
 
 Positive = Annotated[int, Field(ge=1)]
@@ -23,6 +33,18 @@ class Section(BaseModel):
     """A part of a recipe: frozen, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python counts true as 1, and `keep_heads: yes` would be one head.
+        if isinstance(value, bool) and info.field_name is not None:
+            kinds = str(cls.model_fields[info.field_name].annotation)
+            if cls.model_fields[info.field_name].annotation is not bool and (
+                "int" in kinds or "float" in kinds
+            ):
+                raise PydanticCustomError("not_a_number", "a number")
+        return value
 
 
 class Columns(Section):
@@ -55,7 +77,9 @@ class Training(Section):
     """Fields that every training has."""
 
     learning_rate: Rate
-    epochs: float = Field(ge=0, description="passes over the stage's rows; fractions are fine")
+    epochs: float = Field(
+        ge=0, description="passes over the stage's rows; 0 takes a fine-tuned teacher as it is"
+    )
     schedule: Schedule = Field("linear", description="linear decays to zero")
     warmup: Fraction = Field(0.0, description="part of all steps in which the rate rises")
     batch_size: Positive = 32
@@ -67,11 +91,15 @@ class Training(Section):
     patience: float | None = Field(
         None, gt=0, description="stop after so many epochs without a better score"
     )
+    dropout: Fraction | None = Field(
+        None, description="once pruning has finished; none: the checkpoint's own"
+    )
 
 
 class Distilled(Training):
     """Fields of a training that a teacher guides."""
 
+    epochs: float = Field(gt=0, description="passes over the stage's rows; fractions are fine")
     temperature: float = Field(1.0, gt=0)
 
 
@@ -99,7 +127,6 @@ class Width(Distilled):
     prune_fraction: Share = Field(0.1, description="part of training in which pruning happens")
     prune_steps: Positive | None = Field(None, description="prunes; none: one per head removed")
     hidden: bool = Field(True, description="learn hidden states too")
-    dropout: Fraction | None = Field(None, description="of the student; none: the checkpoint's")
 
 
 class Proposers(Section):
@@ -119,7 +146,7 @@ class Augment(Section):
 
 
 class Assess(Section):
-    latency_batch_sizes: tuple[Positive, ...] = (1, 32)
+    latency_batch_sizes: tuple[Positive, ...] = Field((1, 32), min_length=1)
     latency_tokens: Positive = 64
     latency_repeats: Positive = 30
     latency_warmup: Positive = 5
@@ -217,21 +244,4 @@ def validated(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ValueError(_one_line(error)) from None
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    kind, got = first["type"], first["input"]
-    if kind == "extra_forbidden":
-        where = Recipe
-        for part in first["loc"][:-1]:
-            where = where.model_fields[str(part)].annotation  # type: ignore[assignment]
-        return f"{field} must be one of the fields {', '.join(where.model_fields)}, got {field!r}"
-    if kind == "missing":
-        return f"{field} must be given, got nothing"
-    if kind == "value_error":
-        return str(first["msg"]).removeprefix("Value error, ")
-    message = str(first["msg"]).removeprefix("Input should be ")
-    return f"{field} must be {message}, got {got!r}"
+        raise ValueError(one_line(error, Recipe)) from None

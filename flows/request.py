@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.recipe import Recipe
-from rosita_core.data.sources import SourceSettings, source_digest
+from flows.sizes import shapes
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
-from rosita_core.model.shape import Shape, count_parameters, narrowed, shallower
+from rosita_core.model.shape import Shape, count_parameters
 from rosita_core.model.sources import (
+    RANDOM_MODELS,
     locate,
     locate_vectors,
     read_config,
-    shape_from,
     tokenizer_digest,
 )
+from rosita_core.model.weights import (
+    check_classifier,
+    check_masked_lm,
+    check_weights,
+    tensor_shapes,
+)
+from tasks.store import free_bytes, is_writable
+
+if TYPE_CHECKING:
+    from rosita_core.data.sources import SourceSettings
 
 HOME_VARIABLE = "ROSITA_HOME"
 BYTES_PER_PARAMETER = 4
@@ -57,83 +71,97 @@ def home_directory() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
 
 
-def shapes(recipe: Recipe, outputs: int) -> tuple[Shape, Shape]:
-    """Shapes of teacher and student, from configurations alone.
-
-    Raises:
-        ValueError: where the target does not fit the teacher.
-    """
-    try:
-        teacher = shape_from(read_config(recipe.teacher.model), outputs)
-    except ValueError as error:
-        raise ValueError(f"teacher.{error}") from None
-    keep = recipe.depth.keep_layers
-    try:
-        shallow = shallower(teacher, keep)
-    except ValueError as error:
-        raise ValueError(f"depth.{error}") from None
-    width = recipe.width
-    try:
-        return teacher, narrowed(shallow, width.keep_heads, width.ffn_units, width.embedding_rank)
-    except ValueError as error:
-        raise ValueError(f"width.{error}") from None
-
-
 def check(recipe: Recipe, home: Path) -> Request:
-    """Everything that can be known to be wrong before the first stage.
+    """Everything that can be known to be wrong before the first stage, but for the data's rows.
+
+    Own data is read here, because its classes decide the model's outputs.
 
     Raises:
         ValueError: one line naming the field, the bound and the value.
     """
-    from rosita_core.data.sources import read_splits
-    from rosita_core.model.checkpoint import read_source_config
-
-    source = source_settings(recipe, home)
-    spec = _spec(recipe)
-    if spec is None:
-        spec, _ = read_splits(source)
-    teacher, student = shapes(recipe, len(spec.labels) or 1)
-    for section in ("teacher", "student", "depth", "width"):
-        length = getattr(recipe, section).max_length
-        positions = teacher.frame.max_positions
-        if length > positions:
-            raise ValueError(
-                f"{section}.max_length must be at most {positions} for {recipe.teacher.model}, "
-                f"got {length}"
-            )
-    if recipe.assess.latency_tokens > teacher.frame.max_positions:
-        raise ValueError(
-            f"assess.latency_tokens must be at most {teacher.frame.max_positions}, "
-            f"got {recipe.assess.latency_tokens}"
-        )
+    spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
+    teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
+    _check_lengths(recipe, teacher.frame.max_positions)
     check_home(home, count_parameters(teacher).total)
-    try:
+    _check_proposers(recipe)
+    with naming("teacher."):
         model_path = locate(recipe.teacher.model)
-        read_source_config(str(model_path))
-    except ValueError as error:
-        raise ValueError(f"teacher.{error}") from None
-    proposers = recipe.augment.proposers
-    if recipe.augment.copies and proposers.mlm is None and proposers.vectors is None:
-        raise ValueError(
-            "augment.proposers must name mlm or vectors where augment.copies is above 0, got none"
-        )
-    if recipe.augment.copies and proposers.vectors is not None:
-        try:
-            locate_vectors(proposers.vectors)
-        except ValueError as error:
-            raise ValueError(f"augment.proposers.{error}") from None
+        config = read_config(recipe.teacher.model)
+        weights = {}
+        if recipe.teacher.model not in RANDOM_MODELS:
+            weights = dict(check_weights(model_path, config))
+    source = source_settings(recipe, home)
+    if spec is None:
+        spec, _ = read_rows(source)
+    outputs = len(spec.labels) or 1
+    if recipe.teacher.epochs == 0:
+        with naming("teacher."):
+            check_classifier(weights, config, outputs, spec.labels)
+    teacher, student = shapes(recipe, outputs)
     return Request(recipe, home, spec, teacher, student, model_path, source)
 
 
-def check_data(request: Request) -> None:
-    """Read and check the data itself.
+@lru_cache(maxsize=4)
+def read_rows(source: SourceSettings) -> tuple[TaskSpec, int]:
+    """Read and check the data itself, once per process; the task and its training rows.
 
     Raises:
         ValueError: one line naming what is wrong with it.
+        ConnectionError: where it cannot be downloaded.
     """
     from rosita_core.data.sources import read_splits
 
-    read_splits(request.source)
+    try:
+        spec, splits = read_splits(source)
+    except RuntimeError as error:
+        raise ConnectionError(f"data.source {source.source} cannot be fetched: {error}") from None
+    return spec, len(splits.train)
+
+
+@contextmanager
+def naming(prefix: str) -> Iterator[None]:
+    """Errors of the block with the section that they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _check_lengths(recipe: Recipe, positions: int) -> None:
+    lengths = {
+        f"{name}.max_length": getattr(recipe, name).max_length
+        for name in ("teacher", "student", "depth", "width")
+    }
+    lengths["assess.latency_tokens"] = recipe.assess.latency_tokens
+    lengths["assess.macs_tokens"] = recipe.assess.macs_tokens
+    for field, length in lengths.items():
+        if length > positions:
+            raise ValueError(
+                f"{field} must be at most {positions}, the positions of {recipe.teacher.model}, "
+                f"got {length}"
+            )
+
+
+def _check_proposers(recipe: Recipe) -> None:
+    augment, proposers = recipe.augment, recipe.augment.proposers
+    # Setting none learns from the original rows.
+    if augment.copies == 0 or recipe.kd_setting == "none":
+        return
+    if proposers.mlm is None and proposers.vectors is None:
+        raise ValueError(
+            "augment.proposers must name mlm or vectors where augment.copies is above 0, got none"
+        )
+    if proposers.mlm is not None:
+        try:
+            folder = locate(proposers.mlm)
+            check_masked_lm(folder / "config.json")
+            tensor_shapes(folder)
+        except ValueError as error:
+            message = str(error).removeprefix("model ")
+            raise ValueError(f"augment.proposers.mlm {message}") from None
+    if proposers.vectors is not None:
+        with naming("augment.proposers."):
+            locate_vectors(proposers.vectors)
 
 
 def check_home(home: Path, parameters: int) -> None:
@@ -142,8 +170,6 @@ def check_home(home: Path, parameters: int) -> None:
     Raises:
         ValueError: naming the place and what is missing.
     """
-    from tasks.store import free_bytes, is_writable
-
     if not is_writable(home):
         raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
     needed = parameters * BYTES_PER_PARAMETER * MODELS_ON_DISK
@@ -157,13 +183,14 @@ def check_home(home: Path, parameters: int) -> None:
 
 def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
     """Which data the recipe means."""
+    from rosita_core.data.sources import SourceSettings, source_digest
+
     data = recipe.data
-    files = tuple(name for name in (data.train, data.dev) if name is not None)
     return SourceSettings(
         task=recipe.task,
         kind=data.kind,
         source=data.source,
-        digest=source_digest(data.source, recipe.task, data.path, files),
+        digest=source_digest(data.source, recipe.task, data.path, data.train, data.dev),
         text_a=data.columns.text_a,
         text_b=data.columns.text_b,
         label=data.columns.label,
@@ -181,9 +208,3 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
 def tokenizer_of(request: Request) -> str:
     """The digest of the tokenizer that cuts the data."""
     return tokenizer_digest(request.recipe.teacher.model)
-
-
-def _spec(recipe: Recipe) -> TaskSpec | None:
-    if recipe.task == "film-reviews":
-        return FILM_REVIEWS
-    return GLUE.get(recipe.task)

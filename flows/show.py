@@ -9,8 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows.summary import comparison_rows
-
 
 def console() -> Console:
     """Stdout; wide enough for our tables where there is no terminal."""
@@ -19,6 +17,9 @@ def console() -> Console:
 
 def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
+    # Here, because measuring brings torch, which the other tables do without.
+    from flows.summary import comparison_rows
+
     numerics = summary["numerics"]
     table = Table(
         title=f"{summary['recipe']} (task {summary['task']}, KD setting {summary['kd_setting']}, "

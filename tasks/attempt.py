@@ -1,8 +1,8 @@
 """One execution of a stage: its inputs, its output, its progress and what is recorded of it."""
 
-import json
 import os
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,14 +11,12 @@ from typing import Any
 
 from tasks.hardware import git_commit, hardware
 from tasks.progress import ProgressEvent, StageProgress, progress_display
-from tasks.records import Context, StageResult
+from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.stage_key import Stage, key_components
 from tasks.store import Store, json_digest, write_json
 from tasks.tracking import MetricBuffer, Tracking
 
 __all__ = ["Context", "StageResult", "Work", "attempt", "attempts"]
-
-ATTEMPTS = "attempts"
 
 
 class Work:
@@ -156,7 +154,8 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"
         work.store.write_provenance(work.finished.artifact, _provenance(record, work.finished))
     except Exception as error:
-        close("failed", "FAILED", error=f"{type(error).__name__}: {error}")
+        lines = traceback.format_exc().splitlines()
+        close("failed", "FAILED", error=f"{type(error).__name__}: {error}", traceback=lines)
         raise
     except BaseException as error:
         close("interrupted", "KILLED", error=type(error).__name__)
@@ -164,26 +163,13 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
     close("completed", "FINISHED", result=work.finished.model_dump())
 
 
-def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
-    """The records of a stage's attempts in this home, oldest first, each with its `number`.
-
-    An attempt whose process was killed says `running` for ever. Half-written claims are left out.
-    """
-    records = []
-    for path in sorted((Path(home) / ATTEMPTS / stage_name).glob("[0-9]*.json")):
-        text = path.read_text(encoding="utf-8")
-        if text:
-            records.append({"number": int(path.stem), **json.loads(text)})
-    return records
-
-
 def _claim(home: Path, stage_name: str, record: Mapping[str, Any]) -> tuple[int, Path]:
     """Take the next number; creating the file exclusively keeps two processes apart."""
-    folder = home / ATTEMPTS / stage_name
+    folder = attempts_folder(home, stage_name)
     folder.mkdir(parents=True, exist_ok=True)
     number = max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=0) + 1
     while True:
-        path = folder / f"{number:06d}.json"
+        path = attempt_path(home, stage_name, number)
         try:
             path.touch(exist_ok=False)
         except FileExistsError:

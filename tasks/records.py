@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tasks.store import Store
 
 RESULTS = "results"
+ATTEMPTS = "attempts"
 
 logger = logging.getLogger(__name__)
 
@@ -122,3 +123,26 @@ def discard_record(home: str | Path, key: str) -> None:
         path.rename(folder / f"{key}-{number}")
     except FileNotFoundError:
         logger.debug("record %s was already moved", key)
+
+
+def attempts_folder(home: str | Path, stage_name: str) -> Path:
+    """Where the records of a stage's attempts lie."""
+    return Path(home).absolute() / ATTEMPTS / stage_name
+
+
+def attempt_path(home: str | Path, stage_name: str, number: int) -> Path:
+    """The record of one attempt."""
+    return attempts_folder(home, stage_name) / f"{number:06d}.json"
+
+
+def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
+    """The records of a stage's attempts in this home, oldest first, each with its `number`.
+
+    An attempt whose process was killed says `running` for ever. Half-written claims are left out.
+    """
+    records = []
+    for path in sorted(attempts_folder(home, stage_name).glob("[0-9]*.json")):
+        text = path.read_text(encoding="utf-8")
+        if text:
+            records.append({"number": int(path.stem), **json.loads(text)})
+    return records

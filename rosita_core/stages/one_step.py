@@ -9,7 +9,7 @@ import torch
 from rosita_core.data.encoded import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
-from rosita_core.model.checkpoint import copied, placed, shape_of, with_dropout
+from rosita_core.model.checkpoint import copied, placed, shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
 from rosita_core.pruning.importance import Importance, accumulate, importance, no_gradients
@@ -36,7 +36,6 @@ class OneStepSettings:
         update_while_ranking: fidelity: in setting 2 the authors update the weights while importance
             accumulates, and then prune the untouched model.
         first_layer_ranks_heads: fidelity, see `choose`.
-        dropout: every dropout rate after the cut; None leaves the source's.
         training: the loop after the cut.
         distillation: None to train on hard labels (KD setting none).
         scoring: on the selection rows.
@@ -49,7 +48,6 @@ class OneStepSettings:
     rank_by: str
     update_while_ranking: bool
     first_layer_ranks_heads: bool
-    dropout: float | None
     training: TrainingSettings
     distillation: DistillationSettings | None
     scoring: Scoring
@@ -104,8 +102,6 @@ def prune_one_step(
     else:
         objective = hard_label_objective
     start = prune(source, kept)
-    if settings.dropout is not None:
-        start = with_dropout(start, settings.dropout)
     return train(
         start,
         train_rows,

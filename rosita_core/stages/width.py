@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rosita_core.data.encoded import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
-from rosita_core.model.checkpoint import shape_of, with_dropout
+from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.pruning.prune import keep_layers, prune
 from rosita_core.pruning.schedule import spread, width_targets
@@ -30,7 +30,6 @@ class WidthSettings:
         prune_steps: P, prunes on the way.
         prune_fraction: part of training in which they happen, in (0, 1].
         first_layer_ranks_heads: fidelity, see `choose`.
-        dropout: every dropout rate of the student; None leaves the teacher's.
         training: the loop.
         distillation: hidden states and predictions in the paper.
         scoring: on the selection rows.
@@ -43,7 +42,6 @@ class WidthSettings:
     prune_steps: int
     prune_fraction: float
     first_layer_ranks_heads: bool
-    dropout: float | None
     training: TrainingSettings
     distillation: DistillationSettings
     scoring: Scoring
@@ -60,8 +58,6 @@ def prune_width(
 ) -> Trained:
     """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower."""
     start = prune(teacher, keep_layers(shape_of(teacher.config), settings.start_layers))
-    if settings.dropout is not None:
-        start = with_dropout(start, settings.dropout)
     targets = width_targets(
         shape_of(start.config),
         settings.keep_heads,

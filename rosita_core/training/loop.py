@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rosita_core.data.encoded import Encoded, SpecialTokens
-from rosita_core.model.checkpoint import build, copied, placed, shape_of
+from rosita_core.model.checkpoint import build, copied, placed, shape_of, with_dropout
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.pruning.importance import accumulate, importance, no_gradients
 from rosita_core.pruning.prune import choose, keep_bottom_layers, prune
@@ -156,9 +156,10 @@ class _Run:
         numerics: Numerics,
     ) -> None:
         self.settings = settings
-        self.model = copied(model, numerics.device).train()
-        self.optimizer = self._optimizer()
+        self.original = model.config
         self.pending = list(events)
+        self.model = self._quieted(copied(model, numerics.device).train())
+        self.optimizer = self._optimizer()
         self.totals = no_gradients(self.model) if events else {}
         self.best: tuple[RositaConfig, dict[str, torch.Tensor]] | None = None
         self.best_score = self.last_score = -math.inf
@@ -167,6 +168,20 @@ class _Run:
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
         return build_optimizer(self.model, s.learning_rate, s.weight_decay, s.bias_correction)
+
+    def _quieted(self, model: RositaForSequenceClassification) -> RositaForSequenceClassification:
+        """The model with the dropout that holds once nothing is left to prune."""
+        if self.pending or self.settings.dropout is None:
+            return model
+        return with_dropout(model, self.settings.dropout)
+
+    def _config(self) -> RositaConfig:
+        """The configuration of the model now, with the dropout that it came with."""
+        config = RositaConfig.from_dict(self.model.config.to_dict())
+        config.hidden_dropout_prob = self.original.hidden_dropout_prob
+        config.attention_probs_dropout_prob = self.original.attention_probs_dropout_prob
+        config.classifier_dropout = self.original.classifier_dropout
+        return config
 
     def update(self, rate: float) -> None:
         """One optimizer step from the gradients that the model holds."""
@@ -191,7 +206,7 @@ class _Run:
             layers = tuple(range(before.layers))
             kept = choose(before, target, layers, ranking, first_layer_ranks_heads)
         old_model, old_optimizer = self.model, self.optimizer
-        self.model = prune(old_model, kept)
+        self.model = self._quieted(prune(old_model, kept))
         self.optimizer = self._optimizer()
         if not self.settings.reset_optimizer:
             carry_moments(old_optimizer, old_model, self.optimizer, self.model, kept)
@@ -206,12 +221,13 @@ class _Run:
         self.best_score, self.best_since = score, step
         if self.settings.keep_best:
             state = {n: t.cpu().clone() for n, t in self.model.state_dict().items()}
-            self.best = (self.model.config, state)
+            self.best = (self._config(), state)
 
     def finish(self, step: int) -> Trained:
         """The chosen weights on the CPU."""
         if self.best is None:
-            return Trained(placed(self.model, "cpu").eval(), step, step, self.last_score)
+            last = build(self._config(), placed(self.model, "cpu").state_dict())
+            return Trained(last.eval(), step, step, self.last_score)
         config, state = self.best
         return Trained(build(config, state).eval(), step, self.best_since, self.best_score)
 

@@ -30,6 +30,9 @@ class TrainingSettings:
             once pruning has finished.
         keep_best: return the best-scored weights and not the last; counted only once pruning has
             finished.
+        dropout: every dropout rate of the model once pruning has finished, since a small student
+            under a teacher underfits; before that the model's own, without which a student that
+            still equals its teacher has no gradient to rank by. None leaves the model's own.
         drop_last: fidelity: leave out the last partial batch.
         pad_to_max_length: fidelity: pad every batch to max_length.
         seed: of the data order and of dropout.
@@ -50,6 +53,7 @@ class TrainingSettings:
     evaluations_per_epoch: float
     patience: float | None
     keep_best: bool
+    dropout: float | None
     drop_last: bool
     pad_to_max_length: bool
     seed: int
@@ -68,5 +72,7 @@ class TrainingSettings:
             raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must be in [0, 1], got {self.warmup}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.patience is not None and not self.patience > 0:
             raise ValueError(f"patience must be above 0 epochs, got {self.patience}")

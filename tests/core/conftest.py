@@ -176,6 +176,7 @@ def training():
         evaluations_per_epoch=1,
         patience=None,
         keep_best=False,
+        dropout=None,
         drop_last=False,
         pad_to_max_length=False,
         seed=7,

@@ -207,11 +207,11 @@ def test_changed_or_missing_splits_are_refused(tmp_path):
         load_splits(tmp_path)
     save_splits(splits_of(), tmp_path)
     (tmp_path / "dev.parquet").write_bytes((tmp_path / "select.parquet").read_bytes())
-    with pytest.raises(ValueError, match="dev in .* must have fingerprint"):
+    with pytest.raises(ValueError, match=r"dev in .* must have fingerprint"):
         load_splits(tmp_path)
     meta = json.loads((tmp_path / "meta.json").read_text())
     (tmp_path / "meta.json").write_text(json.dumps({**meta, "format": 99}))
-    with pytest.raises(ValueError, match="format of .* must be 1, got 99"):
+    with pytest.raises(ValueError, match=r"format of .* must be 1, got 99"):
         load_splits(tmp_path)
 
 
@@ -256,5 +256,5 @@ def test_a_regression_label_must_be_finite():
         splits = splits_of(
             train=good, select=good, dev=bad, kind="regression", pair=True, labels=()
         )
-        with pytest.raises(ValueError, match="label of dev must be finite, got .* in row 2"):
+        with pytest.raises(ValueError, match=r"label of dev must be finite, got .* in row 2"):
             check_splits(splits, {})

@@ -54,7 +54,6 @@ def width(training, distillation, scoring):
         prune_steps=2,
         prune_fraction=0.5,
         first_layer_ranks_heads=False,
-        dropout=None,
         training=training(keep_best=True),
         distillation=distillation(),
         scoring=scoring(),
@@ -72,7 +71,6 @@ def cut(training, distillation, scoring):
         rank_by="labels",
         update_while_ranking=False,
         first_layer_ranks_heads=False,
-        dropout=None,
         training=training(),
         distillation=distillation(),
         scoring=scoring(),
@@ -160,27 +158,24 @@ def test_width_from_some_of_the_layers(call, teacher, width):
     assert shape_of(trained.model.config) == uniform_shape(frame, 2, 2, 10, 6)
 
 
-def test_the_dropout_of_the_student_can_be_set(call, teacher, width, cut, same_weights):
+def test_dropout_ends_with_pruning_and_the_model_keeps_its_own(
+    call, teacher, width, cut, training, same_weights
+):
     def trained(dropout):
-        one, _ = call(prune_width, teacher, settings=width(dropout=dropout))
-        two, _ = call(
-            prune_one_step,
-            teacher,
-            teacher,
-            teacher,
-            settings=cut(dropout=dropout),
-            originals=True,
-        )
+        loop = training(keep_best=True, dropout=dropout)
+        one, _ = call(prune_width, teacher, settings=width(training=loop))
+        models = (teacher, teacher, teacher)
+        two, _ = call(prune_one_step, *models, settings=cut(training=loop), originals=True)
         return one.model, two.model
 
-    rates = {None: 0.1, 0.0: 0.0, 0.4: 0.4}
-    found = {dropout: trained(dropout) for dropout in rates}
-    for dropout, rate in rates.items():
-        for model in found[dropout]:
-            assert model.config.hidden_dropout_prob == rate
-            assert model.config.attention_probs_dropout_prob == rate
+    found = {dropout: trained(dropout) for dropout in (None, 0.0, 0.4)}
+    for models in found.values():
+        for model in models:
+            assert model.config.hidden_dropout_prob == teacher.config.hidden_dropout_prob
+            assert model.config.classifier_dropout == teacher.config.classifier_dropout
     for i in (0, 1):
         assert not same_weights(found[None][i], found[0.0][i])
+        assert not same_weights(found[0.4][i], found[0.0][i])
 
 
 def test_the_first_layer_ranks_heads_on_request(call, teacher, width, same_weights):

@@ -1,0 +1,78 @@
+"""What pydantic finds wrong with a recipe, said in one line of English."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_COMPARED = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("below", "lt"),
+}
+_TYPES = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "finite_number": "a finite number",
+    "not_a_number": "a number",
+    "string_": "text",
+    "bool_": "true or false",
+    "model_": "a section of fields",
+    "tuple_": "a list",
+    "too_short": "a list of at least 1 entry",
+}
+
+
+def one_line(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first complaint about the fields of `root`, as "field must be bound, got value"."""
+    found = error.errors(include_url=False)
+    kind, got, message = found[0]["type"], found[0]["input"], str(found[0]["msg"])
+    section, path = _known_part(found[0]["loc"], root)
+    field = ".".join(path) or "recipe"
+    if kind in ("extra_forbidden", "invalid_key"):
+        known = ", ".join(section.model_fields)
+        inside = ".".join(path[:-1]) or "recipe"
+        return f"{field} must be one of the fields of {inside} ({known}), got {path[-1]!r}"
+    if kind == "missing":
+        return f"{field} must be given, got nothing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    # A field of several types complains once for each of them.
+    bounds = [_bound(item) for item in found if _known_part(item["loc"], root)[1] == path]
+    return f"{field} must be {' or '.join(dict.fromkeys(bounds))}, got {got!r}"
+
+
+def _known_part(
+    loc: tuple[int | str, ...], root: type[BaseModel]
+) -> tuple[type[BaseModel], list[str]]:
+    """The section that a complaint is about, and its path up to the field's own name.
+
+    Pydantic adds the member of a union and the position in a list, which mean nothing to people.
+    """
+    section = root
+    path: list[str] = []
+    for part in loc:
+        path.append(str(part))
+        if str(part) not in section.model_fields:
+            break
+        inner = section.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        section = inner
+    return section, path
+
+
+def _bound(item: Any) -> str:
+    """What a value must be, in words."""
+    context = item.get("ctx", {})
+    if item["type"] in _COMPARED:
+        word, limit = _COMPARED[item["type"]]
+        return f"{word} {context[limit]:g}"
+    if item["type"] == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    for prefix, words in _TYPES.items():
+        if item["type"].startswith(prefix):
+            return words
+    return str(item["msg"]).removeprefix("Input should be ")

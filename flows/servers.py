@@ -1,0 +1,299 @@
+"""Servers on loopback that start together, are watched together and stop together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+LAST_PORT = 65535
+# A busy machine takes most of a minute to import and migrate.
+START_SECONDS = 180.0
+# Asked to stop; after that killed. Both together stay below ten seconds.
+STOP_SECONDS = 7.0
+POLL_SECONDS = 0.25
+HEALTH_SECONDS = 2.0
+LIST_SECONDS = 30.0
+MOST_PAGES = 20
+TRAINING = "workflowType=machine_learning"
+TAIL_LINES = 8
+TAIL_BYTES = 16384
+# A proxy of the user's environment has no way to this machine's loopback.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class ServerError(RuntimeError):
+    """A server could not be started or ended by itself; the message has its last lines."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process.
+
+    Attributes:
+        name: for people.
+        port: on loopback.
+        command: what is run.
+        environment: all of the process's variables.
+        health: path that answers 200 once the server is up.
+        log: file that takes its output.
+    """
+
+    name: str
+    port: int
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    health: str
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+def prefect_server(port: int, logs: Path) -> Server:
+    """Prefect's API and UI, over the database of the user's Prefect profile."""
+    environment = _environment()
+    # Else the page would talk to whatever server the user's own shell points to.
+    environment.pop("PREFECT_API_URL", None)
+    environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
+    environment["PREFECT_SERVER_UI_ENABLED"] = "true"
+    environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
+    arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
+    return Server(
+        name="prefect",
+        port=port,
+        command=(sys.executable, *arguments),
+        environment=environment,
+        health="/api/health",
+        log=logs / "prefect.log",
+    )
+
+
+def mlflow_server(port: int, uri: str, artifacts: Path, logs: Path) -> Server:
+    """MLflow's API and UI over the store at `uri`, a database or a directory."""
+    # Jobs (scoring traces and the like) have nothing to do here and cost two more processes.
+    environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    arguments = (
+        *("-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", uri, "--artifacts-destination", artifacts.as_uri()),
+    )
+    return Server(
+        name="mlflow",
+        port=port,
+        command=(sys.executable, *arguments),
+        environment=environment,
+        health="/health",
+        log=logs / "mlflow.log",
+    )
+
+
+def check_ports(ports: Mapping[str, int]) -> None:
+    """Refuse ports that are out of range, the same, or taken.
+
+    Args:
+        ports: by the name of the option.
+
+    Raises:
+        ValueError: naming the option and the port.
+    """
+    for name, port in ports.items():
+        if not 1 <= port <= LAST_PORT:
+            raise ValueError(f"{name} must be in [1, {LAST_PORT}], got {port}")
+        others = [other for other in ports if other != name and ports[other] == port]
+        if others:
+            raise ValueError(f"{name} must differ from {others[0]}, got {port} for both")
+        with socket.socket() as probe:
+            # A port whose last connections are just closing is free for a server.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise ValueError(
+                    f"{name} must be a free port of {HOST}, got {port}: {error.strerror}"
+                ) from None
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, a termination signal or a closed terminal sets, inside the block."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in STOP_SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def running(servers: Sequence[Server]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The processes of `servers` by name; all of them are stopped when the block ends."""
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for server in servers:
+            server.log.parent.mkdir(parents=True, exist_ok=True)
+            with server.log.open("wb") as log:
+                processes[server.name] = subprocess.Popen(
+                    server.command,
+                    env=dict(server.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # A group of its own: Ctrl-C reaches this process only, which then stops
+                    # each server with everything that it started.
+                    start_new_session=True,
+                )
+        yield processes
+    finally:
+        _stop(list(processes.values()))
+
+
+def wait_until_ready(
+    servers: Sequence[Server],
+    processes: Mapping[str, subprocess.Popen[bytes]],
+    stop: threading.Event,
+) -> None:
+    """Return when every server answers or `stop` is set.
+
+    Raises:
+        ServerError: where a server ends before it answers, or takes too long.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    waiting = list(servers)
+    while waiting and not stop.is_set():
+        check_alive(servers, processes)
+        waiting = [server for server in waiting if not answers(server.url + server.health)]
+        if waiting and time.monotonic() > deadline:
+            raise ServerError(
+                f"{waiting[0].name} did not answer within {START_SECONDS:.0f} s: "
+                f"{last_lines(waiting[0].log)}"
+            )
+        if waiting:
+            stop.wait(POLL_SECONDS)
+
+
+def watch(
+    servers: Sequence[Server],
+    processes: Mapping[str, subprocess.Popen[bytes]],
+    stop: threading.Event,
+) -> None:
+    """Return when `stop` is set.
+
+    Raises:
+        ServerError: where a server ends before that.
+    """
+    while not stop.wait(POLL_SECONDS):
+        check_alive(servers, processes)
+
+
+def check_alive(
+    servers: Sequence[Server], processes: Mapping[str, subprocess.Popen[bytes]]
+) -> None:
+    """Raise ServerError, with its last lines, for a server that has ended."""
+    for server in servers:
+        code = processes[server.name].poll()
+        if code is not None:
+            how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            raise ServerError(
+                f"{server.name} ended with {how}; last lines of {server.log}: "
+                f"{last_lines(server.log)}"
+            )
+
+
+def answers(url: str) -> bool:
+    """Whether a loopback address answers 200."""
+    try:
+        with DIRECT.open(url, timeout=HEALTH_SECONDS) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def experiment_pages(url: str) -> dict[str, str]:
+    """Addresses of the tables of runs, by experiment, the one that changed last first.
+
+    Args:
+        url: of an MLflow server.
+
+    Raises:
+        ServerError: where it does not say which experiments there are.
+    """
+    query = {
+        "filter": "name LIKE 'rosita-%'",
+        "order_by": ["last_update_time DESC"],
+        "max_results": MOST_PAGES,
+    }
+    request = urllib.request.Request(
+        f"{url}/api/2.0/mlflow/experiments/search",
+        json.dumps(query).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with DIRECT.open(request, timeout=LIST_SECONDS) as response:
+            found = json.load(response).get("experiments", [])
+    except (OSError, ValueError) as error:
+        raise ServerError(f"mlflow cannot list its experiments: {error}") from None
+    # MLflow's own first page is about traces of language models; training runs come second there.
+    return {
+        one["name"]: f"{url}/#/experiments/{one['experiment_id']}/runs?{TRAINING}" for one in found
+    }
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log, its lines joined by bars."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    said = [line.strip() for line in lines if line.strip()]
+    return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the groups of all processes: asked first, killed after STOP_SECONDS."""
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and any(_group_lives(process) for process in processes):
+        time.sleep(POLL_SECONDS / 5)
+    for process in processes:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    # Collects the leader, which would count as a member of its group otherwise.
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    if not _group_lives(process):
+        return
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return  # It ended in between, which is what was asked for.
+
+
+def _environment() -> dict[str, str]:
+    # Python would look for modules in the working directory first.
+    return dict(os.environ) | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}

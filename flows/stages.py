@@ -1,0 +1,53 @@
+"""From a node of the method to a stage with a key, without Prefect and MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flows.method import Node
+from flows.recipe import Recipe
+from tasks.hardware import Numerics, resolve_numerics
+from tasks.stage_key import Stage
+
+KERNELS: Mapping[str, str] = {
+    "data": "rosita_core.stages.data",
+    "teacher": "rosita_core.stages.teacher",
+    "augment": "rosita_core.stages.augment",
+    "student": "rosita_core.stages.student",
+    "depth": "rosita_core.stages.depth",
+    "width": "rosita_core.stages.width",
+    "one-step": "rosita_core.stages.one_step",
+    "assess": "rosita_core.stages.assess",
+    "export": "rosita_core.stages.export",
+}
+"""Stage name -> module of the kernel that its task calls."""
+
+
+def numerics_of(recipe: Recipe) -> Numerics:
+    """The recipe's numerics on this machine.
+
+    Raises:
+        ValueError: where this machine does not have what the recipe asks for.
+    """
+    wanted = recipe.numerics
+    try:
+        return resolve_numerics(
+            wanted.device, wanted.precision, wanted.threads, wanted.deterministic
+        )
+    except ValueError as error:
+        raise ValueError(f"numerics.{error}") from None
+
+
+def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> Stage:
+    """The node as a stage, given the artifacts of the nodes before it."""
+    return Stage(
+        name=node.name,
+        kernel=KERNELS[node.name],
+        config=node.config,
+        inputs={role: artifacts[name] for role, name in node.inputs.items()},
+        numerics={
+            "device": numerics.device,
+            "precision": numerics.precision,
+            "deterministic": numerics.deterministic,
+        },
+    )

@@ -1,0 +1,463 @@
+"""A wrong request costs nothing: exit code 2, one line that says what is wrong, nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from command_line import csv_file, recipe_file, rosita
+from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+
+from rosita_core.model.sources import locate
+
+ROWS = [f"film number {i} was {'good' if i % 2 else 'bad'},{i % 2}" for i in range(60)]
+
+
+def refused(home: Path, *args: str, command: str = "compress") -> str:
+    """The one line of a refusal; checks that it is one, and that nothing was written."""
+    done = rosita(command, *args, home=home)
+    assert done.code == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("rosita: ")
+    assert not home.exists()
+    return lines[0].removeprefix("rosita: ")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., str]:
+    """A recipe file for own data: smoke's sizes; `data` is added to its section."""
+
+    def make(train: str | Path | None = None, **data: Any) -> str:
+        if train is None:
+            train = csv_file(tmp_path / "rows.csv", "text,label", ROWS)
+        section = {"source": "files", "train": str(train), "dev_rows": 10} | data
+        return recipe_file(tmp_path, {"base": "smoke", "task": "custom", "data": section})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("depth.keep_layers=5", "depth.keep_layers must be in [1, 4] for a4_l4_f128_e32, got 5"),
+        ("width.keep_heads=5", "width.keep_heads must be in [1, 4] for a4_l2_f128_e32, got 5"),
+        ("width.ffn_units=129", "width.ffn_units must be in [1, 128] for a4_l2_f128_e32, got 129"),
+        (
+            "width.embedding_rank=33",
+            "width.embedding_rank must be in [1, 32] for a4_l2_f128_e32, got 33",
+        ),
+        ("width.keep_heads=0", "width.keep_heads must be at least 1, got 0"),
+        ("width.ffn_units=-4", "width.ffn_units must be at least 1, got -4"),
+        ("depth.keep_layers=0", "depth.keep_layers must be at least 1, got 0"),
+        ("width.embedding_rank=0", "width.embedding_rank must be at least 1, got 0"),
+        ("width.keep_heads=two", "width.keep_heads must be a whole number, got 'two'"),
+        ("width.keep_heads=1.5", "width.keep_heads must be a whole number, got 1.5"),
+        ("width.keep_heads=true", "width.keep_heads must be a number, got True"),
+        ("width.keep_heads=null", "width.keep_heads must be a whole number, got None"),
+        ("teacher.learning_rate=0", "teacher.learning_rate must be above 0, got 0"),
+        ("teacher.learning_rate=.nan", "teacher.learning_rate must be a finite number, got nan"),
+        ("teacher.warmup=1", "teacher.warmup must be below 1, got 1"),
+        ("teacher.warmup=-0.1", "teacher.warmup must be at least 0, got -0.1"),
+        ("teacher.epochs=-1", "teacher.epochs must be at least 0, got -1"),
+        ("width.epochs=0", "width.epochs must be above 0, got 0"),
+        ("width.prune_fraction=1.5", "width.prune_fraction must be at most 1, got 1.5"),
+        ("width.schedule=cosine", "width.schedule must be constant or linear, got 'cosine'"),
+        ("kd_setting=5", "kd_setting must be none, 1, 2, 3 or 4, got '5'"),
+        ("numerics.threads=0", "numerics.threads must be auto or at least 1, got 0"),
+        ("assess.latency_batch_sizes=[]", "must be a list of at least 1 entry, got []"),
+        ("assess.latency_batch_sizes=[1, 0]", "assess.latency_batch_sizes must be at least 1"),
+        ("width=3", "width must be a section of fields, got 3"),
+        ("teacher.max_length=513", "teacher.max_length must be at most 512, the positions of tiny"),
+        ("assess.macs_tokens=600", "assess.macs_tokens must be at most 512"),
+        ("assess.latency_tokens=600", "assess.latency_tokens must be at most 512"),
+        ("numerics.device=cuda:99", "numerics.device must be "),
+        ("numerics.device=abacus", "numerics.device must be auto, cpu, cuda or cuda:<index>"),
+        ("width.keep_head=2", "width.keep_head must be one of the fields of width (learning_rate,"),
+        ("nothing.at=1", "nothing must be one of the fields of recipe (name, task,"),
+        ("seed.at=1", "--set must name a field, got 'seed.at': seed has no fields"),
+        ("width.keep_heads", "--set must be field=value, got 'width.keep_heads'"),
+        ("=2", "--set must be field=value, got '=2'"),
+        ("task=poems", "task must be one of cola, sst2,"),
+        ("data.source=hub", "data.source must be packaged for task film-reviews, got 'hub'"),
+        ("task=custom", "data.source must be files for task custom, got 'packaged'"),
+        ("task=sst2", "data.source must be hub or glue-dir for task sst2, got 'packaged'"),
+        ("data.select_fraction=0", "data.select_fraction must be above 0 unless fidelity."),
+        (
+            "augment.proposers.vectors=null",
+            "augment.proposers must name mlm or vectors where augment.copies is above 0, got none",
+        ),
+        ("augment.proposers.vectors=no.txt", "augment.proposers.vectors must be one of glove-6b"),
+        (
+            "augment.proposers.mlm=minilm-l6",
+            "augment.proposers.mlm must be a masked language model, got BertModel in ",
+        ),
+        ("teacher.model=no/such/place", "teacher.model must be one of minilm-l6, bert-base,"),
+        (
+            "teacher.epochs=0",
+            "teacher.model must be a classifier with 2 outputs to be used without training, "
+            "got none",
+        ),
+    ],
+)
+def test_field_of_a_recipe(change: str, message: str, home: Path) -> None:
+    assert message in refused(home, "--recipe", "smoke", "--set", change)
+
+
+def test_plan_refuses_what_compress_refuses(home: Path) -> None:
+    args = ("--recipe", "smoke", "--set", "width.keep_heads=5")
+    assert refused(home, *args, command="plan") == refused(home, *args)
+
+
+def test_unknown_recipe(home: Path) -> None:
+    said = refused(home, "--recipe", "smokey")
+    assert said.startswith("recipe must be one of smoke, demo, minilm-cola,")
+    assert said.endswith("or a YAML file, got 'smokey'")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"width: [1, 2", "recipe must be YAML in UTF-8, got "),
+        (b"task: caf\xe9", "recipe must be YAML in UTF-8, got "),
+        (b"- one\n- two", "recipe must be a mapping of fields, got list"),
+        (b"", "recipe must be a mapping of fields, got NoneType"),
+        (b"base: smokey", "base must be a shipped recipe, got 'smokey'"),
+        (b"base: [smoke]", "base must be a shipped recipe, got ['smoke']"),
+        (b"base: smoke\n1: 2", "1 must be one of the fields of recipe"),
+        (b"task: sst2", "teacher must be given, got nothing"),
+    ],
+)
+def test_recipe_file(text: bytes, message: str, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text)
+    assert message in refused(home, "--recipe", str(path))
+
+
+def test_missing_recipe_file(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    assert refused(home, "--recipe", str(path)) == f"recipe must be an existing file, got {path}"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        (
+            "sentence,label",
+            ROWS,
+            "text_a must name one column of {train} (sentence, label), got 'text' (no such column)",
+        ),
+        ("text,label", [], "{train} must have at least 1 row, got 0"),
+        ("text,label", [f"film {i},1" for i in range(60)], "label of train must have at least 2"),
+        ("text,label", [*ROWS, " ,1"], "text_a ('text') must not be empty, got ' ' in row 61"),
+        ("text,label", [*ROWS, "a,b,1"], "must have 2 fields in each row, got 3 in line 62"),
+        ("text,label", ROWS[:8], "data.dev_rows must be in [1, 6] for 8 rows of 2 classes, got 10"),
+    ],
+)
+def test_rows_of_own_data(
+    header: str,
+    rows: list[str],
+    message: str,
+    own: Callable[..., str],
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    train = csv_file(tmp_path / "train.csv", header, rows)
+    said = refused(home, "--recipe", own(train))
+    assert message.format(train=train) in said
+    assert said.startswith("data")
+
+
+def test_missing_file(own: Callable[..., str], home: Path) -> None:
+    said = refused(home, "--recipe", own("no.csv"))
+    assert said == "data.train must be an existing file, got no.csv"
+
+
+def test_no_file_at_all(home: Path) -> None:
+    changes = ("--set", "task=custom", "--set", "data.source=files")
+    said = refused(home, "--recipe", "smoke", *changes)
+    assert said == "data.train must name a file for data.source files, got none"
+
+
+def test_unsupported_file(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.xls").write_text("x")
+    said = refused(home, "--recipe", own(tmp_path / "rows.xls"))
+    assert said.startswith("data.train: path must end in one of .csv, .tsv, .jsonl, .parquet, got")
+
+
+def test_text_that_is_not_utf_8(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes("text,label\ngood,1\ncafé,0\n".encode("latin-1"))
+    said = refused(home, "--recipe", own(path))
+    assert said.startswith(f"data.train: {path} must be UTF-8, got byte 0xe9 in line 3")
+
+
+def test_null_text(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    texts = [f"film {i}" for i in range(40)]
+    texts[6] = None  # type: ignore[call-overload]
+    pd.DataFrame({"text": texts, "label": [0, 1] * 20}).to_parquet(path)
+    said = refused(home, "--recipe", own(path))
+    assert said.startswith("data.train: text_a ('text') must not be null, got null in row 7 of")
+
+
+def test_label_that_train_lacks(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    dev = csv_file(tmp_path / "dev.csv", "text,label", [*ROWS[:4], "strange,2"])
+    said = refused(home, "--recipe", own(dev=dev))
+    assert said == "data.dev: label must be one of the training data's (0, 1), got '2' in row 5"
+
+
+def test_label_that_is_no_number(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    train = csv_file(tmp_path / "train.csv", "text,label", [*ROWS, "so so,medium"])
+    said = refused(home, "--recipe", own(train, kind="regression"))
+    assert said.startswith("data.train: label must be a finite number for regression, got 'medium'")
+
+
+def test_second_text_that_is_not_there(own: Callable[..., str], home: Path) -> None:
+    said = refused(home, "--recipe", own(columns={"text_b": "reply"}))
+    assert "text_b must name one column of" in said
+
+
+def test_glue_directory(home: Path, tmp_path: Path) -> None:
+    changes = ("--set", "task=sst2", "--set", "data.source=glue-dir")
+    said = refused(home, "--recipe", "smoke", *changes)
+    assert said == "data.path must name a directory for data.source glue-dir, got none"
+    said = refused(home, "--recipe", "smoke", *changes, "--set", f"data.path={tmp_path}")
+    assert said == (f"data.path must be a directory with a train.tsv or a SST-2, got {tmp_path}")
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\ngood\t1\nbad\t0\n")
+    said = refused(home, "--recipe", "smoke", *changes, "--set", f"data.path={tmp_path}")
+    assert said.startswith("data.path: dev.tsv must be an existing file, got")
+    (tmp_path / "dev.tsv").write_text("sentence\tclass\ngood\t1\n")
+    said = refused(home, "--recipe", "smoke", *changes, "--set", f"data.path={tmp_path}")
+    assert "must have the columns sentence, label, got sentence, class" in said
+
+
+def test_more_prunes_than_steps(own: Callable[..., str], home: Path) -> None:
+    args = ("--recipe", own(), "--set", "width.prune_steps=40")
+    assert refused(home, *args) == (
+        "width.prune_steps must be at most 3, the optimizer steps of 1 epochs over 90 rows, got 40"
+    )
+    args = ("--recipe", own(), "--set", "depth.epochs=0.1")
+    assert refused(home, *args).startswith("depth.keep_layers must remove at most 1 layers, the")
+
+
+SIZES = {
+    "vocab_size": 30522,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "max_position_embeddings": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole fine-tuned BERT with its tokenizer, as transformers saves it."""
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(locate("minilm-l6") / name, folder / name)
+    return folder
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _cut_config(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text[: len(text) // 2])
+
+
+def _config_of_a_list(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+def _other_architecture(folder: Path) -> None:
+    DistilBertConfig().save_pretrained(folder)
+
+
+def _change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def _relative_positions(folder: Path) -> None:
+    _change(folder, position_embedding_type="relative_key")
+
+
+def _text_as_size(folder: Path) -> None:
+    _change(folder, hidden_size="16")
+
+
+def _more_layers_than_weights(folder: Path) -> None:
+    _change(folder, num_hidden_layers=3)
+
+
+def _other_vocabulary(folder: Path) -> None:
+    _change(folder, vocab_size=100)
+
+
+def _odd_heads(folder: Path) -> None:
+    _change(folder, num_attention_heads=3)
+
+
+def _cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def _no_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://example.org\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_config, "must be a checkpoint directory with a config.json, got {model}"),
+        (_no_weights, "must have its weights in *.safetensors, got none in {model}"),
+        (_no_tokenizer, "must have a tokenizer.json or a vocab.txt, got none in {model}"),
+        (_cut_config, "must have a config.json that is JSON, got {model}/config.json: "),
+        (_config_of_a_list, "must be of an architecture in bert, rosita, got 'list' in {model}"),
+        (_other_architecture, "must be of an architecture in bert, rosita, got 'distilbert' in"),
+        (_relative_positions, "must have absolute position embeddings, got 'relative_key' in"),
+        (_text_as_size, "must have a hidden_size of at least 1, got '16' in {model}"),
+        (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
+        (
+            _more_layers_than_weights,
+            "must have the weights of its config, got no encoder.layer.2.intermediate.dense.weight",
+        ),
+        (
+            _other_vocabulary,
+            "embeddings.word_embeddings.weight of [100, 16], got [30522, 16] in {model}",
+        ),
+        (_cut_weights, "must have whole safetensors files, got {model}/model.safetensors: "),
+        (_no_safetensors, "must have whole safetensors files, got {model}/model.safetensors: "),
+    ],
+)
+def test_checkpoint(
+    damage: Callable[[Path], None], message: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    damage(model)
+    sizes = ("depth.keep_layers=2", "width.embedding_rank=8", "width.ffn_units=16")
+    changes = [f"--set={change}" for change in (f"teacher.model={model}", *sizes)]
+    said = refused(home, "--recipe", "smoke", *changes)
+    assert said.startswith("teacher.model ")
+    assert message.format(model=model) in said
+
+
+def test_teacher_with_its_classes_in_another_order(
+    checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    _change(model, id2label={"0": "POSITIVE", "1": "NEGATIVE"})
+    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "teacher.epochs=0")
+    changes = (f"teacher.model={model}", *sizes)
+    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
+    assert said == (
+        "teacher.model must have the classes negative, positive in this order to be used without "
+        "training, got POSITIVE, NEGATIVE"
+    )
+
+
+def test_sequences_longer_than_the_positions(checkpoint: Path, home: Path) -> None:
+    changes = (f"teacher.model={checkpoint}", "width.max_length=129", "width.ffn_units=16")
+    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
+    assert said == f"width.max_length must be at most 128, the positions of {checkpoint}, got 129"
+
+
+def test_home_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    home = tmp_path / "file" / "home"
+    said = refused(home, "--recipe", "smoke")
+    assert said == f"ROSITA_HOME must be a directory that can be written, got {home}"
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_home_that_is_a_file(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.write_text("in the way")
+    done = rosita("compress", "--recipe", "smoke", home=home)
+    assert done.code == 2
+    assert (
+        done.stderr == f"rosita: ROSITA_HOME must be a directory that can be written, got {home}\n"
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 4 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0 or not Path("/proc/mounts").exists():
+        pytest.skip("mounting a small filesystem needs root on Linux")
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "rosita-test", str(place)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_too_little_disk(small_disk: Path) -> None:
+    home = small_disk / "home"
+    said = refused(home, "--recipe", "smoke")
+    assert said == (
+        f"ROSITA_HOME must have at least 21 MB free for five models, got 4 MB in {home}"
+    )
+    assert list(small_disk.iterdir()) == []
+
+
+def test_home_on_a_filesystem_that_is_read_only(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    said = refused(small_disk / "home", "--recipe", "smoke")
+    assert said.startswith("ROSITA_HOME must be a directory that can be written, got ")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("compress", "--recipe", "smokey"), "recipe must be one of "),
+        (("plan", "--recipe", "smoke", "--set", "width.keep_heads=0"), "width.keep_heads must be"),
+    ],
+)
+def test_as_a_user_types_it(
+    args: tuple[str, ...], message: str, request: pytest.FixtureRequest
+) -> None:
+    """The same through the installed command in a process of its own."""
+    run = request.getfixturevalue("rosita")
+    home = request.getfixturevalue("tmp_path") / "elsewhere"
+    done = run(*args, home=home)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"rosita: {message}")
+    assert not home.exists()

@@ -1,0 +1,81 @@
+"""`rosita benchmark`: which models it times, and what it says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import rosita
+from transformers import BertConfig, BertForSequenceClassification
+from typed_command import Home
+
+from flows.speed import SpeedSettings
+from rosita_core.model.checkpoint import shape_of
+from rosita_core.model.modeling_rosita import RositaConfig
+from rosita_core.model.shape import count_macs
+
+QUICK = ("--repeats", "3", "--warmup", "1", "--batch-size", "1", "--batch-size", "2")
+
+
+def test_teacher_and_student_of_the_newest_run(smoke_home: Home) -> None:
+    done = smoke_home.run("benchmark", *QUICK, "--tokens", "16", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    models = {model["name"]: model for model in document["models"]}
+    assert list(models) == ["teacher", "student"]
+    for name in models:
+        assert models[name]["params"] == smoke_home.summary[name]["params"]
+        assert models[name]["shape"] == smoke_home.summary[name]["shape"]
+    config = RositaConfig.from_pretrained(smoke_home.summary["export_dir"])
+    assert models["student"]["macs"] == count_macs(shape_of(config), 16)
+    for model in models.values():
+        assert [timing["batch_size"] for timing in model["latency"]] == [1, 2]
+        for timing, first in zip(model["latency"], models["teacher"]["latency"], strict=True):
+            assert 0 < timing["p50_ms"] <= timing["p95_ms"]
+            assert timing["speedup_p50"] == pytest.approx(first["p50_ms"] / timing["p50_ms"])
+    assert document["hardware"]["cores"] >= 1
+    assert document["versions"]["torch"].startswith("2.")
+
+
+def test_a_plain_bert_beside_a_run(smoke_home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "plain-bert"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    bert = BertForSequenceClassification(
+        BertConfig(vocab_size=64, intermediate_size=32, max_position_embeddings=24, **sizes)
+    )
+    bert.save_pretrained(folder)
+    run = smoke_home.summary["run_id"]
+    done = rosita("benchmark", run, str(folder), *QUICK, "--tokens", "8", home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    assert "plain-bert" in done.stdout
+    assert f"{sum(p.numel() for p in bert.parameters()):,}" in done.stdout
+    assert "2.13" in done.stdout
+    too_long = rosita("benchmark", str(folder), *QUICK, "--tokens", "25", home=tmp_path)
+    assert too_long.code == 2
+    assert "tokens must be at most 24, the positions of plain-bert, got 25" in too_long.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "least"),
+    [("batch_sizes", (1, 0), 1), ("tokens", 0, 1), ("repeats", 0, 1), ("warmup", -1, 0)],
+)
+def test_sizes_have_a_lower_bound(field: str, value: object, least: int) -> None:
+    settings = {"batch_sizes": (1,), "tokens": 8, "repeats": 2, "warmup": 0, field: value}
+    name = field.removesuffix("s") if field == "batch_sizes" else field
+    with pytest.raises(ValueError, match=f"^{name} must be at least {least}, got"):
+        SpeedSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "model must be given where no run has finished"),
+        (("nowhere",), "model must be a checkpoint directory or the id of a finished run"),
+        (("--repeats", "0"), "repeats must be at least 1, got 0"),
+    ],
+)
+def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = rosita("benchmark", *arguments, home=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr

@@ -1,0 +1,58 @@
+"""The pages that `rosita ui` serves, seen with a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+from serving import Serving
+from typed_command import Home
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# A page of scripts on a busy machine.
+PATIENCE_MS = 60_000
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs a browser: no chromium or chromium-browser on the PATH"
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"],
+        )
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        yield page
+        browser.close()
+
+
+def test_mlflow_shows_the_experiment_and_the_run(
+    page: Page, servers: Serving, smoke_home: Home
+) -> None:
+    [address] = re.findall(r"rosita-film-reviews: (\S+)", servers.printed)
+    page.goto(address)
+    expect(page.get_by_role("link", name="rosita-film-reviews").first).to_be_visible()
+    page.get_by_role("link", name="smoke", exact=True).first.click()
+    expect(page.get_by_text(smoke_home.summary["mlflow_run_id"]).first).to_be_visible()
+    expect(page.get_by_role("heading", name="smoke").first).to_be_visible()
+
+
+def test_mlflow_shows_the_artifacts(page: Page, servers: Serving, smoke_home: Home) -> None:
+    [runs] = re.findall(r"rosita-film-reviews: (\S+)\?", servers.printed)
+    page.goto(f"{runs}/{smoke_home.summary['mlflow_run_id']}/artifacts")
+    page.get_by_text("summary.json").first.click()
+    expect(page.get_by_text(smoke_home.summary["run_id"]).first).to_be_visible()
+
+
+def test_prefect_shows_the_flow_run(page: Page, servers: Serving) -> None:
+    page.goto(f"{servers.url('prefect')}/runs")
+    expect(page.get_by_text("smoke", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Completed").first).to_be_visible()

@@ -1,0 +1,162 @@
+"""`rosita predict`: the same answers as transformers gives, from any input, and wrong requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from command_line import rosita
+from transformers import AutoTokenizer
+from typed_command import Home
+
+from flows.prediction import answers, read_lines
+from rosita_core.model.checkpoint import fresh, load, save
+from rosita_core.model.modeling_rosita import RositaConfig
+
+TEXTS = ["A quiet, moving film.", "Dull; far too long, and it knows it", "what?"]
+
+
+def expected(folder: str, texts: list[str]) -> list[tuple[str, float]]:
+    """Labels and probabilities from transformers alone, one text at a time."""
+    model, tokenizer = load(folder), AutoTokenizer.from_pretrained(folder)
+    found = []
+    for text in texts:
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, return_tensors="pt")).logits[0]
+        probabilities = logits.double().softmax(-1)
+        best = int(probabilities.argmax())
+        found.append((model.config.id2label[best], float(probabilities[best])))
+    return found
+
+
+def test_lines_of_standard_input_are_answered_in_order(smoke_home: Home) -> None:
+    done = smoke_home.run("predict", "--json", stdin="\n".join(TEXTS) + "\n")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    got = [(one["prediction"], one["probability"]) for one in document["predictions"]]
+    wanted = expected(smoke_home.summary["export_dir"], TEXTS)
+    assert [label for label, _ in got] == [label for label, _ in wanted]
+    assert [p for _, p in got] == pytest.approx([p for _, p in wanted], abs=1e-5)
+    assert document["run_id"] == smoke_home.summary["run_id"]
+    # Which model answered is said where it was not asked for, and not on stdout.
+    assert smoke_home.summary["run_id"] in done.stderr
+
+
+def test_a_file_and_a_text_get_the_same_answers(smoke_home: Home, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.parquet"
+    pd.DataFrame({"review": TEXTS, "id": [1, 2, 3]}).to_csv(source, index=False)
+    done = rosita(
+        *("predict", "--input", str(source), "--text-a", "review", "--output", str(target)),
+        *("--batch-size", "2", "--model", smoke_home.summary["run_id"]),
+        home=smoke_home.home,
+    )
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+    written = pd.read_parquet(target)
+    assert list(written.columns) == ["review", "prediction", "probability"]
+    assert written["review"].tolist() == TEXTS
+    folder = smoke_home.summary["export_dir"]
+    wanted = expected(folder, TEXTS)
+    assert written["probability"].tolist() == pytest.approx([p for _, p in wanted], abs=1e-5)
+    one = rosita("predict", TEXTS[0], "--model", folder, home=tmp_path / "none")
+    label, probability = one.stdout.strip().split("\t")
+    assert label == wanted[0][0]
+    assert float(probability) == pytest.approx(wanted[0][1], abs=1e-4)
+
+
+def test_a_regression_of_pairs_answers_with_a_number(smoke_home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "regression"
+    tokenizer = AutoTokenizer.from_pretrained(smoke_home.summary["export_dir"])
+    config = RositaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        head_size=4,
+        embedding_rank=2,
+        layer_heads=[2],
+        layer_ffn_units=[8],
+        max_position_embeddings=32,
+        num_labels=1,
+        problem_type="regression",
+    )
+    save(fresh(config, 0), folder)
+    tokenizer.save_pretrained(folder)
+    done = rosita(
+        "predict", "one", "--text-b", "two", "--model", str(folder), "--json", home=tmp_path
+    )
+    assert done.code == 0, done.stderr
+    document = done.document
+    with torch.inference_mode():
+        logits = load(folder)(**tokenizer("one", "two", return_tensors="pt")).logits
+    assert document["labels"] == []
+    assert document["predictions"] == [{"score": pytest.approx(float(logits[0, 0]), abs=1e-5)}]
+
+
+def test_probabilities_are_those_of_the_softmax() -> None:
+    table = answers(torch.tensor([[0.0, 0.0, 2.0], [3.0, 3.0, -50.0]]).numpy(), ("a", "b", "c"))
+    assert table["prediction"].tolist() == ["c", "a"]
+    weight = torch.tensor(2.0).double().exp()
+    assert table["probability"].tolist() == pytest.approx([float(weight / (weight + 2)), 0.5])
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "got none"),
+        (b"one\n\ntwo\n", "line 2"),
+        (b"one\ncaf\xe9\n", "byte 0xe9 in line 2"),
+    ],
+)
+def test_lines_that_cannot_be_read(raw: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_lines(raw)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_text() -> None:
+    assert read_lines(b"\xef\xbb\xbfone\r\ntwo")["text_a"].tolist() == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("text", "--input", "x.csv"), "text must not be given together with --input"),
+        (("--input", "x.csv"), "text_a must name the column"),
+        (("text", "--text-a", "x"), "text_a must be given together with --input"),
+        (("text", "--model", "no/such/place"), "model must be a checkpoint directory or the id"),
+        (("  ",), "text must not be empty"),
+        (("text",), "model must be given where no run has finished"),
+    ],
+)
+def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = rosita("predict", *arguments, home=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("text", "--output", "answers.txt"), "output must end in one of"),
+        (("text", "--output", "no/such/folder/a.csv"), "output must be in a folder"),
+        (("text", "--text-b", "second"), "which reads one text, got two texts"),
+        (("text", "--max-length", "100000"), "max_length must be in [4, 512]"),
+        (("text", "--device", "tpu"), "device must be auto, cpu, cuda"),
+    ],
+)
+def test_wrong_requests_to_a_model(
+    arguments: tuple[str, ...], message: str, smoke_home: Home
+) -> None:
+    model = smoke_home.summary["run_id"]
+    done = rosita("predict", *arguments, "--model", model, home=smoke_home.home)
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
+    done = rosita("predict", "text", "--model", str(tmp_path), home=tmp_path / "home")
+    assert done.code == 2
+    assert "config.json" in done.stderr

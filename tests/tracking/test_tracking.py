@@ -283,7 +283,7 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
             wanted = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
         assert row.label == labels[int(wanted.argmax())]
         assert row.score == pytest.approx(float(wanted.max()), abs=1e-5)
-    pickles = [path for path in Path(tracking.home).rglob("*.pkl")]
+    pickles = list(Path(tracking.home).rglob("*.pkl"))
     assert pickles == []
 
     with pytest.raises(ValueError, match=r"checkpoint must hold a config\.json"):

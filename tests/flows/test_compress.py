@@ -182,18 +182,13 @@ def test_learning_curves_in_mlflow(smoke_home: Any) -> None:
     assert params[-1] == smoke_home.summary["student"]["params"]
 
 
-def test_registered_model_predicts(smoke_home: Any, tmp_path: Path) -> None:
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(smoke_home.summary["mlflow_uri"])
-    mlflow.set_registry_uri(smoke_home.summary["mlflow_uri"])
-    try:
-        registered = smoke_home.summary["registered_model"]
-        assert registered["uri"] == "models:/rosita-film-reviews/1"
-        model = mlflow.pyfunc.load_model(registered["uri"])
-        answers = model.predict(pd.DataFrame({"text": ["a fine film", "a dull film"]}))
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+def test_registered_model_predicts(smoke_home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a user would set it; MLflow's own setter would leave it behind for later tests.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke_home.summary["mlflow_uri"])
+    registered = smoke_home.summary["registered_model"]
+    assert registered["uri"] == "models:/rosita-film-reviews/1"
+    model = mlflow.pyfunc.load_model(registered["uri"])
+    answers = model.predict(pd.DataFrame({"text": ["a fine film", "a dull film"]}))
     assert len(answers) == 2
     assert set(answers["label"]) <= {"negative", "positive"}
 

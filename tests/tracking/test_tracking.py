@@ -236,7 +236,7 @@ def test_flatten_names_every_leaf_once() -> None:
 
 
 def test_the_logged_model_predicts_what_the_checkpoint_does(
-    tracking: Tracking, parent: str, tmp_path: Path
+    tracking: Tracking, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
@@ -270,12 +270,9 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     assert first.model_id in {one.model_id for one in versions}
     assert str(tracking.client.get_logged_model(first.model_id).status) == "READY"
 
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking.uri)
-    try:
-        served = mlflow.pyfunc.load_model(versions[1].uri)
-    finally:
-        mlflow.set_tracking_uri(before)
+    # As a user would set it; MLflow's own setter would leave it behind for later tests.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    served = mlflow.pyfunc.load_model(versions[1].uri)
     texts = ["good film", "bad", "film good bad film"]
     found = served.predict(pd.DataFrame({"text": texts}))
     for text, row in zip(texts, found.itertuples(), strict=True):

@@ -55,6 +55,9 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
         summary = flow(request.recipe)
     except StageError as error:
         raise Failure(str(error)) from None
+    except Exception as error:
+        # Prefect's server or MLflow's could not be reached: nothing of ours to trace.
+        raise Failure(f"the run could not be started: {type(error).__name__}: {error}") from error
     path = request.home / "runs" / summary["run_id"] / "summary.json"
     if json_:
         print(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from flows.recipe import Recipe
 from flows.request import Request
 from flows.stages import numerics_of, stage_of
 from flows.summary import RUNS, comparison_rows, summarize, write_summary
-from rosita_core.measuring.assessment import read_assessment
+from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.assess_student import assess_student
 from tasks.attempt import Context, StageResult
 from tasks.augment_data import augment_data
@@ -23,12 +23,12 @@ from tasks.distill_student import distill_student
 from tasks.export_model import export_model
 from tasks.finetune_teacher import finetune_teacher
 from tasks.hardware import Numerics
-from tasks.model_logging import log_compressed_model
 from tasks.prepare_data import prepare_data
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
 from tasks.records import attempt_path, attempts
+from tasks.register_model import register_model
 from tasks.store import Store
 from tasks.tracking import Tracking
 
@@ -66,7 +66,7 @@ def compress(recipe: Recipe) -> dict[str, Any]:
     )
     try:
         results = run_stages(request, numerics, tracking, parent, flow_run_id)
-        summary = register(request, results, tracking, parent, flow_run_id)
+        summary = record(request, results, tracking, parent, flow_run_id)
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         tracking.finish(parent, status, {}, {})
@@ -142,7 +142,7 @@ def one_line(error: Any) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def register(
+def record(
     request: Request,
     results: dict[str, tuple[StageResult, bool]],
     tracking: Tracking,
@@ -160,14 +160,18 @@ def register(
     numbers = {
         name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
     }
+    numbers |= assessment.models[STUDENT].metrics
+    numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
     numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
-    model = log_compressed_model(
-        tracking,
+    recipe = request.recipe
+    model = register_model(
+        str(request.home),
         parent,
-        request.recipe.task,
-        export_dir,
-        {"recipe": request.recipe.name, "shape": str(request.student)},
-        {"rosita.seed": str(request.recipe.seed), "rosita.shape": str(request.student)},
+        recipe.task,
+        str(export_dir),
+        recipe.name,
+        str(request.student),
+        recipe.seed,
     )
     summary["registered_model"] = {"name": model.name, "version": model.version, "uri": model.uri}
     data = results["data"][0].metrics

@@ -15,6 +15,7 @@ from rosita_core.measuring.score import Scoring
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.model.sources import (
     CHECKPOINT_FILES,
+    TOKENIZER_FILES,
     files_digest,
     locate,
     locate_vectors,
@@ -31,8 +32,6 @@ from rosita_core.stages.student import StudentSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
 from rosita_core.training.loop import TrainingSettings
-
-SCORING_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _augment(recipe: Recipe) -> AugmentStageSettings:
             augment.copies, augment.replace_probability, augment.candidates, recipe.seed
         ),
         vocabulary=augment.vocabulary,
-        mlm_digest=files_digest(locate(mlm), CHECKPOINT_FILES) if mlm else None,
+        mlm_digest=files_digest(locate(mlm), CHECKPOINT_FILES + TOKENIZER_FILES) if mlm else None,
         vectors_digest=vectors_digest,
         mlm_batch_size=augment.mlm_batch_size,
         mlm=str(locate(mlm)) if mlm else None,
@@ -185,7 +184,8 @@ def _one_step(request: Request, inputs: dict[str, str], rank_by: str) -> Node:
 def _start_layers(request: Request) -> tuple[int, ...]:
     """Layers that a one-step depth cut keeps: those whose outputs the student will imitate."""
     keep = request.recipe.depth.keep_layers
-    if request.recipe.fidelity.bottom_layers:
+    imitates = request.recipe.kd_setting != "none"
+    if request.recipe.fidelity.bottom_layers or not imitates:
         return tuple(range(keep))
     return tuple(state - 1 for state in map_layers(request.teacher.layers, keep)[1:])
 
@@ -235,7 +235,13 @@ def _pretrained(request: Request) -> Pretrained:
 
 def _scoring(request: Request, max_length: int) -> Scoring:
     spec = request.spec
-    return Scoring(spec.metrics, spec.score, spec.kind == "regression", SCORING_BATCH, max_length)
+    return Scoring(
+        spec.metrics,
+        spec.score,
+        spec.kind == "regression",
+        request.recipe.assess.batch_size,
+        max_length,
+    )
 
 
 def _distillation(recipe: Recipe, section: Distilled, hidden: bool) -> DistillationSettings:

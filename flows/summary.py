@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ def summarize(
 ) -> dict[str, Any]:
     """The summary document of one run."""
     recipe = request.recipe
-    teacher_files = Store(request.home).path(results["teacher"][0].artifact)
-    sizes = {TEACHER: disk_mb(teacher_files), STUDENT: disk_mb(export_dir)}
+    store = Store(request.home)
+    # Weights and configuration of both; the export has the tokenizer and code as well.
+    last = list(results)[list(results).index("assess") - 1]
+    sizes = {
+        name: disk_mb(store.path(results[stage][0].artifact))
+        for name, stage in ((TEACHER, "teacher"), (STUDENT, last))
+    }
     return {
         "run_id": run_id,
         "mlflow_run_id": mlflow_run_id,
@@ -39,6 +44,8 @@ def summarize(
         "score_name": assessment.score_name,
         "macs_tokens": assessment.macs_tokens,
         "latency_tokens": recipe.assess.latency_tokens,
+        "peak_memory_mb": results["assess"][0].metrics["peak_memory_mb"],
+        "seconds": sum(result.seconds for result, _ in results.values()),
         "select_on_dev": recipe.fidelity.select_on_dev,
         "dev_rows": len(assessment.labels["dev"]),
         "numerics": {
@@ -78,6 +85,7 @@ def _model(assessment: Assessment, name: str, sizes: dict[str, float]) -> dict[s
         "params_head": model.params.head,
         "macs": model.macs,
         "metrics": dict(model.metrics),
+        "latencies": [asdict(latency) for latency in model.latencies],
         "disk_mb": sizes[name],
     }
 
@@ -88,12 +96,6 @@ def write_summary(summary: dict[str, Any], home: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**summary, "summary": str(path)})
     return path
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """Read what `write_summary` wrote."""
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:

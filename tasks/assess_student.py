@@ -45,7 +45,8 @@ def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float
         **summary_metrics(student),
         "compression": assessment.compression,
         "disk_mb": disk_mb(work.input("student")),
-        "peak_memory_mb": peak_cuda_mib(device) if on_cuda else peak_resident_mib(),
+        # Of the process so far: in a run that trained, of its training.
+        "peak_memory_mb": (peak_cuda_mib(device) if on_cuda else peak_resident_mib()) * 1.048576,
         "shape": student.shape,
     }
     if assessment.retention is not None:

@@ -19,10 +19,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 PLAIN_SECONDS = 10.0
 
-# For the environment, before Prefect is imported: messages of its runs then reach its server as
-# before, and the terminal only from this level on.
-CONSOLE_ENVIRONMENT: Mapping[str, str] = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
-
 
 class ProgressEvent(Protocol):
     """What a kernel reports: `rosita_core.training.progress.Progress` has this form."""

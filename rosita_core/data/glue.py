@@ -18,11 +18,10 @@ from rosita_core.data.table import (
     split_lines,
     text_columns,
 )
-from rosita_core.data.task_spec import GLUE, TaskSpec
+from rosita_core.data.task_spec import GLUE, HUB_REPOSITORY, HUB_REVISION, TaskSpec
 
 __all__ = ["GLUE", "TaskSpec", "from_hub_dataset", "read_glue_dir", "read_hub"]
 
-HUB_REPOSITORY = "nyu-mll/glue"
 
 BROKEN = "wrong number of fields"
 EMPTY = "empty text"
@@ -91,6 +90,11 @@ def read_glue_dir(path: Path, task: TaskSpec, split: str) -> Table:
     for number, line in enumerate(lines[first:], start=first + 1):
         fields = line.split("\t")
         if len(fields) != len(header):
+            if split != "train":
+                raise ValueError(
+                    f"{file} must have {len(header)} fields in each row, "
+                    f"got {len(fields)} in line {number}"
+                )
             broken += 1
             continue
         texts_a.append(fields[at_a])
@@ -119,7 +123,10 @@ def read_hub(task: TaskSpec, split: str) -> Table:
         raise ValueError(f"task must be one of {', '.join(GLUE)} for source hub, got {task.name}")
     try:
         dataset = datasets.load_dataset(
-            HUB_REPOSITORY, task.hub_name, split=split.replace("dev", "validation")
+            HUB_REPOSITORY,
+            task.hub_name,
+            split=split.replace("dev", "validation"),
+            revision=HUB_REVISION,
         )
     except OSError as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,16 @@ from rosita_core.data.checks import check_splits
 from rosita_core.data.files import labels_to_index, normalize, read_table
 from rosita_core.data.prepare import Splits, prepare
 from rosita_core.data.table import Table, text_keys
-from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, Kind, TaskSpec, custom_task, extra_name
+from rosita_core.data.task_spec import (
+    FILM_REVIEWS,
+    GLUE,
+    HUB_REPOSITORY,
+    HUB_REVISION,
+    Kind,
+    TaskSpec,
+    custom_task,
+    extra_name,
+)
 
 NOT_IN_KEY = {"in_key": False}
 SOURCES = ("glue-dir", "hub", "files", "packaged")
@@ -73,7 +82,7 @@ def source_digest(
     if source == "packaged":
         return film_reviews.SHA256
     if source == "hub":
-        return hashlib.sha256(f"nyu-mll/glue/{task}".encode()).hexdigest()
+        return hashlib.sha256(f"{HUB_REPOSITORY}@{HUB_REVISION}/{task}".encode()).hexdigest()
     if source == "glue-dir":
         folder = glue_folder(path, task)
         splits = ("train", *GLUE[task].dev_splits)

@@ -89,7 +89,7 @@ def assess(
             del found["score"]
             metrics[name] |= found if split == DEV else with_suffix(found, extra_name(split))
             done += 1
-            observed = {f"{split}/{metric}": value for metric, value in found.items()}
+            observed = {f"{name}/{split}/{metric}": value for metric, value in found.items()}
             shape = str(shape_of(model.config))
             report(Progress(done, units, observed, shape, f"scored {name} on {split}"))
     latencies: dict[str, tuple[Latency, ...]] = dict.fromkeys(models, ())

@@ -50,4 +50,9 @@ def prepare_data(
         rows = encode([frame], tokenizer, folder / "encoded" / f"{name}.arrow")
         facts[f"rows_{name}"] = float(rows)
         report(Progress(number, len(frames), {}, None, f"{name}: {rows:,} rows"))
+    for name, counts in splits.dropped.items():
+        facts[f"rows_dropped_{name}"] = float(sum(counts.values()))
+        for reason, dropped in counts.items():
+            message = f"{name}: {dropped:,} rows left out ({reason})"
+            report(Progress(len(frames), len(frames), {}, None, message))
     return facts | {"fingerprint": fingerprint(splits.train)}

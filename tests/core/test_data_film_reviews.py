@@ -77,7 +77,7 @@ def test_a_failing_pip_gives_its_last_lines_and_leaves_nothing(tmp_path, offline
 
 def test_a_download_with_another_digest_is_refused_and_not_kept(tmp_path, offline):
     source_archive(offline / film_reviews.ARCHIVE)
-    with pytest.raises(RuntimeError, match=f"must have sha256 {film_reviews.SHA256}, got [0-9a-f]"):
+    with pytest.raises(RuntimeError, match=f"Expected sha256 {film_reviews.SHA256} "):
         film_reviews.fetch(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

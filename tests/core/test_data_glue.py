@@ -106,18 +106,23 @@ def test_quotes_and_unicode_line_separators_are_characters_of_the_text(tmp_path)
     assert read_glue_dir(tmp_path, GLUE["sst2"], "train").frame["text_a"].tolist() == texts
 
 
-def test_broken_and_empty_training_rows_are_counted_and_dev_rows_are_kept(tmp_path):
+def test_broken_and_empty_training_rows_are_counted_and_dev_rows_are_never_left_out(tmp_path):
     good = "9\t1\t2\tWhy?\tHow?\t1"
     rows = [good, '"\tIs it so?\t0', "9\t1\t2\tWhy?\t\t0", good + "\textra", good]
     write(tmp_path, "qqp", rows)
-    write(tmp_path, "qqp", rows, split="dev")
+    write(tmp_path, "qqp", [rows[0], rows[2]], split="dev")
     train = read_glue_dir(tmp_path, GLUE["qqp"], "train")
     dev = read_glue_dir(tmp_path, GLUE["qqp"], "dev")
     assert len(train.frame) == 2
     assert train.dropped == {"wrong number of fields": 2, "empty text": 1}
     assert train.frame.index.tolist() == [0, 1]
-    assert len(dev.frame) == 3
-    assert dev.dropped == {"wrong number of fields": 2}
+    assert len(dev.frame) == 2
+    assert dev.dropped == {}
+    write(tmp_path, "qqp", rows, split="dev")
+    with pytest.raises(
+        ValueError, match=r"dev\.tsv must have 6 fields in each row, got 3 in line 3"
+    ):
+        read_glue_dir(tmp_path, GLUE["qqp"], "dev")
 
 
 def test_text_that_is_not_utf8_names_file_line_and_byte(tmp_path):

@@ -239,6 +239,8 @@ def test_glue_directory(home: Path, tmp_path: Path) -> None:
     assert said == (f"data.path must be a directory with a train.tsv or a SST-2, got {tmp_path}")
     (tmp_path / "train.tsv").write_text("sentence\tlabel\ngood\t1\nbad\t0\n")
     said = refused(home, "--recipe", "smoke", *changes, "--set", f"data.path={tmp_path}")
+    unread = refused(home, "--recipe", "smoke", "--set", f"data.path={tmp_path}")
+    assert unread.startswith("data.path must be empty unless data.source is glue-dir, got ")
     assert said.startswith("data.path: dev.tsv must be an existing file, got")
     (tmp_path / "dev.tsv").write_text("sentence\tclass\ngood\t1\n")
     said = refused(home, "--recipe", "smoke", *changes, "--set", f"data.path={tmp_path}")

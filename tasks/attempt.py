@@ -128,16 +128,20 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
     }
     number, path = _claim(Path(context.home), stage.name, record)
     tracking, run_id = None, None
-    if context.parent_run_id is not None:
-        tracking = Tracking(context.home)
-        run_id = tracking.start_child(stage, context, key, number, cached=False)
-    record |= {"mlflow_run_id": run_id}
-    write_json(path, record)
-    progress = progress_display().begin(context.position, context.total_stages, stage.name)
+    try:
+        if context.parent_run_id is not None:
+            tracking = Tracking(context.home)
+            run_id = tracking.start_child(stage, context, key, number, cached=False)
+        record |= {"mlflow_run_id": run_id}
+        write_json(path, record)
+        progress = progress_display().begin(context.position, context.total_stages, stage.name)
+    except Exception as error:
+        write_json(path, {**record, "status": "failed", "finished": _timestamp(), **_cause(error)})
+        raise
     work = Work(stage, context, key, number, tracking, run_id, progress)
 
     def close(status: str, run_status: str, **more: Any) -> None:
-        write_json(path, record | {"status": status, "finished": _timestamp()} | more)
+        write_json(path, record | {"status": status, "finished": _timestamp(), **more})
         progress.end(status)
         if tracking is not None and run_id is not None:
             work.flush()
@@ -154,8 +158,7 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"
         work.store.write_provenance(work.finished.artifact, _provenance(record, work.finished))
     except Exception as error:
-        lines = traceback.format_exc().splitlines()
-        close("failed", "FAILED", error=f"{type(error).__name__}: {error}", traceback=lines)
+        close("failed", "FAILED", **_cause(error))
         raise
     except BaseException as error:
         close("interrupted", "KILLED", error=type(error).__name__)
@@ -194,6 +197,11 @@ def _provenance(record: Mapping[str, Any], result: StageResult) -> dict[str, Any
         "git_commit": git_commit(),
         "hardware": hardware(),
     }
+
+
+def _cause(error: Exception) -> dict[str, Any]:
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return {"error": f"{type(error).__name__}: {error}", "traceback": lines}
 
 
 def _timestamp() -> str:

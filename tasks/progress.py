@@ -182,7 +182,10 @@ def _logs_through(console: Console, stream: TextIO) -> Iterator[None]:
         handler
         for logger in loggers
         for handler in logger.handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is stream
+        if isinstance(handler, logging.StreamHandler)
+        # Handlers that look sys.stderr up at every message are redirected with it.
+        and not isinstance(getattr(type(handler), "stream", None), property)
+        and handler.stream is stream
     }
     consoles = []
     for handler in handlers:

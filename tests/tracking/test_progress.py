@@ -75,5 +75,17 @@ def test_the_live_line_ends_with_the_last_stage_and_logs_come_through() -> None:
     assert "[2/2] two: failed in 0 s" in text
 
 
+def test_handlers_that_look_stderr_up_themselves_are_left_alone() -> None:
+    # logging.lastResort is one, and libraries attach more of the kind.
+    logger = logging.getLogger("progress-law")
+    handler = logging._StderrHandler()  # type: ignore[attr-defined]
+    logger.addHandler(handler)
+    try:
+        display = ProgressDisplay(handler.stream, True)
+        display.begin(1, 1, "one").end("completed")
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_a_process_has_one_display() -> None:
     assert progress_display() is progress_display()

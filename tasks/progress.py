@@ -92,7 +92,7 @@ class StageProgress:
         if "train/loss" in self._metrics:
             parts.append(f"loss {self._metrics['train/loss']:.4f}")
         if "dev/score" in self._metrics:
-            parts.append(f"dev {self._metrics['dev/score']:.4f}")
+            parts.append(f"selection {self._metrics['dev/score']:.4f}")
         if self._shape is not None:
             parts.append(self._shape)
         return parts

@@ -1,1 +1,1 @@
-"""How the flows are deployed; filled by prefect.yaml and its README."""
+"""How the flows are deployed."""

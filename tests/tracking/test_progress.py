@@ -36,7 +36,8 @@ def test_plain_output_is_one_line_in_ten_seconds() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "[3/9] student: started"
     assert lines[1] == "[3/9] student: step 20/200, loss 0.0500, a2_l8, 1 min 30 s left"
-    assert lines[2] == "[3/9] student: step 40/200, loss 0.0250, selection 0.7500, a2_l8, 1 min 20 s left"
+    scores = "loss 0.0250, selection 0.7500, a2_l8"
+    assert lines[2] == f"[3/9] student: step 40/200, {scores}, 1 min 20 s left"
     assert lines[-1] == "[3/9] student: completed in 50 s, loss 0.0100, selection 0.7500, a2_l8"
     assert len(lines) == 1 + 5 + 1
 

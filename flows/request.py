@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.recipe import Recipe
 from flows.sizes import shapes
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "ROSITA_HOME"
 BYTES_PER_PARAMETER = 4
+BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
@@ -87,6 +88,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     with naming("teacher."):
         model_path = locate(recipe.teacher.model)
         config = read_config(recipe.teacher.model)
+        _check_dropout(recipe, config)
         weights = {}
         if recipe.teacher.model not in RANDOM_MODELS:
             weights = dict(check_weights(model_path, config))
@@ -162,6 +164,19 @@ def _check_proposers(recipe: Recipe) -> None:
     if proposers.vectors is not None:
         with naming("augment.proposers."):
             locate_vectors(proposers.vectors)
+
+
+def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
+    """Until its first prune a student equals its teacher but for dropout, and has no gradient."""
+    rates = [
+        config.get(name, BERT_DROPOUT)
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    ]
+    if recipe.kd_setting in ("3", "4") and not any(rates):
+        raise ValueError(
+            f"model must have dropout above 0 in its config.json for KD setting "
+            f"{recipe.kd_setting}, whose first prune ranks by the gradient that it makes, got 0"
+        )
 
 
 def check_home(home: Path, parameters: int) -> None:

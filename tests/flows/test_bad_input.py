@@ -332,6 +332,10 @@ def _cut_weights(folder: Path) -> None:
         file.truncate(path.stat().st_size // 2)
 
 
+def _no_dropout(folder: Path) -> None:
+    _change(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
 def _no_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://example.org\n")
 
@@ -347,6 +351,7 @@ def _no_safetensors(folder: Path) -> None:
         (_other_architecture, "must be of an architecture in bert, rosita, got 'distilbert' in"),
         (_relative_positions, "must have absolute position embeddings, got 'relative_key' in"),
         (_text_as_size, "must have a hidden_size of at least 1, got '16' in {model}"),
+        (_no_dropout, "must have dropout above 0 in its config.json for KD setting 4, whose first"),
         (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
         (
             _more_layers_than_weights,

@@ -55,7 +55,7 @@ class _Passes(NamedTuple):
 
 # Passes by the size of the training data: CoLA, MRPC, STS-B, RTE and WNLI have at most 9,000 rows.
 _MINILM_SMALL = _Passes(teacher=3, student=1, depth=1, width=10)
-_MINILM_LARGE = _Passes(teacher=2, student=1, depth=1, width=8)
+_MINILM_LARGE = _Passes(teacher=2, student=1, depth=1, width=4)
 _LARGE_TASKS = ("sst2", "qqp", "mnli", "qnli")
 
 

@@ -15,8 +15,6 @@ from tasks.attempt import Context, StageResult, Work, attempt
 from tasks.inputs import model, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.assess"
-
 
 @task(name="assess", task_run_name="assess")
 def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -13,8 +13,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import set_up, tokenizer
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.augment"
-
 
 @task(name="augment", task_run_name="augment")
 def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -8,8 +8,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import finish_training, model, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.student"
-
 
 @task(name="student", task_run_name="student")
 def distill_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -10,8 +10,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import model, set_up
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.export"
-
 
 @task(name="export", task_run_name="export")
 def export_model(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -8,8 +8,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import finish_training, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.teacher"
-
 
 @task(name="teacher", task_run_name="teacher")
 def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -8,8 +8,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import set_up
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.data"
-
 
 @task(name="data", task_run_name="data")
 def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

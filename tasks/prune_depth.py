@@ -7,8 +7,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import finish_training, model, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.depth"
-
 
 @task(name="depth", task_run_name="depth")
 def prune_depth(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

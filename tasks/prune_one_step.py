@@ -7,8 +7,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import finish_training, model, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.one_step"
-
 
 @task(name="one-step", task_run_name="one-step")
 def prune_one_step(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -7,8 +7,6 @@ from tasks.attempt import Context, StageResult, attempt
 from tasks.inputs import finish_training, model, rows, set_up, special
 from tasks.stage_key import Stage
 
-KERNEL = "rosita_core.stages.width"
-
 
 @task(name="width", task_run_name="width")
 def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:

@@ -65,8 +65,8 @@ def compress(recipe: Recipe) -> dict[str, Any]:
         str(request.student),
     )
     try:
-        results = run_stages(request, numerics, tracking, parent, flow_run_id)
-        summary = record(request, results, tracking, parent, flow_run_id)
+        results, exported = run_stages(request, numerics, tracking, parent, flow_run_id)
+        summary = record(request, results, exported, tracking, parent, flow_run_id)
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         tracking.finish(parent, status, {}, {})
@@ -78,8 +78,11 @@ def compress(recipe: Recipe) -> dict[str, Any]:
 
 def run_stages(
     request: Request, numerics: Numerics, tracking: Tracking, parent: str, flow_run_id: str
-) -> dict[str, tuple[StageResult, bool]]:
-    """Run every stage or take it from the cache; returns (result, cached) by stage name."""
+) -> tuple[dict[str, tuple[StageResult, bool]], State]:
+    """Run every stage or take it from the cache.
+
+    Returns (result, cached) by stage name, and the state of the last stage, for what comes after.
+    """
     nodes = method(request)
     states: dict[str, State] = {}
     results: dict[str, tuple[StageResult, bool]] = {}
@@ -110,7 +113,7 @@ def run_stages(
         if cached:
             tracking.record_cached(stage, result, context)
         results[node.name] = (result, cached)
-    return results
+    return results, states[nodes[-1].name]
 
 
 def _failure(stage: str, request: Request, state: State, flow_run_id: str) -> StageError:
@@ -145,6 +148,7 @@ def one_line(error: Any) -> str:
 def record(
     request: Request,
     results: dict[str, tuple[StageResult, bool]],
+    exported: State,
     tracking: Tracking,
     parent: str,
     flow_run_id: str,
@@ -172,6 +176,7 @@ def record(
         recipe.name,
         str(request.student),
         recipe.seed,
+        wait_for=[exported],
     )
     summary["registered_model"] = {"name": model.name, "version": model.version, "uri": model.uri}
     data = results["data"][0].metrics

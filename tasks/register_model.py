@@ -11,7 +11,13 @@ from tasks.tracking import Tracking
 
 @task(name="register", task_run_name="register", cache_policy=NO_CACHE, persist_result=False)
 def register_model(
-    home: str, run_id: str, task_name: str, checkpoint: str, recipe: str, shape: str, seed: int
+    home: str,
+    run_id: str,
+    task_name: str,
+    checkpoint: str,
+    recipe: str,
+    shape: str,
+    seed: int,
 ) -> RegisteredModel:
     """Log the exported checkpoint as the model of an MLflow run and register `rosita-<task>`."""
     return log_compressed_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,8 +57,12 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     except StageError as error:
         raise Failure(str(error)) from None
     except Exception as error:
-        # Prefect's server or MLflow's could not be reached: nothing of ours to trace.
-        raise Failure(f"the run could not be started: {type(error).__name__}: {error}") from error
+        # Mostly a server of Prefect or MLflow that cannot be reached; the trace tells the rest.
+        trace = request.home / "logs" / "compress.txt"
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        cause = f"{type(error).__name__}: {error}"
+        raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
     path = request.home / "runs" / summary["run_id"] / "summary.json"
     if json_:
         print(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.pruning.prune import keep_layers, prune
 from rosita_core.pruning.schedule import spread, width_targets
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Report
@@ -55,6 +56,7 @@ def prune_width(
     settings: WidthSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower."""
     start = prune(teacher, keep_layers(shape_of(teacher.config), settings.start_layers))
@@ -77,4 +79,5 @@ def prune_width(
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,
         report,
+        checkpoints,
     )

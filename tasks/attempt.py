@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.hardware import git_commit, hardware
+from tasks.history import append, history_path
 from tasks.interruption import able_to_save, signals_caught
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
@@ -56,6 +57,7 @@ class Work:
             self.checkpoints.drop()
         self._began = time.monotonic()
         self._artifact: str | None = None
+        self._history = history_path(context.home, stage.name, number)
         self._progress = progress
         self._metrics: MetricBuffer | None = None
         if tracking is not None and run_id is not None:
@@ -100,6 +102,8 @@ class Work:
     def report(self, event: ProgressEvent) -> None:
         """Show a kernel's progress and log its metrics at its step. Pass it as `report=`."""
         self._progress.update(event)
+        if event.metrics or event.message:
+            append(self._history, event)
         if self._metrics is not None and event.metrics:
             self._metrics.add(event.step, event.metrics)
 

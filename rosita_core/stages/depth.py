@@ -55,6 +55,7 @@ def prune_depth(
         special,
         settings.training,
         distillation_objective(teacher, settings.distillation, numerics),
+        (),
         spread(targets, steps, settings.prune_fraction),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),

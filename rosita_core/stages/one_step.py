@@ -12,6 +12,7 @@ from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
 from rosita_core.pruning.importance import Importance
 from rosita_core.pruning.prune import choose, prune
+from rosita_core.pruning.record import PruneRecord, record, untouched
 from rosita_core.stages.ranking import is_ranking, rank
 from rosita_core.training.checkpoints import Checkpoints, FromNow
 from rosita_core.training.hard_labels import hard_label_objective
@@ -83,7 +84,7 @@ def prune_one_step(
         train_rows: for the training after the cut.
     """
     saved = checkpoints.latest()
-    start = source
+    start, cut = source, tuple[PruneRecord, ...]()
     if saved is None or is_ranking(saved):
         ranking = rank(
             source,
@@ -96,7 +97,7 @@ def prune_one_step(
             report,
             checkpoints,
         )
-        start = _cut(source, ranking, settings, report)
+        start, cut = _cut(source, ranking, settings, report)
         # What lies there is of the ranking.
         checkpoints = FromNow(checkpoints)
     if settings.distillation is not None:
@@ -109,6 +110,7 @@ def prune_one_step(
         special,
         settings.training,
         objective,
+        cut,
         (),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),
@@ -132,7 +134,7 @@ def _cut(
     ranking: Importance,
     settings: OneStepSettings,
     report: Report,
-) -> RositaForSequenceClassification:
+) -> tuple[RositaForSequenceClassification, tuple[PruneRecord, ...]]:
     shape = shape_of(source.config)
     target = narrowed(
         shallower(shape, len(settings.start_layers)),
@@ -142,4 +144,5 @@ def _cut(
     )
     kept = choose(shape, target, settings.start_layers, ranking, settings.first_layer_ranks_heads)
     report(Progress(0, 1, {}, str(target), f"pruned {shape} -> {target}"))
-    return prune(source, kept)
+    cut = record(untouched(shape), 0, target, kept, ranking)
+    return prune(source, kept), (cut,)

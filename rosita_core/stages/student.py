@@ -54,6 +54,7 @@ def distill(
         settings.training,
         distillation_objective(teacher, settings.distillation, numerics),
         (),
+        (),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,

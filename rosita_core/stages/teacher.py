@@ -46,13 +46,14 @@ def finetune(
     if settings.training.epochs == 0:
         score = scorer(selection_rows, settings.scoring, special, numerics)
         on_device = placed(pretrained, numerics.device).eval()
-        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"])
+        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"], ())
     return train(
         pretrained,
         train_rows,
         special,
         settings.training,
         hard_label_objective,
+        (),
         (),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),

@@ -15,6 +15,7 @@ import torch
 from rosita_core.data.encoded import Encoded, SpecialTokens
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.pruning.record import PruneRecord
 from rosita_core.pruning.schedule import PruneEvent
 from rosita_core.training.batches import (
     Batch,
@@ -44,12 +45,14 @@ class Trained:
         steps: optimizer steps done.
         best_step: step whose weights were chosen.
         best_score: the score of these weights on the selection rows.
+        prunes: what was cut on the way, in order.
     """
 
     model: RositaForSequenceClassification
     steps: int
     best_step: int
     best_score: float
+    prunes: tuple[PruneRecord, ...]
 
 
 def total_steps(rows: int, settings: TrainingSettings) -> int:
@@ -64,6 +67,7 @@ def train(
     special: SpecialTokens,
     settings: TrainingSettings,
     objective: Objective,
+    prunes: tuple[PruneRecord, ...],
     events: tuple[PruneEvent, ...],
     first_layer_ranks_heads: bool,
     score: Score,
@@ -82,6 +86,7 @@ def train(
         special: ids that frame a sequence.
         settings: how to train.
         objective: named losses of a mini-batch; "loss" is the one that is minimized.
+        prunes: what was cut from the model before, which the records of `events` go on from.
         events: when to cut the model and to which shape; importance is the training loss's own,
             summed since the last prune.
         first_layer_ranks_heads: fidelity, see `choose`.
@@ -98,7 +103,7 @@ def train(
     steps = total_steps(len(data), settings)
     if events and events[-1].step > steps:
         raise ValueError(f"prune events must end by step {steps}, got one at {events[-1].step}")
-    run = TrainingState(model, settings, events, numerics.device)
+    run = TrainingState(model, settings, prunes, events, numerics.device)
     per_epoch = batches_per_epoch(len(data), settings.batch_size, settings.drop_last)
     evaluate_every = max(1, round(per_epoch / settings.accumulate / settings.evaluations_per_epoch))
     patience = None
@@ -152,7 +157,7 @@ def train(
             if step < steps and checkpoints.due(step):
                 checkpoints.save(step, steps, partial(_write, run, meter, step))
     chosen, best_step, best_score = run.chosen(step)
-    return Trained(chosen, step, best_step, best_score)
+    return Trained(chosen, step, best_step, best_score, tuple(run.prunes))
 
 
 def _write(run: TrainingState, meter: _Meter, step: int, folder: Path) -> None:

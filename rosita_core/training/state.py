@@ -16,6 +16,7 @@ from rosita_core.model.checkpoint import build, copied, placed, shape_of, with_d
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.pruning.importance import accumulate, importance, no_gradients
 from rosita_core.pruning.prune import choose, keep_bottom_layers, prune
+from rosita_core.pruning.record import PruneRecord, from_json, record, to_json, untouched
 from rosita_core.pruning.schedule import PruneEvent
 from rosita_core.training.checkpoints import read_tensors, write_tensors
 from rosita_core.training.optimizer import (
@@ -39,6 +40,7 @@ class TrainingState:
         self,
         model: RositaForSequenceClassification,
         settings: TrainingSettings,
+        prunes: tuple[PruneRecord, ...],
         events: tuple[PruneEvent, ...],
         device: str,
     ) -> None:
@@ -51,6 +53,8 @@ class TrainingState:
         self.best: tuple[RositaConfig, dict[str, torch.Tensor]] | None = None
         self.best_score = self.last_score = -math.inf
         self.best_since = events[-1].step if events else 0
+        self.start = untouched(shape_of(model.config))
+        self.prunes = list(prunes)
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the tensors into `folder`; returns the rest, as JSON-able values."""
@@ -65,6 +69,8 @@ class TrainingState:
             "last_score": self.last_score,
             "best_since": self.best_since,
             "best_config": None,
+            "start": to_json((self.start,)),
+            "prunes": to_json(tuple(self.prunes)),
         }
         if self.best is not None:
             config, state = self.best
@@ -83,6 +89,8 @@ class TrainingState:
         self.totals = read_tensors(folder / GRADIENTS, device)
         self.best_score, self.last_score = values["best_score"], values["last_score"]
         self.best_since = values["best_since"]
+        self.start = from_json(values["start"])[0]
+        self.prunes = list(from_json(values["prunes"]))
         if values["best_config"] is not None:
             best = RositaConfig.from_dict(values["best_config"])
             self.best = (best, read_tensors(folder / BEST, "cpu"))
@@ -122,11 +130,14 @@ class TrainingState:
         target = self.pending.pop(0).shape
         before = shape_of(self.model.config)
         if target.layers < before.layers:
+            ranking = None
             kept = keep_bottom_layers(before, target.layers)
         else:
             ranking = importance(self.model, self.totals)
             layers = tuple(range(before.layers))
             kept = choose(before, target, layers, ranking, first_layer_ranks_heads)
+        last = self.prunes[-1] if self.prunes else self.start
+        self.prunes.append(record(last, step, target, kept, ranking))
         old_model, old_optimizer = self.model, self.optimizer
         self.model = self._quieted(prune(old_model, kept))
         self.optimizer = self._optimizer()

@@ -32,7 +32,7 @@ class Grid(Section):
     set: Changes = Field({}, description="dotted field -> value, for all cells")
     axes: dict[str, dict[str, Changes]] = Field(
         {},
-        description="axis -> label -> changes; a list of values is of the field that the axis names",
+        description="axis -> label -> changes; or a list of values of the field that names it",
     )
     seeds: tuple[Seed, ...] = Field((42, 43, 44), min_length=1)
     budget: float | None = Field(
@@ -74,7 +74,7 @@ class Grid(Section):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One recipe of a grid.
 
@@ -138,7 +138,7 @@ def cells_of(grid: Grid) -> tuple[Cell, ...]:
                 continue
             cell = _cell(grid, base, named, seed)
             if cell.id in cells:
-                raise ValueError(f"labels of the axes must give cells of their own, got 2 {cell.id}")
+                raise ValueError(f"axes must give every cell its own id, got two {cell.id}")
             cells[cell.id] = cell
     if not cells:
         raise ValueError(f"exclude must leave at least 1 cell, got 0 of grid {grid.name}")

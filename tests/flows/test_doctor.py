@@ -11,9 +11,9 @@ from subprocess import CompletedProcess
 import pytest
 from typed_command import Home
 
-from flows import checkup
-from flows.findings import OK, PROBLEM, WARNING
-from flows.services import check_mlflow, unreachable
+from flows import doctor
+from flows.doctor_findings import OK, PROBLEM, WARNING
+from flows.doctor_services import check_mlflow, unreachable
 
 
 def checks(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
@@ -73,13 +73,13 @@ def test_damage_is_a_problem(copied_home: Home) -> None:
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     home = tmp_path / "file"
     home.write_text("", encoding="utf-8")
-    assert checkup.check_home(home).status == PROBLEM
-    assert checkup.check_home(home / "below").status == PROBLEM
+    assert doctor.check_home(home).status == PROBLEM
+    assert doctor.check_home(home / "below").status == PROBLEM
 
 
 def test_the_installed_versions_are_those_that_are_required() -> None:
-    assert checkup.check_libraries().status == OK
-    assert checkup.check_python().status == OK
+    assert doctor.check_libraries().status == OK
+    assert doctor.check_python().status == OK
 
 
 def test_a_database_named_by_a_relative_path(

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from flows.findings import OK, PROBLEM, WARNING, Check
+from flows.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
-from flows.services import check_hub, check_mlflow, check_prefect
+from flows.doctor_services import check_hub, check_mlflow, check_prefect
 from flows.show import console
 from rosita_core.data.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.shape import count_parameters

@@ -47,7 +47,7 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
     to stdout; the last line names summary.json.
     """
-    request = _checked(recipe, set_, download=True)
+    request = checked_request(recipe, set_, download=True)
     from flows.compress import StageError
     from flows.compress import compress as flow
     from flows.show import show_comparison
@@ -72,18 +72,22 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
 
 @app.command()
 def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Show each stage, its key, and whether it is cached or why not. Runs nothing."""
-    request = _checked(recipe, set_, download=False)
+    """Show each stage, its key, and whether it is cached or why not. Runs nothing.
+
+    `rosita explain STAGE` says in full why one of them is not cached.
+    """
+    request = checked_request(recipe, set_, download=False)
     from dataclasses import asdict
 
     from flows.plan import plan as make_plan
-    from flows.show import show_plan
+    from flows.plan import totals
+    from flows.show_plan import show_plan
 
     stages = make_plan(request)
     if json_:
-        _print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
         return
-    show_plan(request, stages)
+    show_plan(request, stages, totals(stages))
 
 
 @app.command()
@@ -101,13 +105,13 @@ def recipes(
 
         found = load_recipe(name, ()).model_dump(mode="json")
         if json_:
-            _print_json(found)
+            print_json(found)
         else:
             print(yaml.safe_dump(found, sort_keys=False), end="")
         return
     entries = catalogue()
     if json_:
-        _print_json({"recipes": entries})
+        print_json({"recipes": entries})
     else:
         show_catalogue(entries)
 
@@ -116,7 +120,7 @@ class Failure(RuntimeError):
     """A stage failed, or a server could not be started: exit code 1."""
 
 
-def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
+def checked_request(recipe: str, changes: list[str] | None, download: bool) -> Any:
     """The request of a recipe, everything checked that can be checked before computing."""
     from flows.recipes import load_recipe
 
@@ -126,14 +130,16 @@ def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
     return prepare_request(loaded, download)
 
 
-def _print_json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
     print(json.dumps(document, indent=2))
 
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_machine, cli_model
+    from flows import cli_cache, cli_machine, cli_model
 
+    cli_cache.add_to(app)
     cli_model.add_to(app)
     cli_machine.add_to(app)
 

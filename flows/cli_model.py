@@ -124,9 +124,9 @@ def benchmark(
     json_: JsonOption = False,
 ) -> None:
     """Time models side by side: latency p50 and p95, parameters, multiply-adds, size on disk."""
+    from flows.benchmark_models import SpeedSettings, compare_speed, models_to_time, show_speed
     from flows.recipe import Assess
     from flows.request import home_directory
-    from flows.benchmark_models import SpeedSettings, compare_speed, models_to_time, show_speed
     from tasks.hardware import resolve_numerics
 
     # What is not given is measured as `rosita compress` measures it.

@@ -19,6 +19,7 @@ from tasks.store import DAMAGED, TEMPORARY, Store, is_digest
 
 RECORD, ARTIFACT = "result", "artifact"
 DAMAGED_COPY, LEFTOVER, CHECKPOINT = "damaged copy", "leftover", "checkpoint"
+KINDS = (RECORD, ARTIFACT, DAMAGED_COPY, LEFTOVER, CHECKPOINT)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Gar
         *_leftovers(home, held, moment),
         *_checkpoints(home, held, days, moment),
     )
-    return tuple(garbage for garbage in found if not _is_locked(home, garbage))
+    unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
+    # The largest of each kind first.
+    return tuple(sorted(unlocked, key=lambda one: (KINDS.index(one.kind), -one.size)))
 
 
 def free(

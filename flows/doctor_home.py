@@ -14,7 +14,7 @@ from flows.holdings import all_attempts
 from flows.recipes import RECIPES
 from flows.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
 from flows.sizes import shapes
-from flows.wording import listed, size
+from flows.wording import counted, listed, size
 from rosita_core.model.shape import count_parameters
 from tasks.processes import DIED, attempt_state
 from tasks.records import CHECKPOINTS, results_folder
@@ -86,7 +86,7 @@ def check_store(home: Path) -> Check:
             f"{len(wrong)} of {len(digests)} artifacts are damaged ({'; '.join(wrong)}); "
             "the next run that needs them sets them aside and computes them again",
         )
-    return Check("store", OK, f"{len(digests)} artifacts, all whole")
+    return Check("store", OK, f"{counted(len(digests), 'artifact')}, all whole")
 
 
 def check_checkpoints(home: Path) -> Check:
@@ -96,9 +96,9 @@ def check_checkpoints(home: Path) -> Check:
         return Check("checkpoints", OK, "none: no stage is half done")
     total = sum(size_of(folder) for folder in folders)
     done = [path for path in folders if (results_folder(home) / path.name).is_file()]
-    said = f"{len(folders) - len(done)} unfinished stages can go on, {size(total)}"
+    said = f"{counted(len(folders) - len(done), 'unfinished stage')}, {size(total)}"
     if done:
-        said += f"; {len(done)} more are of finished stages, which `rosita gc` frees"
+        said += f"; {counted(len(done), 'finished stage')} as well, which `rosita gc` frees"
     return Check("checkpoints", OK, said)
 
 
@@ -112,7 +112,7 @@ def check_attempts(home: Path) -> Check:
     ]
     if not died:
         running = sum(attempt_state(record).startswith("running") for record in records)
-        said = f"{len(records)} attempts, {running} running, none died unfinished"
+        said = f"{counted(len(records), 'attempt')}, {running} running, none died unfinished"
         return Check("attempts", OK, said)
     # A stage that died five times under one key is one thing to look at.
     newest = {record["key"]: record for record in died}

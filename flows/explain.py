@@ -10,7 +10,7 @@ from typing import Any
 from flows.differences import Difference, differences
 from flows.history import Made, basis, maker, newest_trouble, recipe_of
 from flows.request import Request
-from flows.survey import CACHED, TO_RUN, WAITS, Survey, SurveyedStage, stage_names, survey
+from flows.survey import CACHED, TO_RUN, WAITS, Survey, SurveyedStage, nearest, stage_names, survey
 
 NEVER = "never run"
 
@@ -27,7 +27,7 @@ class Reasons:
         note: what there is to say where nothing of its own differs, or there is nothing to compare
             with; else None.
         trouble: what became of a newer attempt that did not complete, or None.
-        waits_for: stages whose artifacts have to be computed first.
+        waits_for: stages that have to run just before it where its key is not known yet.
     """
 
     stage: str
@@ -51,10 +51,10 @@ class Reasons:
 
 @dataclass(frozen=True)
 class RootCause:
-    """Where a chain of changes begins."""
+    """Where a chain of changes begins: what differs, and in which stages."""
 
-    stage: str
     what: str
+    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _chain(stage: SurveyedStage, stages: Survey, recipe: str, home: Path) -> tup
             waiting.append((one.stage, made or basis(upstream, recipe)))
         waiting += [
             (missing, basis(stages[missing], recipe))
-            for missing in here.waits_for
+            for missing in stages[name].waits_for
             if missing not in followed
         ]
     # Nearest first is against the order of the method.
@@ -150,7 +150,7 @@ def reasons_of(
         found,
         _note(stage, against, found),
         newest_trouble(stage, recipe, home),
-        stage.waits_for,
+        nearest(stage.waits_for, stages),
     )
 
 
@@ -180,14 +180,15 @@ def _note(stage: SurveyedStage, against: Made | None, found: tuple[Difference, .
 
 def _causes(reasons: tuple[Reasons, ...]) -> tuple[RootCause, ...]:
     """Own changes of any stage of the chain, roots first."""
-    causes = []
+    causes: dict[str, list[str]] = {}
     for one in reversed(reasons):
         lines = [difference.line for difference in (*one.own, *one.rewired)]
         # A stage that waits and was never run says nothing of its own: what it waits for does.
         if one.note is not None and one.status != WAITS:
             lines.append(one.note)
-        causes += [RootCause(one.stage, line) for line in lines]
-    return tuple(causes)
+        for line in lines:
+            causes.setdefault(line, []).append(one.stage)
+    return tuple(RootCause(what, tuple(stages)) for what, stages in causes.items())
 
 
 def as_document(explained: Explanation, recipe: str) -> dict[str, Any]:
@@ -199,9 +200,9 @@ def as_document(explained: Explanation, recipe: str) -> dict[str, Any]:
         "status": stage.status,
         "key": stage.key,
         "computed_by": _computed_by(explained),
-        "waits_for": list(stage.waits_for),
+        "waits_for": list(explained.reasons[0].waits_for) if explained.reasons else [],
         "reasons": [_reasons(one) for one in explained.reasons],
-        "root_causes": [{"stage": one.stage, "what": one.what} for one in explained.causes],
+        "root_causes": [{"stages": list(one.stages), "what": one.what} for one in explained.causes],
     }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.differences import Difference
 from flows.explain import NEVER, Reasons, reasons_of
 from flows.history import basis, maker
 from flows.request import Request
-from flows.survey import CACHED, TO_RUN, Survey, SurveyedStage, survey
+from flows.survey import CACHED, Survey, SurveyedStage, first_to_run, nearest, survey
 from flows.wording import duration, listed
 
 SHOWN = 3
@@ -24,7 +25,7 @@ class PlannedStage:
         status: "cached", "to run" or "waits".
         reason: why it is not cached; "" where it is.
         seconds: how long the attempt took that filled the cache, or None.
-        waits_for: the stages whose artifacts its key follows from and that have yet to be computed.
+        waits_for: the stages that have to run just before it where its key is not known yet.
         last_seconds: how long its last completed attempt took, or None.
     """
 
@@ -51,7 +52,9 @@ def _planned(stage: SurveyedStage, stages: Survey, request: Request) -> PlannedS
     last = basis(stage, recipe)
     reason = one_line(reasons_of(stage, last, stages, recipe, home), stages, recipe, home)
     took = None if last is None else last.seconds
-    return PlannedStage(stage.name, stage.key, stage.status, reason, None, stage.waits_for, took)
+    return PlannedStage(
+        stage.name, stage.key, stage.status, reason, None, nearest(stage.waits_for, stages), took
+    )
 
 
 def one_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:
@@ -61,7 +64,7 @@ def one_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:
         said.append(_waiting(reasons.waits_for, stages))
     elif reasons.note is not None:
         said.append(reasons.note)
-    lines = [one.line for one in (*reasons.own, *reasons.rewired)]
+    lines = _by_file((*reasons.own, *reasons.rewired))
     # An input that was computed again and came out different is explained by its own stage.
     for one in reasons.differences:
         if one.kind == "input" and not one.is_rewired and one.now is not None:
@@ -78,29 +81,27 @@ def one_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:
     return "; ".join(said)
 
 
-def _waiting(missing: tuple[str, ...], stages: Survey) -> str:
+def _waiting(waits_for: tuple[str, ...], stages: Survey) -> str:
     """The stages that it waits for, and those before them that will run first."""
-    roots = _roots(missing, stages)
-    nearest = tuple(name for name in missing if not _is_before(name, missing, stages))
-    said = f"waits for {listed(nearest)}"
-    before = tuple(name for name in roots if name not in nearest)
+    said = f"waits for {listed(waits_for)}"
+    before = tuple(name for name in first_to_run(waits_for, stages) if name not in waits_for)
     return f"{said}, because {listed(before)} will run" if before else said
 
 
-def _is_before(name: str, others: tuple[str, ...], stages: Survey) -> bool:
-    """Whether another one of these stages waits for it as well."""
-    return any(name in stages[other].waits_for for other in others)
-
-
-def _roots(missing: tuple[str, ...], stages: Survey) -> tuple[str, ...]:
-    found = set()
-    waiting = list(missing)
-    while waiting:
-        stage = stages[waiting.pop()]
-        if stage.status == TO_RUN:
-            found.add(stage.name)
-        waiting += stage.waits_for
-    return tuple(name for name in stages if name in found)
+def _by_file(found: tuple[Difference, ...]) -> list[str]:
+    """A line per difference, and one per source file."""
+    files: dict[str, list[Difference]] = {}
+    lines = []
+    for one in found:
+        if one.kind == "source" and one.part is not None:
+            files.setdefault(one.name, []).append(one)
+        else:
+            lines.append(one.line)
+    for name, parts in files.items():
+        shown = ", ".join(f"{one.part} {one.change}" for one in parts[:SHOWN])
+        more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+        lines.append(f"{name}: {shown}{more}")
+    return lines
 
 
 def _cause_of(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from flows.cleaning import Garbage
 from flows.show import console
-from flows.wording import size
+from flows.wording import counted, size
 
 
 def show_garbage(garbage: tuple[Garbage, ...], home: Path, days: float) -> None:
@@ -28,7 +28,7 @@ def show_garbage(garbage: tuple[Garbage, ...], home: Path, days: float) -> None:
         used = f"{datetime.fromtimestamp(one.last_used, UTC):%Y-%m-%d %H:%M}"
         table.add_row(one.kind, Text(one.name), size(one.size), used)
     out.print(table)
-    out.print(Text(f"{_counted(garbage)}, {size(_total(garbage))} in {home}"))
+    out.print(Text(f"{counted(len(garbage), 'item')}, {size(_total(garbage))} in {home}"))
 
 
 def show_freed(garbage: tuple[Garbage, ...], kept: tuple[Garbage, ...], dry_run: bool) -> None:
@@ -40,11 +40,8 @@ def show_freed(garbage: tuple[Garbage, ...], kept: tuple[Garbage, ...], dry_run:
     gone = tuple(one for one in garbage if one not in kept)
     out.print(Text(f"Freed {size(_total(gone))}."))
     if kept:
-        out.print(Text(f"Kept {_counted(kept)}, in use again: {', '.join(o.name for o in kept)}"))
-
-
-def _counted(garbage: tuple[Garbage, ...]) -> str:
-    return f"{len(garbage)} item{'' if len(garbage) == 1 else 's'}"
+        names = ", ".join(one.name for one in kept)
+        out.print(Text(f"Kept {counted(len(kept), 'item')}, in use again: {names}"))
 
 
 def _total(garbage: tuple[Garbage, ...]) -> int:

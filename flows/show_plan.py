@@ -66,7 +66,7 @@ def show_explanation(explained: Explanation, recipe: str) -> None:
         return
     out.print(Text("root cause" if len(explained.causes) == 1 else "root causes", style="bold"))
     for cause in explained.causes:
-        out.print(Text(f"  stage {cause.stage}: {cause.what}"))
+        out.print(Text(f"  {listed(cause.stages)}: {cause.what}"))
 
 
 def _show_reasons(reasons: Reasons, asked: bool) -> None:

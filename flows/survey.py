@@ -96,3 +96,21 @@ def survey(request: Request) -> Survey:
             tuple(attempts(request.home, node.name)),
         )
     return stages
+
+
+def nearest(names: tuple[str, ...], stages: Survey) -> tuple[str, ...]:
+    """Those of the stages that no other one of them waits for itself, at whatever distance."""
+    before = {name for other in names for name in _awaited(other, stages)}
+    return tuple(name for name in names if name not in before)
+
+
+def first_to_run(names: tuple[str, ...], stages: Survey) -> tuple[str, ...]:
+    """The stages of `names` and before them that can run at once."""
+    found = set(names).union(*(_awaited(name, stages) for name in names))
+    return tuple(name for name in stages if name in found and stages[name].status == TO_RUN)
+
+
+def _awaited(name: str, stages: Survey) -> set[str]:
+    """Every stage that has to run before a stage's key is known."""
+    direct = stages[name].waits_for
+    return set(direct).union(*(_awaited(other, stages) for other in direct))

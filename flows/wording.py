@@ -17,8 +17,10 @@ def when(timestamp: str) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time in the unit that suits it."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
+        return f"{seconds:.0f} s"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
@@ -36,3 +38,8 @@ def shortened(text: str, most: int = 100) -> str:
     """One line of a message, cut where it is long."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -268,10 +268,9 @@ def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     local = not _may_fetch.get()
+    wanted = list(patterns)
     try:
-        folder = Path(
-            snapshot_download(name, allow_patterns=list(patterns), local_files_only=local)
-        )
+        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=local))
         if local and not _is_complete(folder, patterns):
             raise LocalEntryNotFoundError("some of its files are missing")
         return folder
@@ -283,8 +282,8 @@ def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
     except Exception as error:
         if local:
             raise ValueError(
-                f"model must be on this machine to be looked at, got {name}, which is neither a "
-                "directory nor a model that was fetched from the hub; a run fetches it"
+                f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model "
+                f"that is on this machine already, got {name}; looking fetches nothing, a run does"
             ) from None
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -295,7 +294,6 @@ def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
 
 def _is_complete(folder: Path, patterns: tuple[str, ...]) -> bool:
     """Whether a fetched model has what a checkpoint needs: it may be here in part."""
-    needed: list[tuple[str, ...]] = [("config.json",)]
-    if "*.safetensors" in patterns:
-        needed += [("*.safetensors",), ("tokenizer.json", "vocab.txt")]
+    weights = (("*.safetensors",), ("tokenizer.json", "vocab.txt"))
+    needed = (("config.json",), *(weights if "*.safetensors" in patterns else ()))
     return all(any(any(folder.glob(one)) for one in names) for names in needed)

@@ -85,8 +85,9 @@ def _is_in_use(home: Path, record: Mapping[str, Any], days: float, now: float) -
     if record["status"] != "completed" or record["flow_run_id"] is None:
         return False
     # A run between two of its stages: it has not ended, and the next stage needs what it has.
-    ended = home / SUMMARIES / record["flow_run_id"]
-    return not ended.exists() and age(_time(record["finished"]), now) < HOUR
+    folder = home / SUMMARIES / record["flow_run_id"]
+    ended = any((folder / name).is_file() for name in (SUMMARY, "error.txt"))
+    return not ended and age(_time(record["finished"]), now) < HOUR
 
 
 def _inputs_and_output(records: Iterable[Mapping[str, Any]]) -> set[str]:

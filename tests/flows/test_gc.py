@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -103,16 +102,6 @@ def test_results_that_were_used_keep_their_artifacts(copied_home: Home) -> None:
     assert set(Store(copied_home.home).digests()) == {artifacts(copied_home)[n] for n in used}
 
 
-def test_a_hit_counts_as_a_use(copied_home: Home) -> None:
-    aged(copied_home.home, 31)
-    done = copied_home.run("compress", "--recipe", "smoke", "--json")
-    assert done.returncode == 0, done.stderr
-    assert {stage["status"] for stage in json.loads(done.stdout)["stages"]} == {"cached"}
-    # The summary of that run alone would keep them.
-    shutil.rmtree(copied_home.home / "runs")
-    assert found(copied_home.home) == set()
-
-
 def test_a_recent_run_keeps_what_it_refers_to(copied_home: Home) -> None:
     aged(copied_home.home, 31)
     summary = copied_home.home / "runs" / copied_home.summary["run_id"] / "summary.json"
@@ -122,7 +111,10 @@ def test_a_recent_run_keeps_what_it_refers_to(copied_home: Home) -> None:
     (copied_home.home / "results" / keys(copied_home)["width"]).unlink()
     assert found(copied_home.home) == set()
     summary.unlink()
-    assert ("artifact", artifacts(copied_home)["width"]) in found(copied_home.home)
+    # For an hour the run may be one that has not ended.
+    assert found(copied_home.home) == set()
+    later = time.time() + DAY / 12
+    assert ("artifact", artifacts(copied_home)["width"]) in found(copied_home.home, now=later)
 
 
 def test_days_can_be_given(copied_home: Home) -> None:

@@ -64,18 +64,6 @@ def show_stage(document: dict[str, Any]) -> None:
     print("The stages after it follow with the next `rosita compress`.")
 
 
-def show_plan(request: Any, stages: Any) -> None:
-    """The stages with key, state and reason."""
-    table = Table(title=f"{request.recipe.name}: {request.teacher} -> {request.student}")
-    for name in ("stage", "key", "state", "why"):
-        table.add_column(name, overflow="fold")
-    for stage in stages:
-        key = stage.key[:12] if stage.key else "-"
-        why = stage.reason or f"took {stage.seconds:.1f} s"
-        table.add_row(stage.name, key, stage.status, why)
-    console().print(table)
-
-
 def show_catalogue(entries: list[dict[str, Any]]) -> None:
     """A line per recipe."""
     table = Table(title="recipes")

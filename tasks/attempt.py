@@ -1,6 +1,5 @@
 """One execution of a stage: its inputs, its output, its progress and what is recorded of it."""
 
-import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,10 @@ from tasks.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.hardware import git_commit, hardware
 from tasks.history import append, history_path
 from tasks.interruption import able_to_save, signals_caught
+from tasks.processes import this_process
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
+from tasks.source_closure import source_parts
 from tasks.stage_key import Stage, key_components
 from tasks.store import Store, json_digest, write_json
 from tasks.tracking import MetricBuffer, Tracking
@@ -147,7 +148,8 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         "status": "running",
         "started": _timestamp(),
         "finished": None,
-        "pid": os.getpid(),
+        "source_parts": source_parts(stage.kernel),
+        **this_process(),
     }
     number, path = _claim(Path(context.home), stage.name, record)
     tracking, run_id = None, None

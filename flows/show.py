@@ -42,8 +42,13 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
     print()
     print(f"compressed model: {summary['export_dir']}")
-    print(f"registered as:    {summary['registered_model']['uri']}")
-    print(f"MLflow run:       {summary['mlflow_run_id']} in {summary['mlflow_uri']}")
+    registered, mlflow_run_id = summary["registered_model"], summary["mlflow_run_id"]
+    if registered is not None:
+        print(f"registered as:    {registered['uri']}")
+    if mlflow_run_id is not None:
+        print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
+    if registered is None or mlflow_run_id is None:
+        print("MLflow does not answer: `rosita sync` sends what is kept")
     print("to see the runs:  rosita ui")
     print(f"summary: {path}")
 

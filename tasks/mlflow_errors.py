@@ -60,6 +60,12 @@ def code_of(error: Exception) -> str | None:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error."""
+    """An error in one line; MLflow's client wraps those of the connection several times."""
+    said = str(error)
+    if "API request to" in said:
+        if "timeout exception" in said:
+            return "no answer in time"
+        if "Failed to establish a new connection" in said:
+            return "it cannot be reached"
     text = (str(error).strip().splitlines() or [""])[0]
     return text[:300] or type(error).__name__

@@ -91,7 +91,7 @@ class Journal:
         return self.state.offset < self._size
 
     def unsent(self, limit: int) -> list[Entry]:
-        """The next operations, at most so many. A line that was cut by a crash is not one."""
+        """The next operations, at most so many; half a line is not one."""
         entries: list[Entry] = []
         with self.path.open("rb") as file:
             file.seek(self.state.offset)
@@ -185,6 +185,7 @@ class Outbox:
         if gone:
             os.close(descriptor)
             return None
+        _cut_to_lines(descriptor)
         return Journal(path, descriptor, _header(path), self.state(path.stem) or State())
 
     def paths(self) -> list[Path]:
@@ -272,6 +273,15 @@ def batches(
             counts[kind] += 1
     if part:
         yield part
+
+
+def _cut_to_lines(descriptor: int) -> None:
+    """Drop the part of a line that a process was writing when it was killed."""
+    size = whole = os.fstat(descriptor).st_size
+    while whole > 0 and os.pread(descriptor, 1, whole - 1) != b"\n":
+        whole -= 1
+    if whole < size:
+        os.ftruncate(descriptor, whole)
 
 
 def _header(path: Path) -> Operation:

@@ -48,16 +48,22 @@ STAGE = Stage("student", "rosita_core.stages", Settings(2e-5), {}, NUMERICS)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    running = MlflowServer(tmp_path_factory.mktemp("server"))
-    running.start()
-    yield running
-    running.kill()
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server that need not run yet: starting it takes most of the time of these tests."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(machine: MlflowServer) -> MlflowServer:
+    machine.start()
+    return machine
 
 
 @pytest.fixture(autouse=True)
-def environment(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+def environment(machine: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", machine.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
@@ -222,6 +228,43 @@ def empty(home: Path) -> bool:
     return [path.name for path in (home / OUTBOX).iterdir()] == []
 
 
+def record_a_run(home: Path, checkpoint: Path, artifact: str) -> None:
+    tracking, parent, child = begin(home)
+    learn(tracking, child)
+    end(tracking, home, parent, child, checkpoint, artifact)
+    tracking.flush(5)
+
+
+def test_offline_and_then_sent_is_the_same_as_online(
+    machine: MlflowServer, tmp_path: Path, checkpoint: Path
+) -> None:
+    since = now()
+    home = tmp_path / "offline"
+    assert in_another_process(record_a_run, home, checkpoint, "4" * 64) == 0
+    assert waiting(home) == 2
+    failed = sync(home)
+    assert [run.run_id for run in failed.runs] == [None, None]
+    assert all(run.left and run.problem == "it cannot be reached" for run in failed.runs)
+
+    machine.start()
+    report = synced(home)
+    assert (len(report["runs"]), report["in_use"]) == (2, 0)
+    sent = check_complete(machine, since)
+    assert len(versions(machine, "4" * 64)) == 1
+    filled = json.loads((home / "runs" / "flow" / "summary.json").read_text())
+    assert filled["mlflow_run_id"] == runs(machine, since)[0].info.run_id
+    assert filled["registered_model"]["version"] == versions(machine, "4" * 64)[0]
+    assert (waiting(home), empty(home)) == (0, True)
+    assert sync(home) == Report([], 0)
+
+    since = now()
+    tracking, parent, child = begin(tmp_path / "online")
+    learn(tracking, child)
+    end(tracking, tmp_path / "online", parent, child, checkpoint, "3" * 64)
+    wait_until_sent(tracking)
+    assert check_complete(machine, since) == sent
+
+
 def test_lost_in_the_middle_and_back(
     server: MlflowServer, home: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,45 +314,6 @@ def test_a_server_that_never_answers(server: MlflowServer, home: Path, checkpoin
     assert filled["mlflow_run_id"] == tracking.run_id(parent)
     assert filled["registered_model"]["version"] in versions(server, "2" * 64)
     assert empty(home)
-
-
-def test_offline_and_then_sent_is_the_same_as_online(
-    server: MlflowServer, tmp_path: Path, checkpoint: Path
-) -> None:
-    since = now()
-    online = begin(tmp_path / "online")
-    learn(online[0], online[2])
-    end(online[0], tmp_path / "online", online[1], online[2], checkpoint, "3" * 64)
-    assert online[0].flush(60)
-    wanted = check_complete(server, since)
-
-    since = now()
-    server.kill()
-    home = tmp_path / "offline"
-    try:
-        assert in_another_process(record_a_run, home, checkpoint, "4" * 64) == 0
-        assert waiting(home) == 2
-        failed = sync(home)
-        assert [run.run_id for run in failed.runs] == [None, None]
-        assert all(run.left and run.problem for run in failed.runs)
-    finally:
-        server.start()
-    report = synced(home)
-    assert (len(report["runs"]), report["in_use"]) == (2, 0)
-    assert check_complete(server, since) == wanted
-    assert len(versions(server, "4" * 64)) == 1
-    filled = json.loads((home / "runs" / "flow" / "summary.json").read_text())
-    assert filled["mlflow_run_id"] == runs(server, since)[0].info.run_id
-    assert filled["registered_model"]["version"] == versions(server, "4" * 64)[0]
-    assert (waiting(home), empty(home)) == (0, True)
-    assert sync(home) == Report([], 0)
-
-
-def record_a_run(home: Path, checkpoint: Path, artifact: str) -> None:
-    tracking, parent, child = begin(home)
-    learn(tracking, child)
-    end(tracking, home, parent, child, checkpoint, artifact)
-    tracking.flush(5)
 
 
 def die_after(moment: str, home: Path, checkpoint: Path, artifact: str) -> None:
@@ -371,7 +375,7 @@ def test_what_mlflow_refuses_does_not_block_the_rest(
     tracking.log_metrics(child, 0, {"bad\nname": 1.0, "good": 2.0})
     learn(tracking, child)
     end(tracking, home, parent, child, checkpoint, "8" * 64)
-    assert tracking.flush(60)
+    wait_until_sent(tracking)
     whole = check_complete(server, since)
     assert whole["student"]["params"]["rate"] == "2e-05"
     assert whole["student"]["params"]["fine"] == "1"
@@ -388,7 +392,7 @@ def test_journals_of_a_living_process_are_left_alone(server: MlflowServer, home:
     assert waiting(home) == 0
     for run in (child, parent):
         tracking.finish(run, "FINISHED", {}, {})
-    assert tracking.flush(60)
+    wait_until_sent(tracking)
     assert empty(home)
 
 
@@ -427,7 +431,7 @@ def test_runs_of_several_threads_keep_their_order(server: MlflowServer, home: Pa
         thread.join()
     for run in (*opened, parent):
         tracking.finish(run, "FINISHED", {}, {})
-    assert tracking.flush(60)
+    wait_until_sent(tracking)
     found = runs(server, since)
     assert found[0].info.run_name == "demo"
     assert {run.data.tags["rosita.attempt"] for run in found[1:]} == {"0", "1", "2", "3"}

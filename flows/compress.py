@@ -20,7 +20,6 @@ from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.register_model import register_model
 from tasks.tracking import FLUSH_SECONDS, Tracking
 
-
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0
 

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
+
 
 def console() -> Console:
     """Stdout; wide enough for our tables where there is no terminal."""
@@ -48,7 +50,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     if mlflow_run_id is not None:
         print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
     if registered is None or mlflow_run_id is None:
-        print("MLflow does not answer: `rosita sync` sends what is kept")
+        print(NOT_SENT)
     print("to see the runs:  rosita ui")
     print(f"summary: {path}")
 
@@ -65,7 +67,8 @@ def show_stage(document: dict[str, Any]) -> None:
     out = console()
     out.print(table)
     print(f"artifact:   {document['folder']}")
-    print(f"MLflow run: {document['mlflow_run_id']}")
+    run_id = document["mlflow_run_id"]
+    print(NOT_SENT if run_id is None else f"MLflow run: {run_id}")
     print("The stages after it follow with the next `rosita compress`.")
 
 

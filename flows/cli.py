@@ -184,11 +184,12 @@ def print_json(document: Any) -> None:
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_cache, cli_machine, cli_model
+    from flows import cli_cache, cli_machine, cli_model, cli_tracking
 
     cli_cache.add_to(app)
     cli_model.add_to(app)
     cli_machine.add_to(app)
+    cli_tracking.add_to(app)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ class StageResult(BaseModel):
     seconds: float
     attempt: int
     mlflow_run_id: str | None
-    """The run of the attempt that computed it."""
+    """The run of the attempt that computed it; None when MLflow had not answered by then."""
     finished_at: str
     """ISO 8601, UTC."""
 
@@ -46,8 +46,8 @@ class Context(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: str
-    parent_run_id: str | None
-    """The MLflow run of the whole flow run; without it nothing is tracked."""
+    parent_run: str | None
+    """The handle of the tracked run of the whole flow run; without it nothing is tracked."""
     recipe_name: str
     task: str
     seed: int

@@ -52,7 +52,7 @@ def prefect_server() -> Iterator[None]:
 def make_context(home: Path) -> Context:
     return Context(
         home=str(home),
-        parent_run_id=None,
+        parent_run=None,
         recipe_name="r",
         task="sst2",
         seed=1,

@@ -37,11 +37,25 @@ SetOption = Annotated[
         "--set", "-s", help="Change one field, e.g. `--set width.keep_heads=2`. Repeatable."
     ),
 ]
+PreflightOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--preflight/--no-preflight",
+        help="First run every stage in miniature, so that a mistake in the last one shows at "
+        "once. Default: where at least 500 optimizer steps are left.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
-def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+def compress(
+    recipe: RecipeOption,
+    set_: SetOption = None,
+    preflight: PreflightOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Run the whole method and compare the student with its teacher.
 
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
@@ -50,12 +64,15 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     request = _checked(recipe, set_, download=True)
     from flows.compress import StageError
     from flows.compress import compress as flow
+    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.show import show_comparison
 
     try:
-        summary = flow(request.recipe)
-    except StageError as error:
+        summary = flow(request.recipe, preflight=preflight)
+    except (StageError, PreflightError) as error:
         raise Failure(str(error)) from None
+    except PreflightRefused:
+        raise
     except Exception as error:
         # Mostly a server of Prefect or MLflow that cannot be reached; the trace tells the rest.
         trace = request.home / "logs" / "compress.txt"

@@ -9,6 +9,7 @@ from prefect import State, flow, runtime
 from prefect.artifacts import create_table_artifact
 
 from flows.method import method
+from flows.preflight import preflight_first
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
@@ -50,10 +51,14 @@ class StageError(RuntimeError):
 
 
 @flow(name="compress", flow_run_name="{recipe.name}", validate_parameters=True)
-def compress(recipe: Recipe) -> dict[str, Any]:
-    """Compress a model by a recipe; returns the summary that is also written as summary.json."""
+def compress(recipe: Recipe, preflight: bool | None = None) -> dict[str, Any]:
+    """Compress a model by a recipe; returns the summary that is also written as summary.json.
+
+    Preflight runs the whole method in miniature first; None leaves that to the length of the run.
+    """
     request = prepare_request(recipe, download=True)
     numerics = numerics_of(recipe)
+    preflight_first(request, numerics, TASKS, preflight)
     tracking = Tracking(request.home)
     flow_run_id = str(runtime.flow_run.id)
     parent = tracking.start_parent(

@@ -6,6 +6,8 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -214,17 +216,18 @@ def test_an_interrupted_preflight_leaves_nothing(
     assert list((warm / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("rows", [32, 33, 63, 500])
-@pytest.mark.parametrize("layers", [4, 3, 2, 1])
-def test_miniature_trains_before_and_after_every_prune(empty: Path, rows: int, layers: int) -> None:
-    request = asked(f"depth.keep_layers={layers}", "width.prune_steps=7", "width.accumulate=3")
+def test_miniature_trains_before_and_after_every_prune(empty: Path) -> None:
+    request = asked("width.prune_steps=7", "width.accumulate=3", "width.epochs=20")
     nodes = {node.name: node.config for node in method(request)}
-    for name, prunes in (("depth", 4 - layers), ("width", 2)):
-        small = miniature(nodes[name], request, 32, rows, True)
-        steps = total_steps(rows, small.training)
-        targets: Any = tuple(range(prunes))
-        events = [event.step for event in spread(targets, steps, small.prune_fraction)]
-        assert steps >= 2
-        assert all(1 < step < steps for step in events)
-    small = miniature(nodes["teacher"], request, 32, rows, True)
-    assert total_steps(rows, small.training) == 2
+    small = miniature(nodes["teacher"], request, 32, 40, True)
+    assert total_steps(40, small.training) == 2
+    for rows, layers in product((32, 33, 63, 500), (4, 3, 2, 1)):
+        cut = miniature(replace(nodes["depth"], keep_layers=layers), request, 32, rows, True)
+        narrow = miniature(nodes["width"], request, 32, rows, True)
+        assert narrow.prune_steps == 2
+        for small, prunes in ((cut, 4 - layers), (narrow, 2)):
+            steps = total_steps(rows, small.training)
+            targets: Any = tuple(range(prunes))
+            events = [event.step for event in spread(targets, steps, small.prune_fraction)]
+            assert steps >= 2
+            assert all(1 < step < steps for step in events)

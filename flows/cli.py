@@ -38,11 +38,25 @@ SetOption = Annotated[
         "--set", "-s", help="Change one field, e.g. `--set width.keep_heads=2`. Repeatable."
     ),
 ]
+PreflightOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--preflight/--no-preflight",
+        help="First run every stage in miniature, so that a mistake in the last one shows at "
+        "once. Default: where at least 500 optimizer steps are left.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
-def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+def compress(
+    recipe: RecipeOption,
+    set_: SetOption = None,
+    preflight: PreflightOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Run the whole method and compare the student with its teacher.
 
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
@@ -51,7 +65,8 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     request = checked_request(recipe, set_, download=True)
     from flows.compress import compress as flow
 
-    _show_summary(request, _run(request, lambda: flow(request.recipe)), json_)
+    summary = _run(request, lambda: flow(request.recipe, preflight=preflight))
+    _show_summary(request, summary, json_)
 
 
 @app.command()
@@ -152,12 +167,15 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
     """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
+    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
     try:
         return flow()
-    except StageError as error:
+    except (StageError, PreflightError) as error:
         raise Failure(str(error)) from None
+    except PreflightRefused:
+        raise
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
         trace = request.home / "logs" / "compress.txt"

@@ -10,10 +10,11 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 
+from flows.preflight import preflight_first
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
-from flows.running import Run, StageError, one_line
+from flows.running import TASKS, Run, StageError, one_line
 from flows.stages import numerics_of
 from flows.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
@@ -25,9 +26,14 @@ INTERRUPTED_SECONDS = 2.0
 
 
 @flow(name="compress", flow_run_name="{recipe.name}", validate_parameters=True)
-def compress(recipe: Recipe) -> dict[str, Any]:
-    """Compress a model by a recipe; returns the summary that is also written as summary.json."""
-    return compress_again(prepare_request(recipe, download=True), frozenset())
+def compress(recipe: Recipe, preflight: bool | None = None) -> dict[str, Any]:
+    """Compress a model by a recipe; returns the summary that is also written as summary.json.
+
+    Preflight runs the whole method in miniature first; None leaves that to the length of the run.
+    """
+    request = prepare_request(recipe, download=True)
+    preflight_first(request, numerics_of(recipe), TASKS, preflight)
+    return compress_again(request, frozenset())
 
 
 def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:

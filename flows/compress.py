@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 
+from flows.outcome import achieved
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
@@ -17,6 +18,7 @@ from flows.running import Run, StageError, one_line
 from flows.stages import numerics_of
 from flows.summary import RUNS, comparison_rows, summarize, write_summary
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
+from tasks.logs import warn
 from tasks.register_model import register_model
 from tasks.tracking import Tracking
 
@@ -111,9 +113,17 @@ def record(run: Run) -> dict[str, Any]:
     tracking.client.log_artifact(parent, str(path))
     artifact = results["export"][0].artifact
     tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
-    create_table_artifact(
-        key="rosita-comparison",
-        table=comparison_rows(summary),
-        description=f"{request.recipe.name}: teacher against student",
-    )
-    return summary
+    _show_in_prefect(summary)
+    return achieved(summary)
+
+
+def _show_in_prefect(summary: dict[str, Any]) -> None:
+    """The comparison as a page of Prefect's; the run is complete without it, too."""
+    try:
+        create_table_artifact(
+            key="rosita-comparison",
+            table=comparison_rows(summary),
+            description=f"{summary['recipe']}: teacher against student",
+        )
+    except Exception as error:
+        warn(f"Prefect's server did not take the table of the comparison: {one_line(error)}")

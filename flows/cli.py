@@ -167,9 +167,11 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
     """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
+    from flows.outcome import forget, hidden, last_achieved
     from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
+    forget()
     try:
         return flow()
     except (StageError, PreflightError) as error:
@@ -182,6 +184,12 @@ def _run(request: Any, flow: Callable[[], Any]) -> Any:
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {error}"
+        lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
+        if (document := last_achieved()) is not None:
+            print(f"rosita: the run is complete, but {lost}", file=sys.stderr)
+            return document
+        if (failure := hidden(error, StageError)) is not None:
+            raise Failure(f"{failure}; {lost}") from error
         raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
 
 

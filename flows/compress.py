@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 
+from flows.outcome import achieved
 from flows.preflight import preflight_first
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
@@ -18,6 +19,7 @@ from flows.running import TASKS, Run, StageError, one_line
 from flows.stages import numerics_of
 from flows.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
+from tasks.logs import warn
 from tasks.register_model import register_model
 from tasks.tracking import FLUSH_SECONDS, Tracking
 
@@ -46,7 +48,7 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
             record(run)
         except Exception as error:
             raise _unrecorded(error, request, flow_run_id) from error
-    return read_summary(request.home, flow_run_id)
+    return achieved(read_summary(request.home, flow_run_id))
 
 
 @contextmanager
@@ -124,9 +126,17 @@ def record(run: Run) -> None:
     )
     path = write_summary(summary, request.home)
     tracking.log_document(parent, path)
-    create_table_artifact(
-        key="rosita-comparison",
-        table=comparison_rows(summary),
-        description=f"{request.recipe.name}: teacher against student",
-    )
     tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
+    _show_in_prefect(summary)
+
+
+def _show_in_prefect(summary: dict[str, Any]) -> None:
+    """The comparison as a page of Prefect's; the run is complete without it, too."""
+    try:
+        create_table_artifact(
+            key="rosita-comparison",
+            table=comparison_rows(summary),
+            description=f"{summary['recipe']}: teacher against student",
+        )
+    except Exception as error:
+        warn(f"Prefect's server did not take the table of the comparison: {one_line(error)}")

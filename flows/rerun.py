@@ -8,6 +8,7 @@ from prefect import flow, runtime
 
 from flows.compress import compress_again, tracked
 from flows.method import method
+from flows.outcome import achieved
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
@@ -94,7 +95,7 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
         run.one_stage(stage, artifacts)
         result, _ = run.results[stage]
         tracking.finish(parent, "FINISHED", {"seconds": result.seconds}, {})
-    return {
+    document = {
         "run_id": flow_run_id,
         "mlflow_run_id": tracking.run_id(parent),
         "recipe": request.recipe.name,
@@ -102,6 +103,7 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
         "stage": {"name": stage, **result.model_dump()},
         "folder": str(run.store.path(result.artifact)),
     }
+    return achieved(document)
 
 
 __all__ = ["Scope", "StageError", "cached_inputs", "check_stage", "dependents", "rerun"]

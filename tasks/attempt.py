@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.disk import DiskFull, is_full, no_room
 from tasks.hardware import git_commit, hardware
 from tasks.history import append, history_path
 from tasks.interruption import able_to_save, signals_caught
@@ -81,12 +82,19 @@ class Work:
     def output(self) -> Iterator[Path]:
         """An empty directory for the stage's artifact; it enters the store when the block ends.
 
-        When the block raises, nothing is stored. A stage has one output.
+        When the block raises, nothing is stored. A stage has one output. Raises DiskFull when
+        there is no room for it.
         """
         assert self._artifact is None, f"{self.stage.name} has one output, not two"
-        with self.store.workspace() as folder:
-            yield folder
-            self._artifact = self.store.adopt(folder)
+        try:
+            with self.store.workspace() as folder:
+                yield folder
+                self._artifact = self.store.adopt(folder)
+        except Exception as error:
+            # A checkpoint that finds no room while an artifact is being made says so itself.
+            if isinstance(error, DiskFull) or not is_full(error):
+                raise
+            raise no_room(f"the artifact of stage {self.stage.name}", self.store.root) from error
 
     @contextmanager
     def resumable(self) -> Iterator[StageCheckpoints]:
@@ -182,6 +190,8 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
             tracking.finish(run, run_status, metrics, tags)
 
     try:
+        # Before the work, so that the record of an attempt that is killed has it, too.
+        write_json(path, record)
         with signals_caught():
             yield work
         assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"

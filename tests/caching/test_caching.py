@@ -162,7 +162,7 @@ def test_what_cannot_be_trusted_is_a_miss_that_says_so(
     caplog.clear()
     name, again = run(tmp_path)
     assert name == "Completed"
-    assert "Stage student will run again: " in caplog.text
+    assert "stage student will run again: " in caplog.text
     assert problem in caplog.text
     assert (again.artifact, again.attempt > first.attempt) == (first.artifact, True)
     assert len(list((results_folder(tmp_path) / "damaged").iterdir())) == 1

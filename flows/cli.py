@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,26 +49,46 @@ def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = F
     to stdout; the last line names summary.json.
     """
     request = checked_request(recipe, set_, download=True)
-    from flows.compress import StageError
     from flows.compress import compress as flow
-    from flows.show import show_comparison
 
-    try:
-        summary = flow(request.recipe)
-    except StageError as error:
-        raise Failure(str(error)) from None
-    except Exception as error:
-        # Mostly a server of Prefect or MLflow that cannot be reached; the trace tells the rest.
-        trace = request.home / "logs" / "compress.txt"
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        cause = f"{type(error).__name__}: {error}"
-        raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
-    path = request.home / "runs" / summary["run_id"] / "summary.json"
-    if json_:
-        print(path.read_text(encoding="utf-8"))
+    _show_summary(request, _run(request, lambda: flow(request.recipe)), json_)
+
+
+@app.command()
+def rerun(
+    stage: Annotated[str, typer.Argument(help="A stage, as `rosita plan` names it.")],
+    recipe: RecipeOption,
+    only: Annotated[bool, typer.Option("--only", help="Run that stage and nothing else.")] = False,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Run everything that depends on it again, too.")
+    ] = False,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run a stage again, whatever the cache says; every attempt stays visible in MLflow.
+
+    The rest of the recipe follows where its inputs have changed. With --only it follows in the
+    next run; with --downstream it runs again in any case.
+    """
+    if only and downstream:
+        raise ValueError("rerun must have one of --only and --downstream, got both")
+    request = checked_request(recipe, set_, download=True)
+    from flows.method import check_stage
+    from flows.rerun import Scope, cached_inputs
+    from flows.rerun import rerun as flow
+    from flows.show import show_stage
+
+    check_stage(request, stage)
+    if not only:
+        scope: Scope = "downstream" if downstream else "follow"
+        _show_summary(request, _run(request, lambda: flow(request.recipe, stage, scope)), json_)
         return
-    show_comparison(summary, path)
+    cached_inputs(request, stage)
+    document = _run(request, lambda: flow(request.recipe, stage, "only"))
+    if json_:
+        print_json(document)
+    else:
+        show_stage(document)
 
 
 @app.command()
@@ -128,6 +149,33 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
     from flows.preparation import prepare_request
 
     return prepare_request(loaded, download)
+
+
+def _run(request: Any, flow: Callable[[], Any]) -> Any:
+    """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
+    from flows.running import StageError
+
+    try:
+        return flow()
+    except StageError as error:
+        raise Failure(str(error)) from None
+    except Exception as error:
+        # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
+        trace = request.home / "logs" / "compress.txt"
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        cause = f"{type(error).__name__}: {error}"
+        raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
+
+
+def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
+    from flows.show import show_comparison
+
+    path = request.home / "runs" / summary["run_id"] / "summary.json"
+    if json_:
+        print(path.read_text(encoding="utf-8"))
+    else:
+        show_comparison(summary, path)
 
 
 def print_json(document: Any) -> None:

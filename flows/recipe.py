@@ -165,8 +165,9 @@ class Numerics(Section):
 
 
 class Checkpoint(Section):
-    every_seconds: Positive = Field(
-        300, description="for resuming inside a stage, which is yet to come: no effect so far"
+    every_seconds: float = Field(300.0, gt=0, description="an unfinished stage is saved this often")
+    every_steps: Positive | None = Field(
+        None, description="and after so many steps (rows in augment), if they come sooner"
     )
 
 

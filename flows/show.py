@@ -48,6 +48,22 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     print(f"summary: {path}")
 
 
+def show_stage(document: dict[str, Any]) -> None:
+    """What one stage left when it ran alone."""
+    stage = document["stage"]
+    table = Table(title=f"{document['recipe']}: stage {stage['name']}, attempt {stage['attempt']}")
+    table.add_column("")
+    table.add_column("", justify="right")
+    for name, value in stage["metrics"].items():
+        table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else str(value))
+    table.add_row("seconds", f"{stage['seconds']:,.1f}")
+    out = console()
+    out.print(table)
+    print(f"artifact:   {document['folder']}")
+    print(f"MLflow run: {document['mlflow_run_id']}")
+    print("The stages after it follow with the next `rosita compress`.")
+
+
 def show_catalogue(entries: list[dict[str, Any]]) -> None:
     """A line per recipe."""
     table = Table(title="recipes")

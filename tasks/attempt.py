@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.hardware import git_commit, hardware
+from tasks.history import append, history_path
+from tasks.interruption import able_to_save, signals_caught
 from tasks.processes import this_process
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
@@ -45,8 +48,17 @@ class Work:
         self.run_id = run_id
         """The attempt's MLflow run."""
         self.finished: StageResult | None = None
+        self.checkpoints = StageCheckpoints(
+            checkpoints_folder(context.home, key),
+            stage.name,
+            context.checkpoint_seconds,
+            context.checkpoint_steps,
+        )
+        if context.begin_anew:
+            self.checkpoints.drop()
         self._began = time.monotonic()
         self._artifact: str | None = None
+        self._history = history_path(context.home, stage.name, number)
         self._progress = progress
         self._metrics: MetricBuffer | None = None
         if tracking is not None and run_id is not None:
@@ -79,9 +91,20 @@ class Work:
             yield folder
             self._artifact = self.store.adopt(folder)
 
+    @contextmanager
+    def resumable(self) -> Iterator[StageCheckpoints]:
+        """The checkpoints of the stage, for a kernel that asks whether one is due.
+
+        While the block runs, a signal makes one due, and the kernel stops when it has saved it.
+        """
+        with able_to_save():
+            yield self.checkpoints
+
     def report(self, event: ProgressEvent) -> None:
         """Show a kernel's progress and log its metrics at its step. Pass it as `report=`."""
         self._progress.update(event)
+        if event.metrics or event.message:
+            append(self._history, event)
         if self._metrics is not None and event.metrics:
             self._metrics.add(event.step, event.metrics)
 
@@ -93,7 +116,7 @@ class Work:
             key=self.key,
             artifact=self._artifact,
             metrics=dict(metrics),
-            seconds=round(time.monotonic() - self._began, 3),
+            seconds=round(self.checkpoints.seconds_before + time.monotonic() - self._began, 3),
             attempt=self.number,
             mlflow_run_id=self.run_id,
             finished_at=_timestamp(),
@@ -108,7 +131,7 @@ class Work:
 
 @contextmanager
 def attempt(stage: Stage, context: Context) -> Iterator[Work]:
-    """One execution of a stage, recorded whatever becomes of it.
+    """One execution of a stage, recorded whatever becomes of it; it goes on from a checkpoint.
 
     The block must call `Work.result` before it ends. An Exception makes the attempt failed, any
     other interruption (Ctrl-C, a termination signal, a cancelled flow) interrupted; both go on to
@@ -141,6 +164,7 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         write_json(path, {**record, "status": "failed", "finished": _timestamp(), **_cause(error)})
         raise
     work = Work(stage, context, key, number, tracking, run_id, progress)
+    record |= {"resumed_from": work.checkpoints.resumed_from}
 
     def close(status: str, run_status: str, **more: Any) -> None:
         write_json(path, record | {"status": status, "finished": _timestamp(), **more})
@@ -150,13 +174,16 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
             done = work.finished if status == "completed" else None
             metrics: dict[str, float | str] = {}
             tags: dict[str, str] = {}
+            if work.checkpoints.resumed_from is not None:
+                tags["rosita.resumed_from"] = str(work.checkpoints.resumed_from)
             if done is not None:
                 metrics = {"seconds": done.seconds, **done.metrics}
-                tags = {"rosita.artifact": done.artifact}
+                tags["rosita.artifact"] = done.artifact
             tracking.finish(run_id, run_status, metrics, tags)
 
     try:
-        yield work
+        with signals_caught():
+            yield work
         assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"
         work.store.write_provenance(work.finished.artifact, _provenance(record, work.finished))
     except Exception as error:

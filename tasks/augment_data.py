@@ -17,7 +17,7 @@ from tasks.stage_key import Stage
 @task(name="augment", task_run_name="augment")
 def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Make variants of the training rows."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         config: AugmentStageSettings = stage.config
         vectors = None
@@ -33,6 +33,7 @@ def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
                 tokenizer(work),
                 folder,
                 work.report,
+                checkpoints,
             )
         return work.result(facts)
 

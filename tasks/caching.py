@@ -12,11 +12,10 @@ from typing import Any
 
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_logger, get_run_logger
 from prefect.transactions import IsolationLevel
 
 from tasks.locks import StageLocks
+from tasks.logs import run_logger
 from tasks.records import (
     discard_record,
     find_record,
@@ -55,10 +54,7 @@ class StageKeyPolicy(CachePolicy):
         if not self.home:
             raise ValueError("home must be set on the cache policy, got none; see stage_options")
         key = stage_key(stage)
-        try:
-            logger = get_run_logger()
-        except MissingContextError:
-            logger = get_logger("rosita")
+        logger = run_logger()
         locks = StageLocks(Path(self.home) / LOCKS)
         if locks.is_locked(key):
             logger.warning("Stage %s is running elsewhere; waiting for its result", stage.name)

@@ -12,7 +12,7 @@ from tasks.stage_key import Stage
 @task(name="student", task_run_name="student")
 def distill_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Teach BERT(student), the full-size model, on augmented rows."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         teacher = model(work, "teacher")
         start = teacher if stage.config.start == "teacher" else load(stage.config.pretrained)
@@ -25,5 +25,6 @@ def distill_student(stage: Stage, context: Context, upstream: list[StageResult])
             stage.config,
             numerics,
             work.report,
+            checkpoints,
         )
         return finish_training(work, trained)

@@ -12,7 +12,7 @@ from tasks.stage_key import Stage
 @task(name="teacher", task_run_name="teacher")
 def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Fine-tune the pretrained model on the task's labels."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         trained = finetune(
             load(stage.config.pretrained),
@@ -22,5 +22,6 @@ def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]
             stage.config,
             numerics,
             work.report,
+            checkpoints,
         )
         return finish_training(work, trained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -13,10 +14,13 @@ from rosita_core.data.encoded import Encoded, SpecialTokens, special_tokens
 from rosita_core.model.checkpoint import load, save, shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_parameters
+from rosita_core.pruning.record import to_json
 from rosita_core.training.loop import Trained
 from rosita_core.training.numerics import Numerics
 from tasks.attempt import Work
 from tasks.records import StageResult
+
+PRUNES = "prunes.json"
 
 
 def set_up(work: Work) -> Numerics:
@@ -60,10 +64,12 @@ def finish_training(work: Work, trained: Trained) -> StageResult:
     with work.output() as folder:
         save(trained.model, folder)
         write_facts(folder / "training.json", facts)
+        if trained.prunes:
+            write_facts(folder / PRUNES, to_json(trained.prunes))
     params = float(count_parameters(shape).total)
     return work.result({**facts, "params": params, "shape": str(shape)})
 
 
-def write_facts(path: Path, facts: dict[str, float]) -> None:
+def write_facts(path: Path, facts: dict[str, float] | list[dict[str, Any]]) -> None:
     """Numbers as JSON with sorted keys."""
     path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")

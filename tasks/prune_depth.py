@@ -11,7 +11,7 @@ from tasks.stage_key import Stage
 @task(name="depth", task_run_name="depth")
 def prune_depth(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Remove layers one at a time while distilling."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         trained = kernel(
             model(work, "teacher"),
@@ -21,5 +21,6 @@ def prune_depth(stage: Stage, context: Context, upstream: list[StageResult]) -> 
             stage.config,
             numerics,
             work.report,
+            checkpoints,
         )
         return finish_training(work, trained)

@@ -11,7 +11,7 @@ from tasks.stage_key import Stage
 @task(name="one-step", task_run_name="one-step")
 def prune_one_step(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Rank once, cut once, then distill or fine-tune."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         trained = kernel(
             model(work, "source"),
@@ -24,5 +24,6 @@ def prune_one_step(stage: Stage, context: Context, upstream: list[StageResult]) 
             stage.config,
             numerics,
             work.report,
+            checkpoints,
         )
         return finish_training(work, trained)

@@ -11,7 +11,7 @@ from tasks.stage_key import Stage
 @task(name="width", task_run_name="width")
 def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Prune heads, FFN units and embedding rank step by step while distilling."""
-    with attempt(stage, context) as work:
+    with attempt(stage, context) as work, work.resumable() as checkpoints:
         numerics = set_up(work)
         trained = kernel(
             model(work, "teacher"),
@@ -21,5 +21,6 @@ def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> 
             stage.config,
             numerics,
             work.report,
+            checkpoints,
         )
         return finish_training(work, trained)

@@ -16,7 +16,6 @@ from tasks.store import Store, is_digest
 
 RESULTS = "results"
 ATTEMPTS = "attempts"
-CHECKPOINTS = "checkpoints"
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +57,12 @@ class Context(BaseModel):
     device: str
     precision: str
     threads: int
+    checkpoint_seconds: float
+    """How often an unfinished stage is saved."""
+    checkpoint_steps: int | None
+    """The same in steps, where they come sooner; None for by time alone."""
+    begin_anew: bool
+    """Whether a checkpoint that lies there is dropped: a stage that is run again on purpose."""
 
 
 def results_folder(home: str | Path) -> Path:

@@ -70,6 +70,35 @@ def build_manifest(directory: Path) -> Manifest:
     return sorted(manifest, key=lambda entry: str(entry[0]))
 
 
+def manifest_problem(folder: Path, digest: str | None = None) -> str | None:
+    """None when `folder`/files is what `folder`/manifest.json says, else one line about it.
+
+    Sizes are compared before any file is read; then every byte is hashed. `digest`, where it is
+    given, is the digest that the manifest must have.
+    """
+    files = folder / FILES
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except ValueError:
+        return f"{MANIFEST} is not readable JSON"
+    if digest is not None and json_digest(manifest) != digest:
+        return f"{MANIFEST} does not have the digest of the artifact"
+    present = {path.relative_to(files).as_posix() for path in files.rglob("*") if not path.is_dir()}
+    if extra := sorted(present - {name for name, _, _ in manifest}):
+        return f"{extra[0]} does not belong to the artifact"
+    for name, size, _ in manifest:
+        if name not in present:
+            return f"{name} is missing"
+        if (found := (files / name).stat().st_size) != size:
+            return f"{name} has {found} bytes instead of {size}"
+    for name, _, expected in manifest:
+        if _file_digest(files / name) != expected:
+            return f"{name} has changed"
+    return None
+
+
 class Store:
     """Artifacts below `<home>/store`; safe for several processes and machines at once."""
 
@@ -138,32 +167,10 @@ class Store:
 
         Sizes are compared before any file is read; then every byte is hashed.
         """
-        manifest_path = self.root / _checked(digest) / MANIFEST
-        files = self.path(digest)
-        if not manifest_path.parent.is_dir():
+        folder = self.root / _checked(digest)
+        if not folder.is_dir():
             return "the artifact is missing"
-        try:
-            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return f"{MANIFEST} is missing"
-        except ValueError:
-            return f"{MANIFEST} is not readable JSON"
-        if json_digest(manifest) != digest:
-            return f"{MANIFEST} does not have the digest of the artifact"
-        present = {
-            path.relative_to(files).as_posix() for path in files.rglob("*") if not path.is_dir()
-        }
-        if extra := sorted(present - {name for name, _, _ in manifest}):
-            return f"{extra[0]} does not belong to the artifact"
-        for name, size, _ in manifest:
-            if name not in present:
-                return f"{name} is missing"
-            if (found := (files / name).stat().st_size) != size:
-                return f"{name} has {found} bytes instead of {size}"
-        for name, _, expected in manifest:
-            if _file_digest(files / name) != expected:
-                return f"{name} has changed"
-        return None
+        return manifest_problem(folder, digest)
 
     def set_aside(self, digest: str) -> Path | None:
         """Move an artifact to `damaged/<digest>-<n>`; None when there is nothing to move."""

@@ -176,6 +176,8 @@ def _stream(
     start_row: int,
 ) -> Iterator[pa.RecordBatch]:
     total = len(frame)
+    if start_row == total:
+        return
     labels = pa.array(frame["label"].to_numpy())
     near: dict[str, list[str]] = {}
     for start in range(start_row - start_row % _BLOCK_ROWS, total, _BLOCK_ROWS):

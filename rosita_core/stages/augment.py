@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 
 from rosita_core.augmentation.augment import AugmentSettings, augment, write_augmented
 from rosita_core.augmentation.masked_lm import MaskedLMProposer
+from rosita_core.augmentation.shards import Shards
 from rosita_core.augmentation.vectors import WordVectors, load_glove_text, load_packaged
 from rosita_core.data.encoded import encode
 from rosita_core.data.sources import NOT_IN_KEY
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.progress import Progress, Report
 
 
@@ -52,17 +55,25 @@ def augment_data(
     tokenizer: Any,
     folder: Path,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> dict[str, float | str]:
-    """Write `augmented.parquet` and `encoded/train.arrow` into `folder`; returns row counts."""
+    """Write `augmented.parquet` and `encoded/train.arrow` into `folder`; returns row counts.
+
+    A checkpoint holds the rows made so far; the word pieces are cut again from the start.
+    """
 
     def tell(done: int, total: int) -> None:
         report(Progress(done, total, {}, None, None))
 
+    shards = Shards(checkpoints, len(train))
+    if shards.done:
+        report(Progress(shards.done, len(train), {}, None, f"goes on from row {shards.done:,}"))
+    new = augment(train, settings.variants, mlm, vectors, tell, shards.done)
     path = folder / "augmented.parquet"
-    rows = write_augmented(augment(train, settings.variants, mlm, vectors, tell), path)
+    rows = write_augmented(chain(shards.read(), shards.kept(new)), path)
     (folder / "encoded").mkdir()
     report(Progress(len(train), len(train), {}, None, f"{rows:,} rows from {len(train):,}"))
-    encode(_stream(path), tokenizer, folder / "encoded" / "train.arrow")
+    encode(shards.watched(_stream(path)), tokenizer, folder / "encoded" / "train.arrow")
     return {"rows_train": float(rows), "rows_original": float(len(train))}
 
 

@@ -10,6 +10,7 @@ from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.pruning.schedule import depth_targets, spread
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Report
@@ -43,6 +44,7 @@ def prune_depth(
     settings: DepthSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """A copy of `teacher` that learns from it while its top layers go, one at a time."""
     targets = depth_targets(shape_of(teacher.config), settings.keep_layers)
@@ -53,9 +55,11 @@ def prune_depth(
         special,
         settings.training,
         distillation_objective(teacher, settings.distillation, numerics),
+        (),
         spread(targets, steps, settings.prune_fraction),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,
         report,
+        checkpoints,
     )

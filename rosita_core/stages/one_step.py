@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from rosita_core.data.encoded import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
-from rosita_core.model.checkpoint import copied, placed, shape_of
+from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
-from rosita_core.pruning.importance import Importance, accumulate, importance, no_gradients
+from rosita_core.pruning.importance import Importance
 from rosita_core.pruning.prune import choose, prune
-from rosita_core.training.batches import batches_per_epoch, collate, shuffled_batches
+from rosita_core.pruning.record import PruneRecord, record, untouched
+from rosita_core.stages.ranking import is_ranking, rank
+from rosita_core.training.checkpoints import Checkpoints, FromNow
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
 from rosita_core.training.numerics import Numerics
-from rosita_core.training.optimizer import build_optimizer, clip_gradients
 from rosita_core.training.progress import Progress, Report
 from rosita_core.training.settings import TrainingSettings
 
@@ -72,6 +71,7 @@ def prune_one_step(
     settings: OneStepSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """The pruned and retrained model.
 
@@ -83,11 +83,58 @@ def prune_one_step(
         original_rows: one epoch of them, without updates, gives the importance.
         train_rows: for the training after the cut.
     """
-    objective: Objective = hard_label_objective
+    saved = checkpoints.latest()
+    start, cut = source, tuple[PruneRecord, ...]()
+    if saved is None or is_ranking(saved):
+        ranking = rank(
+            source,
+            original_rows,
+            special,
+            settings.training,
+            settings.update_while_ranking,
+            _ranking_objective(ranking_teacher, settings, numerics),
+            numerics,
+            report,
+            checkpoints,
+        )
+        start, cut = _cut(source, ranking, settings, report)
+        # What lies there is of the ranking.
+        checkpoints = FromNow(checkpoints)
+    if settings.distillation is not None:
+        objective = distillation_objective(kd_teacher, settings.distillation, numerics)
+    else:
+        objective = hard_label_objective
+    return train(
+        start,
+        train_rows,
+        special,
+        settings.training,
+        objective,
+        cut,
+        (),
+        False,
+        scorer(selection_rows, settings.scoring, special, numerics),
+        numerics,
+        report,
+        checkpoints,
+    )
+
+
+def _ranking_objective(
+    teacher: RositaForSequenceClassification, settings: OneStepSettings, numerics: Numerics
+) -> Objective:
     if settings.rank_by == "distillation" and settings.distillation is not None:
         predictions = replace(settings.distillation, hidden=False)
-        objective = distillation_objective(ranking_teacher, predictions, numerics)
-    ranking = rank(source, original_rows, special, settings, objective, numerics, report)
+        return distillation_objective(teacher, predictions, numerics)
+    return hard_label_objective
+
+
+def _cut(
+    source: RositaForSequenceClassification,
+    ranking: Importance,
+    settings: OneStepSettings,
+    report: Report,
+) -> tuple[RositaForSequenceClassification, tuple[PruneRecord, ...]]:
     shape = shape_of(source.config)
     target = narrowed(
         shallower(shape, len(settings.start_layers)),
@@ -97,63 +144,5 @@ def prune_one_step(
     )
     kept = choose(shape, target, settings.start_layers, ranking, settings.first_layer_ranks_heads)
     report(Progress(0, 1, {}, str(target), f"pruned {shape} -> {target}"))
-    if settings.distillation is not None:
-        objective = distillation_objective(kd_teacher, settings.distillation, numerics)
-    else:
-        objective = hard_label_objective
-    start = prune(source, kept)
-    return train(
-        start,
-        train_rows,
-        special,
-        settings.training,
-        objective,
-        (),
-        False,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-    )
-
-
-def rank(
-    source: RositaForSequenceClassification,
-    rows: Encoded,
-    special: SpecialTokens,
-    settings: OneStepSettings,
-    objective: Objective,
-    numerics: Numerics,
-    report: Report,
-) -> Importance:
-    """Importance of `source` in eval mode over one epoch of `rows`, on the CPU."""
-    loop = settings.training
-    model = copied(source, numerics.device).eval()
-    optimizer = build_optimizer(model, loop.learning_rate, loop.weight_decay, loop.bias_correction)
-    totals = no_gradients(model)
-    batches = shuffled_batches(rows.lengths, loop.batch_size, loop.drop_last, loop.seed, 0)
-    total = batches_per_epoch(len(rows), loop.batch_size, loop.drop_last)
-    with torch.random.fork_rng():
-        # A teacher left in train mode (fidelity) draws dropout.
-        torch.manual_seed(loop.seed)
-        for number, indices in enumerate(batches, start=1):
-            batch = collate(rows, indices, loop.max_length, special, loop.pad_to_max_length)
-            with numerics.autocast():
-                loss = objective(model, batch.to(numerics.device))["loss"]
-            loss.backward()
-            totals = accumulate(totals, model)
-            if settings.update_while_ranking:
-                clip_gradients(model, loop.clip_norm, loop.clip_per_tensor)
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if number % 20 == 0 or number == total:
-                message = "ranking heads and FFN units"
-                report(Progress(number, total, {}, str(shape_of(model.config)), message))
-    return to_cpu(importance(placed(source, numerics.device), totals))
-
-
-def to_cpu(ranking: Importance) -> Importance:
-    """The same scores on the CPU."""
-    return Importance(
-        tuple(score.cpu() for score in ranking.heads),
-        tuple(score.cpu() for score in ranking.ffn_units),
-    )
+    cut = record(untouched(shape), 0, target, kept, ranking)
+    return prune(source, kept), (cut,)

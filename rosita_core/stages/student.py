@@ -9,6 +9,7 @@ from rosita_core.distillation.objective import DistillationSettings, distillatio
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import Pretrained
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Report
@@ -43,6 +44,7 @@ def distill(
     settings: StudentSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """`start` (the pretrained BERT in the paper) after learning from `teacher`."""
     return train(
@@ -52,8 +54,10 @@ def distill(
         settings.training,
         distillation_objective(teacher, settings.distillation, numerics),
         (),
+        (),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,
         report,
+        checkpoints,
     )

@@ -9,6 +9,7 @@ from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import Pretrained
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.numerics import Numerics
@@ -39,12 +40,13 @@ def finetune(
     settings: TeacherSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """The fine-tuned teacher; `pretrained` stays as it is."""
     if settings.training.epochs == 0:
         score = scorer(selection_rows, settings.scoring, special, numerics)
         on_device = placed(pretrained, numerics.device).eval()
-        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"])
+        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"], ())
     return train(
         pretrained,
         train_rows,
@@ -52,8 +54,10 @@ def finetune(
         settings.training,
         hard_label_objective,
         (),
+        (),
         False,
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,
         report,
+        checkpoints,
     )

@@ -10,7 +10,9 @@ from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.pruning.prune import keep_layers, prune
+from rosita_core.pruning.record import PruneRecord, record, untouched
 from rosita_core.pruning.schedule import spread, width_targets
+from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Report
@@ -55,9 +57,15 @@ def prune_width(
     settings: WidthSettings,
     numerics: Numerics,
     report: Report,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower."""
-    start = prune(teacher, keep_layers(shape_of(teacher.config), settings.start_layers))
+    source = shape_of(teacher.config)
+    layers = keep_layers(source, settings.start_layers)
+    start = prune(teacher, layers)
+    cut: tuple[PruneRecord, ...] = ()
+    if len(settings.start_layers) < source.layers:
+        cut = (record(untouched(source), 0, shape_of(start.config), layers, None),)
     targets = width_targets(
         shape_of(start.config),
         settings.keep_heads,
@@ -72,9 +80,11 @@ def prune_width(
         special,
         settings.training,
         distillation_objective(teacher, settings.distillation, numerics),
+        cut,
         spread(targets, steps, settings.prune_fraction),
         settings.first_layer_ranks_heads,
         scorer(selection_rows, settings.scoring, special, numerics),
         numerics,
         report,
+        checkpoints,
     )

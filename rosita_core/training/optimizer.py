@@ -134,3 +134,20 @@ def _steps_of(optimizer: Optimizer) -> torch.Tensor:
         if "step" in slot:
             return slot["step"].clone()
     return torch.zeros(())
+
+
+def named_moments(optimizer: Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+    """Everything that `optimizer` remembers of the parameters: `<what>/<parameter>` -> tensor."""
+    return {
+        f"{what}/{name}": tensor
+        for name, parameter in model.named_parameters()
+        for what, tensor in optimizer.state[parameter].items()
+    }
+
+
+def set_moments(optimizer: Optimizer, model: nn.Module, moments: dict[str, torch.Tensor]) -> None:
+    """Give a new optimizer what `named_moments` took from another; filled in place."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in moments.items():
+        what, _, parameter = name.partition("/")
+        optimizer.state[parameters[parameter]][what] = tensor

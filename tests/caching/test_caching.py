@@ -62,6 +62,9 @@ def make_context(home: Path) -> Context:
         device="cpu",
         precision="fp32",
         threads=1,
+        checkpoint_seconds=300.0,
+        checkpoint_steps=None,
+        begin_anew=False,
     )
 
 

@@ -12,10 +12,12 @@ from rosita_core.model.shape import narrowed, shallower, uniform_shape
 from rosita_core.pruning.importance import Importance
 from rosita_core.stages import one_step
 from rosita_core.stages.depth import DepthSettings, prune_depth
-from rosita_core.stages.one_step import OneStepSettings, prune_one_step, rank
+from rosita_core.stages.one_step import OneStepSettings, prune_one_step
+from rosita_core.stages.ranking import rank
 from rosita_core.stages.student import StudentSettings, distill
 from rosita_core.stages.teacher import TeacherSettings, finetune
 from rosita_core.stages.width import WidthSettings, prune_width
+from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 
 # Which pretrained model a stage starts from is its caller's business: the kernels get the model.
@@ -31,11 +33,19 @@ def teacher(tiny):
 def call(rows, special, numerics):
     """Call a stage with tiny rows; returns what it trained and what it reported."""
 
-    def run(stage, *models, settings, originals=False):
+    def run(stage, *models, settings, originals=False, checkpoints=None):
         reports = []
         data = [rows(24)] if originals else []
         trained = stage(
-            *models, *data, rows(24), rows(8, seed=1), special, settings, numerics, reports.append
+            *models,
+            *data,
+            rows(24),
+            rows(8, seed=1),
+            special,
+            settings,
+            numerics,
+            reports.append,
+            checkpoints or NoCheckpoints(),
         )
         assert not trained.model.training
         assert all(p.device.type == "cpu" for p in trained.model.parameters())
@@ -215,9 +225,17 @@ def test_one_step(call, teacher, tiny, cut, distillation, snapshot, setting):
 def test_ranking_is_the_gradient_without_updates(teacher, cut, rows, special, numerics):
     data = rows(24)
 
-    def ranking(**changes):
+    def ranking(update_while_ranking=False, **changes):
         found = rank(
-            teacher, data, special, cut(**changes), hard_label_objective, numerics, lambda _: None
+            teacher,
+            data,
+            special,
+            cut(**changes).training,
+            update_while_ranking,
+            hard_label_objective,
+            numerics,
+            lambda _: None,
+            NoCheckpoints(),
         )
         assert isinstance(found, Importance)
         return torch.cat(found.heads + found.ffn_units)
@@ -250,7 +268,17 @@ def test_ranking_draws_nothing_from_the_global_random_state(
 
     def ranking():
         before = torch.get_rng_state()
-        found = rank(source, data, special, cut(), objective, numerics, lambda _: None)
+        found = rank(
+            source,
+            data,
+            special,
+            cut().training,
+            False,
+            objective,
+            numerics,
+            lambda _: None,
+            NoCheckpoints(),
+        )
         assert torch.equal(torch.get_rng_state(), before)
         torch.rand(7)
         return torch.cat(found.heads + found.ffn_units)

@@ -11,6 +11,7 @@ from rosita_core.measuring.score import predict_logits, scorer
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.model.shape import narrowed, shallower
 from rosita_core.pruning.schedule import PruneEvent, spread, width_targets
+from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import total_steps, train
 
@@ -21,7 +22,15 @@ HEADS, UNITS = (4, 4), (8, 8)
 def run(special, numerics, training):
     """Train with hard labels; returns what came out and what was reported."""
 
-    def start(model, data, score=None, events=(), objective=hard_label_objective, **changes):
+    def start(
+        model,
+        data,
+        score=None,
+        events=(),
+        objective=hard_label_objective,
+        checkpoints=None,
+        **changes,
+    ):
         reports = []
         trained = train(
             model,
@@ -29,11 +38,13 @@ def run(special, numerics, training):
             special,
             training(**changes),
             objective,
+            (),
             events,
             False,
             score or (lambda _: {"score": 0.5}),
             numerics,
             reports.append,
+            checkpoints or NoCheckpoints(),
         )
         return trained, reports
 
@@ -322,10 +333,12 @@ def test_bf16_autocast_keeps_float32_weights(sized, rows, special, training, num
         training(),
         hard_label_objective,
         (),
+        (),
         False,
         lambda _: {"score": 0.0},
         replace(numerics, precision="bf16"),
         lambda _: None,
+        NoCheckpoints(),
     )
     assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
     assert all(torch.isfinite(p).all() for p in trained.model.parameters())

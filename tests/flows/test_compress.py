@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from prefect.testing.utilities import prefect_test_harness
 from transformers import BertConfig, BertForSequenceClassification
 
-from flows.compress import TASKS
+from flows.running import TASKS
 from flows.stages import KERNELS
 from rosita_core.model.checkpoint import load
 from rosita_core.model.sources import locate

@@ -70,6 +70,9 @@ def make_context(home: Path, parent: str | None) -> Context:
         device="cpu",
         precision="fp32",
         threads=1,
+        checkpoint_seconds=300.0,
+        checkpoint_steps=None,
+        begin_anew=False,
     )
 
 

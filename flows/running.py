@@ -1,0 +1,171 @@
+"""Running the stages of a recipe: each once, from the cache where it was computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect import State
+
+from flows.method import Node, method
+from flows.request import Request
+from flows.stages import stage_of
+from tasks.assess_student import assess_student
+from tasks.attempt import Context, StageResult
+from tasks.augment_data import augment_data
+from tasks.caching import stage_options
+from tasks.checkpoints import drop_checkpoints
+from tasks.distill_student import distill_student
+from tasks.export_model import export_model
+from tasks.finetune_teacher import finetune_teacher
+from tasks.hardware import Numerics
+from tasks.interruption import signals_caught, stop_if_requested
+from tasks.prepare_data import prepare_data
+from tasks.prune_depth import prune_depth
+from tasks.prune_one_step import prune_one_step
+from tasks.prune_width import prune_width
+from tasks.records import attempt_path, attempts
+from tasks.stage_key import Stage
+from tasks.store import Store
+from tasks.tracking import Tracking
+
+TASKS: Mapping[str, Any] = {
+    "data": prepare_data,
+    "teacher": finetune_teacher,
+    "augment": augment_data,
+    "student": distill_student,
+    "depth": prune_depth,
+    "width": prune_width,
+    "one-step": prune_one_step,
+    "assess": assess_student,
+    "export": export_model,
+}
+"""Stage name -> task. They are called with (stage, context, states of the stages before)."""
+
+
+class StageError(RuntimeError):
+    """A stage failed; the message names stage, attempt, recipe and where to look."""
+
+
+class Run:
+    """One flow run over the stages of one recipe.
+
+    Attributes:
+        states: Prefect's states of the stages that are done, for what comes after them.
+        results: (result, whether it came from the cache) of the same stages.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        numerics: Numerics,
+        tracking: Tracking,
+        parent: str,
+        flow_run_id: str,
+    ) -> None:
+        self.request = request
+        self.numerics = numerics
+        self.tracking = tracking
+        self.parent = parent
+        self.flow_run_id = flow_run_id
+        self.nodes = method(request)
+        self.store = Store(request.home)
+        self.states: dict[str, State] = {}
+        self.results: dict[str, tuple[StageResult, bool]] = {}
+
+    def all_stages(self, again: frozenset[str]) -> None:
+        """Run every stage or take it from the cache.
+
+        A stage that fails stops those that read from it and no other.
+
+        Args:
+            again: names of stages that are computed whatever the cache says.
+
+        Raises:
+            StageError: naming every stage that failed, once the others are done.
+        """
+        failures: list[str] = []
+        skipped: list[str] = []
+        with signals_caught():
+            for node in self.nodes:
+                if not set(node.inputs.values()) <= set(self.states):
+                    skipped.append(node.name)
+                    continue
+                artifacts = {name: result.artifact for name, (result, _) in self.results.items()}
+                state = self.stage(node, artifacts, node.name in again)
+                if not state.is_completed():
+                    failures.append(self._failure(node.name, state))
+                stop_if_requested()
+        if failures:
+            rest = f"; not run for want of it: {', '.join(skipped)}" if skipped else ""
+            raise StageError("; ".join(failures) + rest)
+
+    def one_stage(self, name: str, artifacts: Mapping[str, str]) -> None:
+        """Compute one stage again, from `artifacts` of the stages before it.
+
+        Raises:
+            StageError: naming the stage.
+        """
+        node = next(node for node in self.nodes if node.name == name)
+        with signals_caught():
+            state = self.stage(node, artifacts, again=True)
+            if not state.is_completed():
+                raise StageError(self._failure(name, state))
+
+    def stage(self, node: Node, artifacts: Mapping[str, str], again: bool) -> State:
+        """Run one stage, or take it from the cache, and record it."""
+        stage = stage_of(node, artifacts, self.numerics)
+        options = stage_options(self.request.home) | {"refresh_cache": again}
+        task = TASKS[node.name].with_options(**options)
+        context = self._context(node, again)
+        upstream = [self.states[n] for n in dict.fromkeys(node.inputs.values()) if n in self.states]
+        state: State = task(stage, context, upstream, return_state=True)
+        if state.is_completed():
+            self._note(node.name, stage, context, state)
+        return state
+
+    def _note(self, name: str, stage: Stage, context: Context, state: State) -> None:
+        result: StageResult = state.result()
+        cached = state.name == "Cached"
+        self.states[name], self.results[name] = state, (result, cached)
+        if cached:
+            self.tracking.record_cached(stage, result, context)
+        # Only now does the cache know the result, so that a stage killed at its very end goes on.
+        drop_checkpoints(self.request.home, result.key)
+
+    def _context(self, node: Node, again: bool) -> Context:
+        recipe = self.request.recipe
+        return Context(
+            home=str(self.request.home),
+            parent_run_id=self.parent,
+            recipe_name=recipe.name,
+            task=recipe.task,
+            seed=recipe.seed,
+            flow_run_id=self.flow_run_id,
+            total_stages=len(self.nodes),
+            position=self.nodes.index(node) + 1,
+            device=self.numerics.device,
+            precision=self.numerics.precision,
+            threads=self.numerics.threads,
+            checkpoint_seconds=recipe.checkpoint.every_seconds,
+            checkpoint_steps=recipe.checkpoint.every_steps,
+            begin_anew=again,
+        )
+
+    def _failure(self, stage: str, state: State) -> str:
+        recipe, home = self.request.recipe.name, self.request.home
+        cause = one_line(state.result(raise_on_failure=False))
+        made = [r for r in attempts(home, stage) if r["flow_run_id"] == self.flow_run_id]
+        if not made:
+            return f"stage {stage} of recipe {recipe} could not start: {cause}"
+        number = made[-1]["number"]
+        record = attempt_path(home, stage, number)
+        return (
+            f"stage {stage} failed in attempt {number} of recipe {recipe}: {cause}; "
+            f"its record with the traceback is {record}"
+        )
+
+
+def one_line(error: Any) -> str:
+    """An error as `Type: message` without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

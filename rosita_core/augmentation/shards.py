@@ -1,0 +1,81 @@
+"""The rows of an unfinished augmentation in checkpoints: what came since the last one is a shard.
+
+Earlier shards are linked into each new checkpoint and not copied, so that a checkpoint costs what
+is new in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from rosita_core.training.checkpoints import Checkpoints, read_state, write_state
+
+PATTERN = "rows-*.arrow"
+
+
+class Shards:
+    """The shards of one augmentation.
+
+    Attributes:
+        done: original rows whose variants the shards hold.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, total: int) -> None:
+        self._checkpoints = checkpoints
+        self._total = total
+        self._folder = checkpoints.latest()
+        self.done: int = 0 if self._folder is None else read_state(self._folder)["rows"]
+        self._new: list[pa.RecordBatch] = []
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the shards that there were at the start, in order."""
+        for path in self._paths():
+            with pa.memory_map(str(path)) as source:
+                yield from _batches(source)
+
+    def kept(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """`batches` as they are, each written into the next checkpoint that is due after it."""
+        for batch in batches:
+            yield batch
+            self._new.append(batch)
+            self.done = batch.column("origin")[-1].as_py() + 1
+            self._save_if_due()
+
+    def watched(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """`frames` as they are, with checkpoints where they are due: nothing is new in them."""
+        for frame in frames:
+            yield frame
+            self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        if self._checkpoints.due(self.done):
+            self._folder = self._checkpoints.save(self.done, self._total, self._write)
+            self._new = []
+
+    def _write(self, folder: Path) -> None:
+        shards = self._paths()
+        for path in shards:
+            os.link(path, folder / path.name)
+        if self._new:
+            path = folder / PATTERN.replace("*", f"{len(shards):06d}")
+            with (
+                pa.OSFile(str(path), "wb") as sink,
+                pa.ipc.new_file(sink, self._new[0].schema) as writer,
+            ):
+                for batch in self._new:
+                    writer.write_batch(batch)
+        write_state(folder, {"rows": self.done})
+
+    def _paths(self) -> list[Path]:
+        return [] if self._folder is None else sorted(self._folder.glob(PATTERN))
+
+
+def _batches(source: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+    reader = pa.ipc.open_file(source)
+    for index in range(reader.num_record_batches):
+        yield reader.get_batch(index)

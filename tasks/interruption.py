@@ -1,0 +1,92 @@
+"""SIGTERM and Ctrl-C while a stage runs: the first asks it to save a checkpoint, the second stops.
+
+Prefect turns both into exceptions at once, wherever the program is. Here they wait until the kernel
+asks, and end as the same exceptions, so that everything above a stage behaves as it always does.
+Where nothing can be saved they are raised at once.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from prefect.exceptions import TerminationSignal
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_guard = threading.Lock()
+_saving = 0  # stages that would save a checkpoint if they were asked
+_received: int | None = None
+
+
+@contextmanager
+def signals_caught() -> Iterator[None]:
+    """Signals of the block come to the stages that run in it.
+
+    Python lets the main thread alone handle signals: in any other this does nothing, and the block
+    that the main thread is in decides.
+    """
+    global _received
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is _handle:
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _received = None
+    for number in SIGNALS:
+        signal.signal(number, _handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def able_to_save() -> Iterator[None]:
+    """The block asks `stop_requested` often and raises `stopped()` when it has saved."""
+    global _saving
+    with _guard:
+        _saving += 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _saving -= 1
+
+
+def stop_requested() -> bool:
+    """Whether a signal waits for the stages to stop."""
+    return _received is not None
+
+
+def stopped() -> BaseException:
+    """The exception of the signal that was received."""
+    return _exception(_received or signal.SIGTERM)
+
+
+def stop_if_requested() -> None:
+    """Raise for a signal that came when nothing asked any more."""
+    if _received is not None:
+        raise _exception(_received)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _received
+    first = _received is None
+    _received = number
+    if first and _saving:
+        # Not through the logging of a handler's own locks: a signal may come inside one.
+        name = signal.Signals(number).name
+        message = f"rosita: {name}: saving a checkpoint; once more stops without one\n"
+        os.write(2, message.encode())
+        return
+    raise _exception(number)
+
+
+def _exception(number: int) -> BaseException:
+    if number == signal.SIGINT:
+        return KeyboardInterrupt()
+    return TerminationSignal(signal=number)

@@ -1,0 +1,251 @@
+"""A kernel that was stopped anywhere ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from interrupted import Stopped, StoppingAt
+
+from rosita_core.augmentation.augment import AugmentSettings
+from rosita_core.augmentation.vectors import WordVectors
+from rosita_core.distillation.objective import distillation_objective
+from rosita_core.model.checkpoint import shape_of
+from rosita_core.pruning.schedule import PruneEvent, spread, width_targets
+from rosita_core.stages.augment import AugmentStageSettings, augment_data
+from rosita_core.stages.one_step import OneStepSettings, prune_one_step
+from rosita_core.training.checkpoints import NoCheckpoints, read_state
+from rosita_core.training.hard_labels import hard_label_objective
+from rosita_core.training.loop import train
+
+
+def finish(kernel, checkpoints):
+    """Call `kernel(checkpoints)` again and again until it is not stopped any more."""
+    stops = 0
+    while True:
+        try:
+            return kernel(checkpoints), stops
+        except Stopped:
+            stops += 1
+
+
+@pytest.fixture
+def training_run(sized, rows, special, training, numerics, distillation):
+    """A distillation of 16 steps that prunes at 3, 6 and 9 and chooses its best weights."""
+    model = sized((4, 4), (8, 8), hidden_dropout_prob=0.2)
+    data = rows(30)
+    targets = width_targets(shape_of(model.config), 1, 3, 5, 3)
+    events = spread(targets, 16, 0.6)
+
+    def run(checkpoints, changes, pruned=True, objective=None):
+        scores = iter((0.1, 0.5, 0.4, 0.3) * 8)
+        reports = []
+        trained = train(
+            model,
+            data,
+            special,
+            training(epochs=2, keep_best=True, dropout=0.0, **changes),
+            objective or distillation_objective(model, distillation(), numerics),
+            (),
+            events if pruned else (),
+            False,
+            lambda _: {"score": next(scores)},
+            numerics,
+            reports.append,
+            checkpoints,
+        )
+        return trained, reports
+
+    return run
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 3], [5, 6, 7], [9], [10, 14], list(range(1, 16))])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bias_correction": False, "clip_per_tensor": True},
+        {"accumulate": 2, "batch_size": 2, "reset_optimizer": True, "warmup": 0.3},
+        {"schedule": "linear", "drop_last": True},
+    ],
+)
+def test_training_and_iterative_pruning(training_run, same_weights, tmp_path, stops, changes):
+    # The script of scores starts anew with each call, so it is read at the end only.
+    changes = changes | {"evaluations_per_epoch": 0.5}
+    whole, _ = training_run(NoCheckpoints(), changes)
+    (resumed, _), stopped = finish(
+        lambda checkpoints: training_run(checkpoints, changes), StoppingAt(tmp_path, stops)
+    )
+    steps = whole.steps
+    assert stopped == len([stop for stop in stops if stop < steps])
+    assert same_weights(resumed.model, whole.model)
+    assert resumed.model.config.to_dict() == whole.model.config.to_dict()
+    assert (resumed.steps, resumed.best_step) == (whole.steps, whole.best_step)
+
+
+def test_the_best_weights_and_patience_survive(
+    sized, rows, special, training, numerics, same_weights, tmp_path
+):
+    model, data = sized((4, 4), (8, 8)), rows(30)
+    # As many epochs as it likes, stopped by patience: the best score comes at step 4.
+    settings = training(epochs=4, keep_best=True, evaluations_per_epoch=4, patience=1.0)
+
+    def run(checkpoints):
+        folder = checkpoints.latest()
+        # An evaluation every second step; the second of them is the best, whoever asks.
+        number = iter(range(1 if folder is None else read_state(folder)["step"] // 2 + 1, 100))
+        return train(
+            model,
+            data,
+            special,
+            settings,
+            hard_label_objective,
+            (),
+            (),
+            False,
+            lambda _: {"score": 1.0 if next(number) == 2 else 0.5},
+            numerics,
+            lambda _: None,
+            checkpoints,
+        )
+
+    whole = run(NoCheckpoints())
+    assert (whole.best_step, whole.steps) == (4, 12)
+    resumed, stopped = finish(run, StoppingAt(tmp_path, [3, 5, 11]))
+    assert stopped == 3
+    assert (resumed.best_step, resumed.best_score, resumed.steps) == (4, 1.0, 12)
+    assert same_weights(resumed.model, whole.model)
+
+
+def test_what_is_reported_after_a_stop_is_what_would_have_been(training_run, tmp_path):
+    changes = {"evaluations_per_epoch": 0.5}
+    _, whole = training_run(NoCheckpoints(), changes)
+    checkpoints = StoppingAt(tmp_path, [7])
+    with pytest.raises(Stopped):
+        training_run(checkpoints, changes)
+    _, resumed = training_run(checkpoints, changes)
+    assert resumed[0].message == "goes on from step 7"
+    assert resumed[0].step == 7
+    expected = {r.step: r.metrics["train/loss"] for r in whole if r.step > 7}
+    assert {r.step: r.metrics["train/loss"] for r in resumed[1:]} == expected
+
+
+def test_a_checkpoint_after_the_first_factorization_keeps_both_factors_moments(
+    sized, rows, special, training, numerics, same_weights, tmp_path
+):
+    model, data = sized((4, 4), (8, 8)), rows(30)
+    target = replace(shape_of(model.config), embedding_rank=6)
+
+    def run(checkpoints):
+        return train(
+            model,
+            data,
+            special,
+            training(learning_rate=0.05),
+            hard_label_objective,
+            (),
+            (PruneEvent(2, target),),
+            False,
+            lambda _: {"score": 0.5},
+            numerics,
+            lambda _: None,
+            checkpoints,
+        )
+
+    resumed, _ = finish(run, StoppingAt(tmp_path, [2, 3]))
+    assert same_weights(resumed.model, run(NoCheckpoints()).model)
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [5], [1, 2, 3, 4, 5], [5, 2, 4], [1] * 10])
+@pytest.mark.parametrize("update_while_ranking", [True, False])
+def test_one_step_pruning(
+    tiny,
+    rows,
+    special,
+    training,
+    distillation,
+    scoring,
+    numerics,
+    same_weights,
+    tmp_path,
+    stops,
+    update_while_ranking,
+):
+    teacher, source = tiny(num_hidden_layers=3), tiny(seed=1, num_hidden_layers=3)
+    data, selection = rows(24), rows(8, seed=1)
+    settings = OneStepSettings(
+        start_layers=(0, 2),
+        keep_heads=2,
+        ffn_units=10,
+        embedding_rank=6,
+        rank_by="distillation",
+        update_while_ranking=update_while_ranking,
+        first_layer_ranks_heads=False,
+        training=training(keep_best=True, evaluations_per_epoch=2),
+        distillation=distillation(teacher_dropout=True),
+        scoring=scoring(),
+    )
+
+    def run(checkpoints):
+        return prune_one_step(
+            source,
+            teacher,
+            teacher,
+            data,
+            data,
+            selection,
+            special,
+            settings,
+            numerics,
+            lambda _: None,
+            checkpoints,
+        )
+
+    whole = run(NoCheckpoints())
+    resumed, stopped = finish(run, StoppingAt(tmp_path, stops))
+    assert stopped > 0
+    assert same_weights(resumed.model, whole.model)
+    assert resumed.best_score == whole.best_score
+
+
+@pytest.mark.parametrize("stops", [[1], [512], [600], [1, 600, 1200], [1300]])
+def test_augmentation(tokenizer, tmp_path, stops):
+    words = ["good", "bad", "wa", "wb", "wc", "wd"]
+    matrix = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    vectors = WordVectors(words, torch.nn.functional.normalize(matrix).numpy())
+    frame = pd.DataFrame(
+        {
+            "text_a": [f"{words[i % 6]} {words[i % 5]} {words[i % 4]} the" for i in range(1300)],
+            "label": [i % 2 for i in range(1300)],
+        }
+    )
+    settings = AugmentStageSettings(
+        variants=AugmentSettings(3, 0.5, 3, 1),
+        vocabulary=6,
+        mlm_digest=None,
+        vectors_digest="v",
+        mlm_batch_size=1,
+        mlm=None,
+        vectors=None,
+    )
+    made = iter(range(100))
+
+    def run(checkpoints):
+        folder = tmp_path / f"out-{next(made)}"
+        folder.mkdir()
+        facts = augment_data(
+            frame, settings, None, vectors, tokenizer, folder, lambda _: None, checkpoints
+        )
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        return facts, files
+
+    whole = run(NoCheckpoints())
+    resumed, stopped = finish(run, StoppingAt(tmp_path / "checkpoints", stops))
+    assert stopped == len(stops)
+    assert resumed == whole

@@ -9,7 +9,6 @@ from typing import Any
 
 from flows.survey import Survey, SurveyedStage
 from flows.wording import shortened, when
-from tasks.checkpoints import checkpoints_folder
 from tasks.processes import attempt_state
 from tasks.store import Store
 

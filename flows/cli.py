@@ -88,7 +88,8 @@ def rerun(
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
     request = checked_request(recipe, set_, download=True)
-    from flows.rerun import Scope, cached_inputs, check_stage
+    from flows.method import check_stage
+    from flows.rerun import Scope, cached_inputs
     from flows.rerun import rerun as flow
     from flows.show import show_stage
 

@@ -38,20 +38,35 @@ SetOption = Annotated[
         "--set", "-s", help="Change one field, e.g. `--set width.keep_heads=2`. Repeatable."
     ),
 ]
+PreflightOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--preflight/--no-preflight",
+        help="First run every stage in miniature, so that a mistake in the last one shows at "
+        "once. Default: where at least 500 optimizer steps are left.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
-def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+def compress(
+    recipe: RecipeOption,
+    set_: SetOption = None,
+    preflight: PreflightOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Run the whole method and compare the student with its teacher.
 
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
     to stdout; the last line names summary.json.
     """
-    request = _checked(recipe, set_, download=True)
+    request = checked_request(recipe, set_, download=True)
     from flows.compress import compress as flow
 
-    _show_summary(request, _run(request, lambda: flow(request.recipe)), json_)
+    summary = _run(request, lambda: flow(request.recipe, preflight=preflight))
+    _show_summary(request, summary, json_)
 
 
 @app.command()
@@ -72,7 +87,7 @@ def rerun(
     """
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
-    request = _checked(recipe, set_, download=True)
+    request = checked_request(recipe, set_, download=True)
     from flows.rerun import Scope, cached_inputs, check_stage
     from flows.rerun import rerun as flow
     from flows.show import show_stage
@@ -85,25 +100,29 @@ def rerun(
     cached_inputs(request, stage)
     document = _run(request, lambda: flow(request.recipe, stage, "only"))
     if json_:
-        _print_json(document)
+        print_json(document)
     else:
         show_stage(document)
 
 
 @app.command()
 def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Show each stage, its key, and whether it is cached or why not. Runs nothing."""
-    request = _checked(recipe, set_, download=False)
+    """Show each stage, its key, and whether it is cached or why not. Runs nothing.
+
+    `rosita explain STAGE` says in full why one of them is not cached.
+    """
+    request = checked_request(recipe, set_, download=False)
     from dataclasses import asdict
 
     from flows.plan import plan as make_plan
-    from flows.show import show_plan
+    from flows.plan import totals
+    from flows.show_plan import show_plan
 
     stages = make_plan(request)
     if json_:
-        _print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
         return
-    show_plan(request, stages)
+    show_plan(request, stages, totals(stages))
 
 
 @app.command()
@@ -121,13 +140,13 @@ def recipes(
 
         found = load_recipe(name, ()).model_dump(mode="json")
         if json_:
-            _print_json(found)
+            print_json(found)
         else:
             print(yaml.safe_dump(found, sort_keys=False), end="")
         return
     entries = catalogue()
     if json_:
-        _print_json({"recipes": entries})
+        print_json({"recipes": entries})
     else:
         show_catalogue(entries)
 
@@ -136,7 +155,7 @@ class Failure(RuntimeError):
     """A stage failed, or a server could not be started: exit code 1."""
 
 
-def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
+def checked_request(recipe: str, changes: list[str] | None, download: bool) -> Any:
     """The request of a recipe, everything checked that can be checked before computing."""
     from flows.recipes import load_recipe
 
@@ -148,13 +167,17 @@ def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
     """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
-    from flows.outcome import hidden, last_achieved
+    from flows.outcome import forget, hidden, last_achieved
+    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
+    forget()
     try:
         return flow()
-    except StageError as error:
+    except (StageError, PreflightError) as error:
         raise Failure(str(error)) from None
+    except PreflightRefused:
+        raise
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
         trace = request.home / "logs" / "compress.txt"
@@ -180,16 +203,19 @@ def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
         show_comparison(summary, path)
 
 
-def _print_json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
     print(json.dumps(document, indent=2))
 
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_machine, cli_model
+    from flows import cli_cache, cli_machine, cli_model, cli_tracking
 
+    cli_cache.add_to(app)
     cli_model.add_to(app)
     cli_machine.add_to(app)
+    cli_tracking.add_to(app)
 
 
 def main() -> None:

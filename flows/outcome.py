@@ -17,6 +17,11 @@ def achieved(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def forget() -> None:
+    """Before a new flow run: what an earlier one came to says nothing about it."""
+    _achieved.clear()
+
+
 def last_achieved() -> dict[str, Any] | None:
     """What the last flow run of this process returned, or would have."""
     return _achieved[-1] if _achieved else None

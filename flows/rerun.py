@@ -97,7 +97,7 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
         tracking.finish(parent, "FINISHED", {"seconds": result.seconds}, {})
     document = {
         "run_id": flow_run_id,
-        "mlflow_run_id": parent,
+        "mlflow_run_id": tracking.run_id(parent),
         "recipe": request.recipe.name,
         "task": request.recipe.task,
         "stage": {"name": stage, **result.model_dump()},

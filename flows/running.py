@@ -137,7 +137,7 @@ class Run:
         recipe = self.request.recipe
         return Context(
             home=str(self.request.home),
-            parent_run_id=self.parent,
+            parent_run=self.parent,
             recipe_name=recipe.name,
             task=recipe.task,
             seed=recipe.seed,

@@ -16,7 +16,13 @@ from prefect.transactions import IsolationLevel
 
 from tasks.locks import StageLocks
 from tasks.logs import warn
-from tasks.records import discard_record, find_record, inspect_record, results_folder
+from tasks.records import (
+    discard_record,
+    find_record,
+    inspect_record,
+    results_folder,
+    touch_record,
+)
 from tasks.stage_key import Stage, stage_key
 
 __all__ = ["StageKeyPolicy", "find_record", "stage_options"]
@@ -52,7 +58,10 @@ class StageKeyPolicy(CachePolicy):
         if locks.is_locked(key):
             warn(f"stage {stage.name} is running elsewhere; waiting for its result")
         with locks.held(key, f"verification-{uuid.uuid4().hex}"):
-            _, problem = inspect_record(self.home, key)
+            record, problem = inspect_record(self.home, key)
+            if record is not None:
+                # Under the lock, so that nobody frees it between now and its use.
+                touch_record(self.home, key)
             if problem is not None:
                 warn(
                     f"stage {stage.name} will run again: {problem}. The damaged copy was set aside"

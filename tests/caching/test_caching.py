@@ -20,7 +20,9 @@ from prefect.testing.utilities import prefect_test_harness
 from tasks.attempt import Context, attempt, attempts
 from tasks.caching import StageKeyPolicy, find_record, stage_options
 from tasks.locks import StageLocks
+from tasks.processes import this_process
 from tasks.records import StageResult, inspect_record, results_folder
+from tasks.source_closure import source_parts
 from tasks.stage_key import Stage, stage_key
 from tasks.store import Store
 
@@ -50,7 +52,7 @@ def prefect_server() -> Iterator[None]:
 def make_context(home: Path) -> Context:
     return Context(
         home=str(home),
-        parent_run_id=None,
+        parent_run=None,
         recipe_name="r",
         task="sst2",
         seed=1,
@@ -107,6 +109,16 @@ def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path)
     moved = tmp_path.with_name("moved")
     shutil.copytree(tmp_path, moved)
     assert run(moved) == ("Cached", first)
+
+
+def test_a_hit_is_a_use_and_a_look_is_none(tmp_path: Path) -> None:
+    _, first = run(tmp_path)
+    record = results_folder(tmp_path) / first.key
+    os.utime(record, (1, 1))
+    assert find_record(tmp_path, first.key) == first
+    assert record.stat().st_mtime == 1
+    assert run(tmp_path) == ("Cached", first)
+    assert time.time() - record.stat().st_mtime < 600
 
 
 def alter(home: Path, result: StageResult) -> None:
@@ -189,6 +201,9 @@ def test_a_failed_stage_is_recorded_and_runs_again(tmp_path: Path) -> None:
 def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
     _, result = run(tmp_path)
     note = Store(tmp_path).provenance(result.artifact)[result.key]
+    (made,) = attempts(tmp_path, "student")
+    assert made["source_parts"] == source_parts("rosita_core.stages")
+    assert made.items() >= this_process().items()
     assert note["components"]["config"] == {"rate": 1.0, "wait": 0.0, "fail": False}
     assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faulty import STAGES, Done, FaultyHome
+from faulty import STAGES, Done, FaultyHome, recipe
 from source_copy import SourceCopy
 
 MakeHome = Callable[[str | None], FaultyHome]
@@ -20,8 +20,8 @@ def source(tmp_path: Path) -> SourceCopy:
 
 
 def planned(place: FaultyHome, source: SourceCopy) -> dict[str, str]:
-    stages = place.plan(env={"PYTHONPATH": source.path()})
-    return {name: stage["status"] for name, stage in stages.items()}
+    done = place.run("plan", *recipe(), "--json", env={"PYTHONPATH": source.path()})
+    return done.statuses()
 
 
 def test_used_kernel(home_before: MakeHome, undisturbed: Done, source: SourceCopy) -> None:

@@ -170,9 +170,11 @@ def _run(request: Any, flow: Callable[[], Any]) -> Any:
     """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
     from flows.outcome import forget, hidden, last_achieved
     from flows.preflight_errors import PreflightError, PreflightRefused
+    from flows.prefect_messages import summarize_losses
     from flows.running import StageError
 
     forget()
+    summarize_losses()
     try:
         return flow()
     except (StageError, PreflightError) as error:

@@ -113,24 +113,35 @@ def units_done(path: Path) -> int:
 
 
 def test_checkpoint_cut_short(home_before: MakeHome, undisturbed: Done) -> None:
-    """The one before is used; where none is whole, the stage starts anew."""
-    place = home_before("depth")
-    killed = place.compress(faults=[signals_at("depth", 9, "SIGKILL")])
-    assert killed.code == 128 + signal.SIGKILL
-    assert [units_done(path) for path in checkpoints(place)] == [6, 8]
+    """The one before is used."""
+    place = killed_in_width(home_before)
     cut_short(checkpoints(place)[-1] / "files" / "model.safetensors")
+    done = place.compress()
+    assert done.artifacts() == undisturbed.artifacts()
+    assert place.resumed_from("width") == [None, 6]
+    assert "of stage width is damaged (model.safetensors has " in done.stderr
+    assert "trying the one before" in done.stderr
+    assert place.unfinished() == []
 
-    killed = place.compress(faults=[signals_at("width", 9, "SIGKILL")])
-    assert killed.code == 128 + signal.SIGKILL
-    assert place.resumed_from("depth") == [None, 6]
-    assert "of stage depth is damaged (model.safetensors has " in killed.stderr
-    assert "trying the one before" in killed.stderr
-    assert [units_done(path) for path in checkpoints(place)] == [6, 8]
+
+@pytest.mark.long
+@pytest.mark.parametrize("file", ["files/state.json", "manifest.json", "about.json"])
+def test_all_checkpoints_damaged(home_before: MakeHome, undisturbed: Done, file: str) -> None:
+    """The stage begins anew."""
+    place = killed_in_width(home_before)
     for path in checkpoints(place):
-        cut_short(path / "files" / "state.json")
-
+        cut_short(path / file)
     done = place.compress()
     assert done.artifacts() == undisturbed.artifacts()
     assert place.resumed_from("width") == [None, None]
-    assert done.stderr.count("of stage width is damaged (state.json has ") == 2
+    assert done.stderr.count("of stage width is damaged (") == 2
     assert place.unfinished() == []
+
+
+def killed_in_width(home_before: MakeHome) -> FaultyHome:
+    """A home with two checkpoints of the stage, after 6 and after 8 steps."""
+    place = home_before("width")
+    killed = place.compress(faults=[signals_at("width", 9, "SIGKILL")])
+    assert killed.code == 128 + signal.SIGKILL
+    assert [units_done(path) for path in checkpoints(place)] == [6, 8]
+    return place

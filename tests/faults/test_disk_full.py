@@ -48,7 +48,7 @@ def test_no_room_for_an_artifact(home_before: MakeHome, undisturbed: Done) -> No
 @pytest.mark.long
 def test_no_room_for_a_checkpoint(home_before: MakeHome, undisturbed: Done) -> None:
     place = home_before("width")
-    with small_disk(place.home / "checkpoints", 16) as disk:
+    with small_disk(place.home / "checkpoints", 64) as disk:
         # Room for a part of one: the first that is not whole leaves nothing behind.
         disk.fill(leave=TOO_LITTLE)
         said = error_line(place.compress())

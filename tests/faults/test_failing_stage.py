@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from faulty import STAGES, Done, FaultyHome, raising
@@ -13,7 +12,6 @@ from typed_command import environment
 
 MakeHome = Callable[[str | None], FaultyHome]
 
-PROJECT = Path(__file__).parents[2]
 CAUSE = "the kernel has a mistake"
 BROKEN_TEACHER = raising("rosita_core.stages.teacher", "finetune", CAUSE)
 BROKEN_AUGMENT = raising("rosita_core.stages.augment", "augment_data", CAUSE)
@@ -77,7 +75,7 @@ def test_prefects_own_retry(home_before: MakeHome, undisturbed: Done) -> None:
     done = place.compress(faults=[BROKEN_WIDTH])
     says_what_failed(place, done, "width", "assess, export")
     run_id = place.attempts("width")[0]["flow_run_id"]
-    entrypoint = f"{PROJECT / 'flows' / 'compress.py'}:compress"
+    entrypoint = "flows.compress.compress"
     retried = subprocess.run(
         [sys.executable, "-m", "prefect", "flow-run", "retry", run_id, "--entrypoint", entrypoint],
         env=environment(place.home, place.prefect, {"PREFECT_API_URL": place.api}),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faulty import STAGES, Done, FaultyHome
+from faulty import STAGES, Done, FaultyHome, recipe
 from source_copy import SourceCopy
 
 MakeHome = Callable[[str | None], FaultyHome]
@@ -20,17 +20,31 @@ def source(tmp_path: Path) -> SourceCopy:
 
 
 def planned(place: FaultyHome, source: SourceCopy) -> dict[str, str]:
-    stages = place.plan(env={"PYTHONPATH": source.path()})
-    return {name: stage["status"] for name, stage in stages.items()}
+    done = place.run("plan", *recipe(), "--json", env={"PYTHONPATH": source.path()})
+    return done.statuses()
 
 
 def test_used_kernel(home_before: MakeHome, undisturbed: Done, source: SourceCopy) -> None:
-    """Comments change nothing; of code exactly the stages that use it see the change."""
+    """Of comments and docstrings no stage takes notice, of code exactly those that use it."""
     place = home_before(None)
-    source.edit("rosita_core/stages/depth.py", '"""Stage `depth`: ', '"""Depth, the stage: ')
-    source.append("rosita_core/training/loop.py", "\n\n# A comment.\n")
-    assert planned(place, source) == ALL_CACHED
+    edit_comments(source)
+    source.append("rosita_core/stages/depth.py", "\n\nADDED = 1\n")
+    done = place.compress(env={"PYTHONPATH": source.path()})
+    # The new code computes the same bits, so that what reads them has nothing to do.
+    assert done.statuses() == ALL_CACHED | {"depth": "completed"}
+    assert done.artifacts() == undisturbed.artifacts()
 
+
+def edit_comments(source: SourceCopy) -> None:
+    source.edit("rosita_core/stages/width.py", '"""Stage `width`: ', '"""Width, the stage: ')
+    source.append("rosita_core/training/loop.py", "\n\n# A comment.\n")
+
+
+@pytest.mark.long
+def test_plan_of_edited_kernels(home_before: MakeHome, source: SourceCopy) -> None:
+    place = home_before(None)
+    edit_comments(source)
+    assert planned(place, source) == ALL_CACHED
     source.append("rosita_core/stages/depth.py", "\n\nADDED = 1\n")
     assert planned(place, source) == ALL_CACHED | {
         "depth": "to run",
@@ -38,10 +52,14 @@ def test_used_kernel(home_before: MakeHome, undisturbed: Done, source: SourceCop
         "assess": "waits",
         "export": "waits",
     }
-    done = place.compress(env={"PYTHONPATH": source.path()})
-    # The new code computes the same bits, so that what reads them has nothing to do.
-    assert done.statuses() == ALL_CACHED | {"depth": "completed"}
-    assert done.artifacts() == undisturbed.artifacts()
+    source.append("rosita_core/distillation/losses.py", "\n\nADDED = 1\n")
+    assert planned(place, source) == ALL_CACHED | {
+        "student": "to run",
+        "depth": "waits",
+        "width": "waits",
+        "assess": "waits",
+        "export": "waits",
+    }
 
 
 @pytest.mark.long
@@ -62,19 +80,6 @@ def test_used_kernel_that_computes_something_else(
 
 
 @pytest.mark.long
-def test_module_that_many_stages_share(home_before: MakeHome, source: SourceCopy) -> None:
-    place = home_before(None)
-    source.append("rosita_core/distillation/losses.py", "\n\nADDED = 1\n")
-    assert planned(place, source) == ALL_CACHED | {
-        "student": "to run",
-        "depth": "waits",
-        "width": "waits",
-        "assess": "waits",
-        "export": "waits",
-    }
-
-
-@pytest.mark.long
 @pytest.mark.parametrize(
     "file", ["rosita_core/stages/one_step.py", "rosita_core/stages/ranking.py", "tasks/attempt.py"]
 )
@@ -88,6 +93,7 @@ def test_code_that_no_kernel_of_the_recipe_uses(
     assert done.statuses() == ALL_CACHED
 
 
+@pytest.mark.long
 def test_field_of_the_last_stages(home_before: MakeHome, undisturbed: Done) -> None:
     place = home_before(None)
     done = place.compress("assess.macs_tokens=16")

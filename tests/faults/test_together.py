@@ -33,7 +33,8 @@ def attempts(place: FaultyHome) -> dict[str, int]:
     return {stage: len(place.attempts(stage)) for stage in STAGES}
 
 
-@pytest.mark.parametrize("runs", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("runs", [2, 4])
 def test_identical_runs_do_the_work_once(
     home_before: MakeHome, undisturbed: Done, tmp_path: Path, runs: int
 ) -> None:
@@ -67,13 +68,16 @@ def test_identical_runs_in_an_empty_cache(
 def test_the_one_that_computes_is_killed(
     home_before: MakeHome, undisturbed: Done, tmp_path: Path
 ) -> None:
-    """Another takes over, from its checkpoint."""
+    """One of those that wait takes over, from its checkpoint; the others take the result."""
     place = home_before("width")
-    _, first, others = begin(place, tmp_path, 2)
+    _, first, others = begin(place, tmp_path, 3)
     first.kill()
     assert first.done().code == 128 + signal.SIGKILL
-    done = others[0].done()
-    assert done.artifacts() == undisturbed.artifacts()
+    done = [run.done() for run in others]
+    for one in done:
+        assert one.artifacts() == undisturbed.artifacts()
+    assert sorted(one.statuses()["width"] for one in done) == ["cached", "completed"]
     assert place.resumed_from("width") == [None, 4]
     assert [attempt["status"] for attempt in place.attempts("width")] == ["running", "completed"]
+    assert [len(place.attempts(stage)) for stage in ("assess", "export")] == [1, 1]
     assert place.unfinished() == []

@@ -20,10 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from flows.finished import SUMMARIES, SUMMARY
 from flows.grid_files import known_cells, read_definition
 from flows.grid_measured import MeasuredCell, curve, predictions, prunes
 from flows.grids import Cell, Grid
+from flows.model_lookup import SUMMARIES, SUMMARY
 from tasks.store import Store
 
 DOCUMENT = "grid.json"

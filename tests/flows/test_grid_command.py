@@ -112,7 +112,7 @@ def grid_home(tmp_path_factory: pytest.TempPathFactory) -> GridHome:
     home = tmp_path_factory.mktemp("grid") / "home"
 
     def strike(stage: str, name: str) -> subprocess.CompletedProcess[str]:
-        fault = {"do": "signal", "stage": stage, "call": 3, "signals": [name]}
+        fault = {"do": "signal", "stage": stage, "call": 2, "signals": [name]}
         return run(home, *SMOKE, "--json", faults=[fault])
 
     killed = strike("width", "SIGKILL")

@@ -168,8 +168,8 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
     """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
     from flows.outcome import forget, hidden, last_achieved
-    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.prefect_messages import summarize_losses
+    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
     forget()

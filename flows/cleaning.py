@@ -12,8 +12,9 @@ from typing import Any
 
 from flows.holdings import DAY, Holdings, age, holdings, is_locked
 from tasks.caching import LOCKS
+from tasks.checkpoints import CHECKPOINTS
 from tasks.locks import StageLocks
-from tasks.records import CHECKPOINTS, RESULTS, record_names
+from tasks.records import RESULTS, record_names
 from tasks.removal import REMOVED, delete, remove
 from tasks.store import DAMAGED, TEMPORARY, Store, is_digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import typer
 
 from flows.environment import prepare_environment
 
-WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
+WRONG_REQUEST, STAGE_FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 app = typer.Typer(
     name="rosita",
@@ -88,7 +89,8 @@ def rerun(
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
     request = checked_request(recipe, set_, download=True)
-    from flows.rerun import Scope, cached_inputs, check_stage
+    from flows.method import check_stage
+    from flows.rerun import Scope, cached_inputs
     from flows.rerun import rerun as flow
     from flows.show import show_stage
 
@@ -224,6 +226,8 @@ def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
     prepare_environment()
     _register_commands()
+    # Python's own way to end at SIGTERM would leave Prefect's temporary server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     # A working directory with own modules must not hide the project's.
     sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
     try:

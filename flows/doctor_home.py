@@ -16,8 +16,9 @@ from flows.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
 from flows.sizes import shapes
 from flows.wording import counted, listed, size
 from rosita_core.model.shape import count_parameters
+from tasks.checkpoints import CHECKPOINTS
 from tasks.processes import DIED, attempt_state
-from tasks.records import CHECKPOINTS, results_folder
+from tasks.records import results_folder
 from tasks.store import Store, free_bytes, is_writable
 
 DEMO = "demo"

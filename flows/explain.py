@@ -9,8 +9,10 @@ from typing import Any
 
 from flows.differences import Difference, differences
 from flows.history import Made, basis, maker, newest_trouble, recipe_of
+from flows.method import check_stage
 from flows.request import Request
-from flows.survey import CACHED, TO_RUN, WAITS, Survey, SurveyedStage, nearest, stage_names, survey
+from flows.survey import CACHED, TO_RUN, WAITS, Survey, SurveyedStage, nearest, survey
+from rosita_core.model.sources import nothing_fetched
 
 NEVER = "never run"
 
@@ -81,13 +83,9 @@ def explain(request: Request, stage: str) -> Explanation:
     Raises:
         ValueError: where the recipe has no such stage.
     """
-    names = stage_names(request)
     # Before anything is verified, which takes long where artifacts are large.
-    if stage not in names:
-        raise ValueError(
-            f"stage must be one of {', '.join(names)} for recipe {request.recipe.name}, "
-            f"got {stage!r}"
-        )
+    with nothing_fetched():
+        check_stage(request, stage)
     stages = survey(request)
     return explanation(stages[stage], stages, request.recipe.name, request.home)
 

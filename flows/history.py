@@ -10,7 +10,6 @@ from typing import Any
 from flows.survey import Survey, SurveyedStage
 from flows.wording import shortened, when
 from tasks.processes import attempt_state
-from tasks.records import CHECKPOINTS
 from tasks.store import Store
 
 COMPLETED = "completed"
@@ -107,15 +106,19 @@ def newest_trouble(stage: SurveyedStage, recipe: str, home: Path) -> str | None:
         for record in stage.attempts
         if (record["key"] == stage.key if stage.key else record["recipe"] == recipe)
     )
-    newest = max(mine, key=lambda record: int(record["number"]), default=None)
-    if newest is None or newest["status"] == COMPLETED:
+    last = max(mine, key=lambda record: int(record["number"]), default=None)
+    if last is None or last["status"] == COMPLETED:
         return None
-    state = attempt_state(newest)
-    said = f"attempt {newest['number']} {_verb(state)}"
-    if newest.get("error") and state == "failed":
-        said += f": {shortened(newest['error'])}"
-    if stage.key and any((home / CHECKPOINTS / stage.key).glob("*")):
-        said += "; it goes on from a checkpoint"
+    # Here, because it brings Prefect, which a look at a home does without.
+    from tasks.checkpoints import checkpoints_folder, newest
+
+    state = attempt_state(last)
+    said = f"attempt {last['number']} {_verb(state)}"
+    if last.get("error") and state == "failed":
+        said += f": {shortened(last['error'])}"
+    saved = newest(checkpoints_folder(home, stage.key)) if stage.key else None
+    if saved is not None:
+        said += f"; it goes on from its checkpoint at {saved.unit:,} of {saved.total:,}"
     return said
 
 

@@ -11,7 +11,6 @@ from flows.history import basis, maker
 from flows.request import Request
 from flows.survey import CACHED, Survey, SurveyedStage, first_to_run, nearest, survey
 from flows.wording import duration, listed
-from tasks.checkpoints import Saved, checkpoints_folder, newest
 
 SHOWN = 3
 
@@ -52,17 +51,10 @@ def _planned(stage: SurveyedStage, stages: Survey, request: Request) -> PlannedS
     recipe, home = request.recipe.name, request.home
     last = basis(stage, recipe)
     reason = one_line(reasons_of(stage, last, stages, recipe, home), stages, recipe, home)
-    if (saved := unfinished(home, stage.key)) is not None:
-        reason = f"goes on after {saved.unit:,} of {saved.total:,} steps; {reason}"
     took = None if last is None else last.seconds
     return PlannedStage(
         stage.name, stage.key, stage.status, reason, None, nearest(stage.waits_for, stages), took
     )
-
-
-def unfinished(home: Path, key: str | None) -> Saved | None:
-    """The newest checkpoint of a stage that was stopped; not verified, since a plan only looks."""
-    return None if key is None else newest(checkpoints_folder(home, key))
 
 
 def one_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:

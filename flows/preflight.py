@@ -40,6 +40,9 @@ from tasks.store import Store, free_bytes
 AUTOMATIC_STEPS = 500
 # The artifact, MLflow's copy of it, and the copy that is being logged.
 COPIES_OF_EXPORT = 3
+# An unfinished stage keeps two checkpoints and writes a third: in each the weights, two moments,
+# the best weights, and the gradients that rank.
+MODELS_IN_CHECKPOINTS = 3 * 5
 DATA, AUGMENT, SUMMARY = "data", "augment", "summary"
 
 Bodies = Mapping[str, Any]  # stage name -> its task
@@ -54,7 +57,7 @@ class PreflightReport:
         stages: that ran.
         seconds: it took.
         peak_memory_mb: of the device, or of the process on a CPU.
-        disk_mb: about what the run is going to write.
+        disk_mb: about what the run needs, checkpoints included.
         free_mb: on the disk of the home.
     """
 
@@ -85,7 +88,7 @@ def preflight_first(
     report = preflight(request, numerics, bodies)
     progress_display().line(
         f"preflight: passed in {report.seconds:.0f} s; peak memory "
-        f"{report.peak_memory_mb:,.0f} MB; the run writes about {report.disk_mb:,.0f} MB, "
+        f"{report.peak_memory_mb:,.0f} MB; the run needs about {report.disk_mb:,.0f} MB, "
         f"{report.free_mb:,.0f} MB are free"
     )
     return report
@@ -186,9 +189,9 @@ class _Flight:
             device=self.numerics.device,
             precision=self.numerics.precision,
             threads=self.numerics.threads,
-            # Each stage saves itself once on the way, so that this is tried too.
+            # A stage that prunes saves itself once on the way, so that this is tried too.
             checkpoint_seconds=math.inf,
-            checkpoint_steps=1,
+            checkpoint_steps=2,
             begin_anew=False,
         )
         result: StageResult = self.bodies[node.name].fn(stage, context, [])
@@ -219,9 +222,9 @@ class _Flight:
         comparison_rows(summarize(request, results, assessment, export_dir, SUMMARY, SUMMARY))
 
     def disk_mb(self) -> float:
-        """About what the run is going to write: models as here, rows by their number."""
+        """About what the run needs: models as here, rows by their number, and its checkpoints."""
         real = _real_rows(self.request, self.done)
-        total = 0.0
+        total = largest = 0.0
         for name, result in self.results.items():
             if name in self.done:
                 continue
@@ -234,7 +237,11 @@ class _Flight:
                 growing = sum(map(disk_mb, parts)) if name == DATA else written
                 written += growing * (real[name] / float(result.metrics["rows_train"]) - 1)
             total += written * (COPIES_OF_EXPORT if name == "export" else 1)
-        return total
+            largest = max(largest, written if is_training(self._node(name)) else 0.0)
+        return total + MODELS_IN_CHECKPOINTS * largest
+
+    def _node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
 
 
 def _cached(

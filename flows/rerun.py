@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow, runtime
 
 from flows.compress import compress_again, tracked
-from flows.method import method
+from flows.method import check_stage, method
 from flows.outcome import achieved
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
@@ -39,20 +39,6 @@ def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]
         return _only(request, stage, cached_inputs(request, stage))
     again = {stage} if scope == "follow" else {stage, *dependents(request, stage)}
     return compress_again(request, frozenset(again))
-
-
-def check_stage(request: Request, stage: str) -> None:
-    """Whether the recipe has such a stage.
-
-    Raises:
-        ValueError: naming those that it has.
-    """
-    names = [node.name for node in method(request)]
-    if stage not in names:
-        setting = request.recipe.kd_setting
-        raise ValueError(
-            f"stage must be one of {', '.join(names)} in KD setting {setting}, got {stage!r}"
-        )
 
 
 def dependents(request: Request, stage: str) -> tuple[str, ...]:
@@ -106,4 +92,4 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
     return achieved(document)
 
 
-__all__ = ["Scope", "StageError", "cached_inputs", "check_stage", "dependents", "rerun"]
+__all__ = ["Scope", "StageError", "cached_inputs", "dependents", "rerun"]

@@ -61,12 +61,6 @@ class SurveyedStage:
 Survey = Mapping[str, SurveyedStage]
 
 
-def stage_names(request: Request) -> tuple[str, ...]:
-    """The names of the recipe's stages, each after everything that it reads."""
-    with nothing_fetched():
-        return tuple(node.name for node in method(request))
-
-
 def survey(request: Request) -> Survey:
     """The stages by name, each after everything that it reads. Computes and writes nothing."""
     numerics = numerics_of(request.recipe)

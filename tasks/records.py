@@ -16,7 +16,6 @@ from tasks.store import Store, is_digest
 
 RESULTS = "results"
 ATTEMPTS = "attempts"
-CHECKPOINTS = "checkpoints"
 
 logger = logging.getLogger(__name__)
 

@@ -182,5 +182,5 @@ def test_a_stage_that_the_recipe_does_not_have(tmp_path: Path) -> None:
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == (
         "rosita: stage must be one of data, teacher, augment, student, depth, width, assess, "
-        "export for recipe smoke, got 'one-step'\n"
+        "export in KD setting 4, got 'one-step'\n"
     )

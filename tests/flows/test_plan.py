@@ -120,9 +120,12 @@ def test_an_attempt_that_died_is_named(copied_home: Any) -> None:
     key = planned(copied_home.home, "width.keep_heads=1")["width"]["key"]
     died = made | {"key": key, "status": "running", "process_started": -1.0}
     path.with_name("000002.json").write_text(json.dumps(died))
-    (copied_home.home / "checkpoints" / key / "one").mkdir(parents=True)
+    checkpoint = copied_home.home / "checkpoints" / key / "00000001"
+    checkpoint.mkdir(parents=True)
+    about = {"unit": 1200, "total": 3000, "seconds": 5.0}
+    (checkpoint / "about.json").write_text(json.dumps(about))
     reason = planned(copied_home.home, "width.keep_heads=1")["width"]["reason"]
-    assert reason.endswith("; attempt 2 died; it goes on from a checkpoint")
+    assert reason.endswith("; attempt 2 died; it goes on from its checkpoint at 1,200 of 3,000")
 
 
 def test_a_change_that_cannot_change_the_result_changes_no_key(smoke_home: Any) -> None:

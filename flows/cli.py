@@ -132,10 +132,11 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe in full, as YAML.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the recipes with the shapes and exact parameter counts of teacher and student."""
+    """List the recipes with the shapes and exact parameter counts, and the grids."""
     from flows.catalogue import catalogue
+    from flows.grid_loading import grid_entries
     from flows.recipes import load_recipe
-    from flows.show import show_catalogue
+    from flows.show import show_catalogue, show_grids
 
     if name is not None:
         import yaml
@@ -148,9 +149,10 @@ def recipes(
         return
     entries = catalogue()
     if json_:
-        print_json({"recipes": entries})
+        print_json({"recipes": entries, "grids": grid_entries()})
     else:
         show_catalogue(entries)
+        show_grids(grid_entries())
 
 
 class Failure(RuntimeError):
@@ -168,23 +170,38 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
 
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
-    """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
-    from flows.outcome import forget, hidden, last_achieved
-    from flows.prefect_messages import summarize_losses
     from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
+
+    try:
+        return run_flow(
+            request.home, "compress", flow, (StageError, PreflightError, PreflightRefused)
+        )
+    except (StageError, PreflightError) as error:
+        raise Failure(str(error)) from None
+
+
+def run_flow(
+    home: Path, name: str, flow: Callable[[], Any], expected: tuple[type[Exception], ...]
+) -> Any:
+    """What a flow returns; a failure that it does not know of as one line.
+
+    Args:
+        name: of the file in the home's logs that has the traceback then.
+        expected: failures that speak for themselves.
+    """
+    from flows.outcome import forget, hidden, last_achieved
+    from flows.prefect_messages import summarize_losses
 
     forget()
     summarize_losses()
     try:
         return flow()
-    except (StageError, PreflightError) as error:
-        raise Failure(str(error)) from None
-    except PreflightRefused:
+    except expected:
         raise
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
-        trace = request.home / "logs" / "compress.txt"
+        trace = home / "logs" / f"{name}.txt"
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {error}"
@@ -192,7 +209,7 @@ def _run(request: Any, flow: Callable[[], Any]) -> Any:
         if (document := last_achieved()) is not None:
             print(f"rosita: the run is complete, but {lost}", file=sys.stderr)
             return document
-        if (failure := hidden(error, StageError)) is not None:
+        if (failure := hidden(error, expected)) is not None:
             raise Failure(f"{failure}; {lost}") from error
         raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
 
@@ -214,12 +231,13 @@ def print_json(document: Any) -> None:
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_cache, cli_machine, cli_model, cli_tracking
+    from flows import cli_cache, cli_grid, cli_machine, cli_model, cli_tracking
 
     cli_cache.add_to(app)
     cli_model.add_to(app)
     cli_machine.add_to(app)
     cli_tracking.add_to(app)
+    cli_grid.add_to(app)
 
 
 def main() -> None:

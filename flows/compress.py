@@ -45,14 +45,16 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
         run = Run(request, numerics_of(request.recipe), tracking, parent, flow_run_id)
         run.all_stages(again)
         try:
-            record(run)
+            record(run, register=True)
         except Exception as error:
-            raise _unrecorded(error, request, flow_run_id) from error
+            raise unrecorded(error, request, flow_run_id) from error
     return achieved(read_summary(request.home, flow_run_id))
 
 
 @contextmanager
-def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]]:
+def tracked(
+    request: Request, flow_run_id: str, grid_run: str | None = None
+) -> Iterator[tuple[Tracking, str]]:
     """The tracking and the parent run of a flow run, which ends as the block does.
 
     The block finishes the parent run itself where all went well, since it knows the numbers.
@@ -66,6 +68,7 @@ def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]
         recipe.seed,
         flow_run_id,
         str(request.student),
+        grid_run,
     )
     try:
         yield tracking, parent
@@ -77,7 +80,8 @@ def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]
     tracking.flush(FLUSH_SECONDS)
 
 
-def _unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
+def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
+    """What to raise where the stages are done and their record cannot be written."""
     path = request.home / RUNS / flow_run_id / "error.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
@@ -87,10 +91,11 @@ def _unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageEr
     )
 
 
-def record(run: Run) -> None:
+def record(run: Run, register: bool) -> None:
     """Write down what the run achieved: MLflow's parent run and model registry, summary.json.
 
-    Recording is never cached: every run is complete in itself.
+    Recording is never cached: every run is complete in itself. Without `register` the model stays
+    out of the registry, which is for models to be used.
     """
     request, results, tracking, parent = run.request, run.results, run.tracking, run.parent
     export_dir = run.store.path(results["export"][0].artifact)
@@ -105,17 +110,19 @@ def record(run: Run) -> None:
     numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
     recipe = request.recipe
     artifact = results["export"][0].artifact
-    summary["registered_model"] = register_model(
-        str(request.home),
-        parent,
-        recipe.task,
-        str(export_dir),
-        artifact,
-        recipe.name,
-        str(request.student),
-        recipe.seed,
-        wait_for=[run.states["export"]],
-    )
+    summary["registered_model"] = None
+    if register:
+        summary["registered_model"] = register_model(
+            str(request.home),
+            parent,
+            recipe.task,
+            str(export_dir),
+            artifact,
+            recipe.name,
+            str(request.student),
+            recipe.seed,
+            wait_for=[run.states["export"]],
+        )
     data = results["data"][0].metrics
     tracking.log_dataset(
         parent,

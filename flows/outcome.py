@@ -27,7 +27,9 @@ def last_achieved() -> dict[str, Any] | None:
     return _achieved[-1] if _achieved else None
 
 
-def hidden(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+def hidden(
+    error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]
+) -> BaseException | None:
     """The error of a kind during whose handling `error` was raised, if there is one."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, kind):

@@ -75,18 +75,20 @@ class Tracking:
         task: str,
         recipe_name: str,
         recipe: Mapping[str, Any],
-        seed: int,
+        seed: int | str,
         flow_run_id: str | None,
         shape: str | None,
+        parent: str | None = None,
     ) -> str:
         """Open the run of a whole flow run and return its handle.
 
-        The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`.
+        The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
+        of a grid has the handle of the grid's run as its `parent`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
         if shape is not None:
             tags["rosita.shape"] = shape
-        run = self._start(task, recipe_name, tags, None)
+        run = self._start(task, recipe_name, tags, parent)
         self.log_params(run, flatten(recipe))
         text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
         self._sender.append(run, text, urgent=False)
@@ -276,7 +278,7 @@ def _experiment(task: str) -> str:
     return f"rosita-{task}"
 
 
-def _common_tags(recipe_name: str, seed: int, flow_run_id: str | None) -> dict[str, str]:
+def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:
     tags = {"rosita.recipe": recipe_name, "rosita.seed": str(seed)}
     if flow_run_id is not None:
         tags["prefect.flow_run_id"] = flow_run_id

@@ -179,10 +179,11 @@ def _print_json(document: Any) -> None:
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_machine, cli_model
+    from flows import cli_machine, cli_model, cli_report
 
     cli_model.add_to(app)
     cli_machine.add_to(app)
+    cli_report.add_to(app)
 
 
 def main() -> None:

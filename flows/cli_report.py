@@ -1,0 +1,68 @@
+"""`rosita report`: what a grid has found, as tables, plots and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    out: Annotated[Path, typer.Option("--out", help="The folder to write into.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", help="A grid that has run here. Repeatable: tasks side by side."),
+    ] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option("--records", help="A folder of records instead of a grid. Repeatable."),
+    ] = None,
+    format_: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="markdown, html or tables (CSV, Parquet); all by default."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Write tables and plots of finished grids: Markdown, CSV, Parquet, PNG and one HTML page.
+
+    Everything comes from the records of finished cells; nothing is trained. Cells that are not
+    finished are named.
+    """
+    if bool(grid) == bool(records):
+        raise ValueError(
+            "report must have --grid or --records, got " + ("both" if grid else "neither")
+        )
+    from flows.report import FORMATS, as_json, build, write
+    from flows.report_records import read_records
+
+    folders = list(records or ())
+    for name in grid or ():
+        folders.append(_saved(name, out, several=len(grid or ()) > 1))
+    found = read_records(folders)
+    made = build(found)
+    files = write(made, out, tuple(format_ or FORMATS))
+    if json_:
+        print(json.dumps(as_json(made, found, files), indent=2))
+        return
+    for sentence in made.headline:
+        print(sentence)
+    for path in files:
+        if path.parent == out:
+            print(f"wrote {path}")
+
+
+def _saved(name: str, out: Path, several: bool) -> Path:
+    """The records of a grid, collected from this home and kept beside the report."""
+    from flows.grid_records import collect, save
+    from flows.request import home_directory
+
+    folder = out / "records" / name if several else out / "records"
+    save(collect(home_directory(), name), folder)
+    return folder
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(report)

@@ -28,21 +28,25 @@ def report(
     """Write tables and plots of finished grids: Markdown, CSV, Parquet, PNG and one HTML page.
 
     Everything comes from the records of finished cells; nothing is trained. Cells that are not
-    finished are named.
+    finished are named. With --grid the records are kept in OUT/records, for --records.
     """
     if bool(grid) == bool(records):
         raise ValueError(
             "report must have --grid or --records, got " + ("both" if grid else "neither")
         )
-    from flows.report import FORMATS, as_json, build, write
-    from flows.report_records import read_records
+    from flows.grid_records import collect, load, save
+    from flows.report import FORMATS, as_json, build, check_formats, write
+    from flows.report_records import report_records
+    from flows.request import home_directory
 
-    folders = list(records or ())
-    for name in grid or ():
-        folders.append(_saved(name, out, several=len(grid or ()) > 1))
-    found = read_records(folders)
+    formats = check_formats(format_ or FORMATS)
+    loaded = [load(folder) for folder in records or ()]
+    collected = {name: collect(home_directory(), name) for name in grid or ()}
+    found = report_records([*loaded, *collected.values()])
     made = build(found)
-    files = write(made, out, tuple(format_ or FORMATS))
+    files = write(made, out, formats)
+    for name, part in collected.items():
+        save(part, out / "records" / name if len(collected) > 1 else out / "records")
     if json_:
         print(json.dumps(as_json(made, found, files), indent=2))
         return
@@ -51,16 +55,6 @@ def report(
     for path in files:
         if path.parent == out:
             print(f"wrote {path}")
-
-
-def _saved(name: str, out: Path, several: bool) -> Path:
-    """The records of a grid, collected from this home and kept beside the report."""
-    from flows.grid_records import collect, save
-    from flows.request import home_directory
-
-    folder = out / "records" / name if several else out / "records"
-    save(collect(home_directory(), name), folder)
-    return folder
 
 
 def add_to(app: typer.Typer) -> None:

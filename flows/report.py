@@ -10,14 +10,15 @@ from typing import Any
 
 import pandas as pd
 
+from flows.grid_records import GridRecords
 from flows.report_curves import curve_plots, head_plots
 from flows.report_differences import against_teacher, differences
-from flows.report_headline import environment, headline, methods
+from flows.report_headline import environment, headline, in_words, methods
 from flows.report_html import page
 from flows.report_markdown import PLOTS, markdown
 from flows.report_parts import Plot, Report, Section, Table, text_column
 from flows.report_plots import score_plots, time_plot
-from flows.report_records import Records
+from flows.report_records import Records, report_records
 from flows.report_tables import every_cell, paper_tables, results, stage_times
 
 TABLES = "tables"
@@ -37,12 +38,10 @@ def build(records: Records) -> Report:
         scores += _named(score_plots(records, family, suffix), family, several)
         courses = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
         trainings += _named(courses, family, several)
-    in_words = () if pairs is None else tuple(f"{text}." for text in pairs.frame["in_words"])
-    apart = "" if pairs is None else " ".join(in_words)
     sections = [
         Section("Results", (), (measured, *scores)),
         Section("The paper's tables", (), tuple(paper_tables(records))),
-        Section("Which differ", (apart,) if apart else (), comparisons),
+        Section("Which differ", () if pairs is None else in_words(pairs), comparisons),
         Section("Trainings", (), tuple(trainings)),
         Section("Time", (), (stage_times(records), time_plot(records))),
         Section("Cells", (), (every_cell(records),)),
@@ -59,17 +58,22 @@ def build(records: Records) -> Report:
     )
 
 
+def check_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """The formats; raises ValueError for an unknown one."""
+    for name in names:
+        if name not in FORMATS:
+            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {name!r}")
+    return tuple(names)
+
+
 def write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write the report into `folder`; returns the files.
 
     Plots and tables of an earlier report there are replaced.
 
     Raises:
-        ValueError: for an unknown format or a folder that cannot be written.
+        ValueError: for a folder that cannot be written.
     """
-    for name in formats:
-        if name not in FORMATS:
-            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {name!r}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _write(report, folder, formats)
@@ -113,11 +117,11 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
     return written
 
 
-def report_for_prefect(records: Records) -> tuple[str, list[tuple[str, bytes]]]:
+def report_for_prefect(grid: GridRecords) -> tuple[str, list[tuple[str, bytes]]]:
     """The report as Markdown without images, and its plots as (title, PNG)."""
     from flows.report_style import png, style
 
-    report = build(records)
+    report = build(report_records([grid]))
     with style():
         plots = [(plot.title, png(plot.draw())) for plot in report.plots]
     return markdown(report, images=False), plots
@@ -128,7 +132,7 @@ def as_json(report: Report, records: Records, files: Sequence[Path]) -> dict[str
     return {
         "grid": records.name,
         "headline": list(report.headline),
-        "missing": list(records.missing),
+        "missing": dict(records.missing),
         "tables": {
             # Through pandas, which knows numpy's numbers and writes a missing one as null.
             table.name: json.loads(table.frame.to_json(orient="records", double_precision=15))

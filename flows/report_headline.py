@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.report_differences import ALPHA, METHOD
-from flows.report_parts import Table, percent, points, score
+from flows.report_parts import Table, percent, points, rows_of, score
 from flows.report_records import Records
 from flows.report_tables import TEACHER
 from rosita_core.measuring.comparison import spread
@@ -19,7 +19,7 @@ def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str
     """Which configuration is best and by how much; what is missing."""
     said = []
     for family in records.families:
-        rows = [row for row in results.frame.to_dict("records") if row["family"] == family]
+        rows = [row for row in rows_of(results.frame) if row["family"] == family]
         students = [row for row in rows if row["configuration"] != TEACHER]
         best = max(students, key=lambda row: float(row["score"]))
         lead = f"{family}: " if len(records.families) > 1 else ""
@@ -28,16 +28,17 @@ def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str
             said += list(_compared(pairs, family, students, best))
     if records.missing:
         total = len(records.missing) + len(records.cells)
-        names = ", ".join(records.missing[:NAMES_SHOWN])
+        unfinished = f"{len(records.missing)} of {total} cells have not finished"
+        names = ", ".join(list(records.missing)[:NAMES_SHOWN])
         more = ", ..." if len(records.missing) > NAMES_SHOWN else ""
-        said.append(
-            f"Incomplete: {len(records.missing)} of {total} cells have not finished ({names}{more})."
-        )
+        said.append(f"Incomplete: {unfinished} ({names}{more}).")
     return tuple(said)
 
 
 def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
     name = str(best["configuration"])
+    if name.split()[0].isalpha():
+        name = name[0].upper() + name[1:]
     seeds = f"{best['seeds']} seed{'s' if best['seeds'] != 1 else ''}"
     kept = ""
     if best["retention"] is not None and best["retention"] == best["retention"]:
@@ -45,7 +46,7 @@ def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
     else:
         kept = f"reaches {best['score_name']} {score(best['score'])} "
     return (
-        f"{name[0].upper()}{name[1:]} {kept}at {best['compression']:.1f}x fewer parameters "
+        f"{name} {kept}at {best['compression']:.1f}x fewer parameters "
         f"({score(best['score'])} against {score(teacher['score'])}, {seeds})."
     )
 
@@ -53,16 +54,17 @@ def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
 def _compared(
     pairs: Table, family: str, students: list[dict[str, Any]], best: Mapping[str, Any]
 ) -> Iterator[str]:
-    rows = [row for row in pairs.frame.to_dict("records") if row["family"] == family]
+    rows = [row for row in rows_of(pairs.frame) if row["family"] == family]
     ranked = sorted(students, key=lambda row: -float(row["score"]))
     if len(ranked) > 1:
-        names = {best["configuration"], ranked[1]["configuration"]}
+        second = ranked[1]["configuration"]
+        names = {best["configuration"], second}
         for row in rows:
             if {row["a"], row["b"]} == names:
                 verdict = "they differ" if row["told_apart"] else "not told apart"
                 yield (
-                    f"It is {points(abs(row['difference']))} points above {ranked[1]['configuration']}, "
-                    f"the next (95 % {points(row['low'])} to {points(row['high'])}): {verdict}."
+                    f"It is {points(abs(row['difference']))} points above {second}, the next "
+                    f"(95 % {points(row['low'])} to {points(row['high'])}): {verdict}."
                 )
     apart = sum(bool(row["told_apart"]) for row in rows)
     if rows:
@@ -70,6 +72,25 @@ def _compared(
             f"Of {len(rows)} comparison{'s' if len(rows) != 1 else ''} "
             f"{apart} show{'s' if apart == 1 else ''} a difference (Holm-corrected p < {ALPHA})."
         )
+
+
+def in_words(pairs: Table) -> tuple[str, ...]:
+    """The comparisons as sentences: those that show a difference, and those that do not."""
+    apart, alike = [], []
+    for row in rows_of(pairs.frame):
+        interval = f"{points(row['low'])} to {points(row['high'])}"
+        if row["told_apart"]:
+            side = "above" if row["difference"] >= 0 else "below"
+            distance = points(abs(row["difference"]))
+            apart.append(f"{row['a']} {distance} {side} {row['b']} ({interval})")
+        else:
+            alike.append(f"{row['a']} and {row['b']} ({interval})")
+    texts = []
+    if apart:
+        texts.append(f"Told apart, in points with the 95 % interval: {'; '.join(apart)}.")
+    if alike:
+        texts.append(f"Not told apart: {'; '.join(alike)}.")
+    return tuple(texts)
 
 
 def methods(records: Records, compared: bool) -> tuple[str, ...]:
@@ -105,8 +126,7 @@ def environment(records: Records) -> tuple[tuple[str, str], ...]:
             known.append(str(value))
 
     for document in records.documents:
-        name = document.get("definition", {}).get("name", records.name)
-        note("command", document.get("command") or f"rosita grid --grid {name}")
+        note("command", _command(document.get("definition", {})))
         note("seeds", ", ".join(map(str, document.get("seeds", []))))
         for field in ("date", "commit"):
             if document.get(field):
@@ -114,6 +134,17 @@ def environment(records: Records) -> tuple[tuple[str, str], ...]:
         for field, value in _flat(document.get("environment", {})):
             note(field, value)
     return tuple((name, "; ".join(values)) for name, values in facts.items())
+
+
+def _command(definition: Mapping[str, Any]) -> str:
+    """What runs the grid again. Only shipped grids have their recipe in their names."""
+    name, base = definition["name"], definition["base"]
+    shipped = name.endswith(f"-{base}") or name == "smoke-grid"
+    changes = "".join(f" --set {field}={value}" for field, value in definition["set"].items())
+    seeds = ",".join(map(str, definition["seeds"]))
+    if shipped:
+        return f"rosita grid --grid {name}{changes} --seeds {seeds}"
+    return f"rosita grid --grid {name}.yaml, which holds `definition` of grid.json"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ import html
 import math
 from typing import Any
 
-from flows.report_parts import Plot, Report, Table
+from flows.report_parts import Plot, Report, Table, rows_of
 
 STYLE = """
 :root{color-scheme:light dark;--ground:#fff;--card:#f6f7f9;--ink:#1b2330;--quiet:#5d6775;
@@ -40,6 +40,9 @@ th button:focus-visible{outline:2px solid var(--mark)}
 th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}
 .number{text-align:right}
+th:first-child,td:first-child{position:sticky;left:0}
+td:first-child{background:var(--ground)}
+@media (max-width:640px){td:first-child,th:first-child{max-width:9.5rem;white-space:normal}}
 .facts td:last-child,.facts td{white-space:normal;overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));
 gap:1.75rem 2rem;align-items:start}
@@ -118,7 +121,7 @@ def _table(table: Table, section: str) -> str:
         for column, kind in zip(table.shown, kinds, strict=True)
     )
     rows = []
-    for values, texts in zip(table.frame.to_dict("records"), table.rows(), strict=True):
+    for values, texts in zip(rows_of(table.frame), table.rows(), strict=True):
         cells = zip(table.shown, kinds, texts, strict=True)
         rows.append(
             "<tr>"

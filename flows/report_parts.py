@@ -49,8 +49,7 @@ class Table:
 
     def rows(self) -> list[list[str]]:
         """The text of every row."""
-        records = self.frame.to_dict("records")
-        return [[column.text(record) for column in self.shown] for record in records]
+        return [[column.text(row) for column in self.shown] for row in rows_of(self.frame)]
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,13 @@ class Report:
     @property
     def plots(self) -> tuple[Plot, ...]:
         return tuple(p for s in self.sections for p in s.parts if isinstance(p, Plot))
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame by the names of its columns."""
+    return [
+        {str(name): value for name, value in row.items()} for row in frame.to_dict("records")
+    ]
 
 
 def text_column(title: str, column: str) -> Shown:

@@ -138,7 +138,7 @@ def _scores(cells: pd.DataFrame) -> Figure:
 
 
 def _pareto(cells: pd.DataFrame, column: str) -> Figure:
-    from flows.report_style import INK, PALETTE, new_figure
+    from flows.report_style import PALETTE, label_points, new_figure
 
     _, label, unit = COSTS[column]
     means = cells.groupby("configuration", sort=False).agg(
@@ -149,7 +149,7 @@ def _pareto(cells: pd.DataFrame, column: str) -> Figure:
     axes = figure.subplots()
     points = means.iloc[front]
     axes.plot(points["cost"] / unit, points["score"], color=PALETTE[0], linewidth=1.4, zorder=2)
-    for place, (name, row) in enumerate(means.iterrows()):
+    for place, (_, row) in enumerate(means.iterrows()):
         best = place in front
         axes.errorbar(
             [row["cost"] / unit],
@@ -164,17 +164,9 @@ def _pareto(cells: pd.DataFrame, column: str) -> Figure:
             alpha=1 if best else 0.75,
             zorder=3,
         )
-        axes.annotate(
-            str(name),
-            (row["cost"] / unit, row["score"]),
-            xytext=(7, -3),
-            textcoords="offset points",
-            va="top",
-            fontsize=8.5,
-            color=INK,
-        )
     _teacher_line(axes, cells, vertical=False)
-    axes.margins(x=0.22, y=0.12)
+    axes.margins(x=0.12, y=0.14)
+    label_points(axes, list(means.index), (means["cost"] / unit).tolist(), means["score"].tolist())
     axes.set_xlabel(label)
     axes.set_ylabel(_score_label(cells))
     return figure

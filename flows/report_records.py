@@ -1,17 +1,17 @@
-"""The records of finished grids as a report needs them: read, checked, and named for people.
+"""The records of finished grids as a report needs them: checked, and named for people.
 
 A configuration is a cell without its seed; cells of one configuration are told by their seeds.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from flows.grid_records import GridRecords
 
 COLUMNS = {
     "cells": (
@@ -44,7 +44,7 @@ class Records:
             (grid and task: what may be compared).
         stages, curves, predictions, prunes: as the grid recorded them.
         axes: the axes of the cells, in order.
-        missing: names of cells that are not finished.
+        missing: cells that are not finished -> why.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Records:
     predictions: pd.DataFrame
     prunes: pd.DataFrame
     axes: tuple[str, ...]
-    missing: tuple[str, ...]
+    missing: dict[str, str]
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -76,44 +76,38 @@ class Records:
         chosen = cells[(cells["configuration"] == configuration) & (cells["family"] == family)]
         return chosen.sort_values("seed")
 
-    def recipe(self, cell: str) -> dict[str, Any]:
-        """The full recipe of a cell, empty where it was not recorded."""
-        for document in self.documents:
-            if cell in document.get("recipes", {}):
-                recipe: dict[str, Any] = document["recipes"][cell]
-                return recipe
-        return {}
-
     def keys(self, cells: Sequence[str], stage: str) -> list[str]:
         """The distinct keys of a stage among some cells."""
         chosen = self.stages[self.stages["cell"].isin(cells) & (self.stages["stage"] == stage)]
         return list(dict.fromkeys(chosen["key"]))
 
 
-def read_records(folders: Sequence[Path]) -> Records:
-    """The records in some folders, each as `rosita grid` leaves it for one grid.
+def report_records(parts: Sequence[GridRecords]) -> Records:
+    """The records of some grids, as a report needs them.
 
     Raises:
-        ValueError: one line, where a folder holds no records, damaged ones, or no finished cell.
+        ValueError: one line, where a column is missing, a cell is there twice, or none is.
     """
-    parts = [_read(folder) for folder in folders]
-    if len(parts) > 1:
-        parts = [_with_grid_in_names(document, frames) for document, frames in parts]
-    frames = {
-        name: pd.concat([part[name] for _, part in parts], ignore_index=True) for name in COLUMNS
-    }
+    frames = {}
+    for name, columns in COLUMNS.items():
+        tables: list[pd.DataFrame] = [getattr(part, name) for part in parts]
+        for table in tables:
+            absent = [column for column in columns if column not in table]
+            if absent:
+                raise ValueError(
+                    f"{name} of the records must have a column {absent[0]}, "
+                    f"got {', '.join(map(str, table.columns)) or 'none'}"
+                )
+        frames[name] = pd.concat(tables, ignore_index=True)
     # Grids that share a stage have each recorded its curve, its prunes and its predictions.
     for name in ("curves", "prunes", "predictions"):
         frames[name] = frames[name].drop_duplicates(ignore_index=True)
-    documents = tuple(document for document, _ in parts)
     cells = frames["cells"]
     if cells.empty:
-        raise ValueError(f"records must hold at least one finished cell, got none in {folders[0]}")
+        raise ValueError("records must hold at least one finished cell, got none")
     if cells["cell"].duplicated().any():
         twice = cells.loc[cells["cell"].duplicated(), "cell"].iloc[0]
         raise ValueError(f"each cell must be there once, got {twice} twice")
-    wanted = [cell for document in documents for cell in document.get("recipes", {})]
-    missing = tuple(cell for cell in wanted if cell not in set(cells["cell"]))
     axes = tuple(c.removeprefix(AXIS) for c in cells.columns if c.startswith(AXIS))
     cells = cells.assign(
         configuration=_configurations(cells, axes),
@@ -121,58 +115,15 @@ def read_records(folders: Sequence[Path]) -> Records:
     )
     return Records(
         name=", ".join(dict.fromkeys(cells["grid"])),
-        documents=documents,
+        documents=tuple(part.grid for part in parts),
         cells=cells,
         stages=frames["stages"],
         curves=frames["curves"],
         predictions=frames["predictions"],
         prunes=frames["prunes"],
         axes=axes,
-        missing=missing,
+        missing={name: why for part in parts for name, why in part.grid["missing"].items()},
     )
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    path = folder / "grid.json"
-    if not path.is_file():
-        raise ValueError(f"records must be a folder with grid.json, got {folder}")
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"records must hold a readable grid.json, got {path}: {error}") from None
-    frames = {}
-    for name, columns in COLUMNS.items():
-        file = folder / f"{name}.parquet"
-        if not file.is_file():
-            raise ValueError(f"records must hold {file.name}, got none in {folder}")
-        try:
-            frames[name] = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"records must be Parquet, got {file}: {error}") from None
-        absent = [column for column in columns if column not in frames[name]]
-        if absent:
-            raise ValueError(f"{file.name} must have a column {absent[0]}, got none in {folder}")
-    return document, frames
-
-
-def _with_grid_in_names(
-    document: dict[str, Any], frames: dict[str, pd.DataFrame]
-) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Cells of several grids may have the same name; teachers' predictions are named by key."""
-    grids = frames["cells"]["grid"]
-    grid = str(grids.iloc[0]) if len(grids) else "grid"
-
-    def named(cell: str) -> str:
-        return cell if cell.startswith("teacher:") else f"{grid}/{cell}"
-
-    changed = {
-        name: frame.assign(cell=[named(cell) for cell in frame["cell"]])
-        if "cell" in frame
-        else frame
-        for name, frame in frames.items()
-    }
-    recipes = {named(cell): recipe for cell, recipe in document.get("recipes", {}).items()}
-    return document | {"recipes": recipes}, changed
 
 
 def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
@@ -190,7 +141,7 @@ def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
     kd = kd_axis(cells, axes)
     if not axes:
-        return [f"{KD_TITLES[row.kd_setting]}, {row.shape}" for row in cells.itertuples()]
+        return [f"{KD_TITLES[kd]}, {shape}" for kd, shape in zip(cells["kd_setting"], cells["shape"], strict=True)]
     names = []
     for _, cell in cells.iterrows():
         parts = []

@@ -24,7 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 SEQUENCE = "YlGnBu"
 PNG_DPI = 200
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9.5,
@@ -64,7 +64,8 @@ def style() -> Iterator[None]:
     """The style, for the length of a block."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        for name, value in STYLE.items():
+            mpl.rcParams[name] = value
         yield
 
 
@@ -88,6 +89,57 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 def line_style(index: int) -> str:
     """Another dash for each round through the palette."""
     return ("-", "--", ":", "-.")[index // len(PALETTE) % 4]
+
+
+def label_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
+    """Write names beside points where they cover neither a point nor another name.
+
+    Sizes are estimates in points; where every place is taken the last one is used. Call it when the
+    limits of the axes are settled.
+    """
+    size = 8.5
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    width, height = (72 * inches for inches in figure.get_size_inches() * (0.84, 0.84))
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    at = [
+        ((px - left) / (right - left) * width, (py - low) / (high - low) * height)
+        for px, py in zip(x, y, strict=True)
+    ]
+    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in at]
+    for name, (px, py) in zip(names, at, strict=True):
+        long = 0.58 * size * len(name)
+        places = [
+            (8, -4, "left", "top"),
+            (8, 4, "left", "bottom"),
+            (-8, 4, "right", "bottom"),
+            (-8, -4, "right", "top"),
+            (0, -12, "center", "top"),
+            (0, 12, "center", "bottom"),
+            (0, -24, "center", "top"),
+        ]
+        for dx, dy, across, along in places:
+            begin = px + dx - {"left": 0.0, "center": long / 2, "right": long}[across]
+            base = py + dy - (size * 1.2 if along == "top" else 0.0)
+            box = (begin, base, begin + long, base + size * 1.2)
+            inside = begin >= 0 and begin + long <= width and base >= 0
+            if inside and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        axes.annotate(
+            name,
+            (x[names.index(name)], y[names.index(name)]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha=across,
+            va=along,
+            fontsize=size,
+            color=INK,
+        )
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def png(figure: Figure) -> bytes:

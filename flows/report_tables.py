@@ -16,6 +16,7 @@ from flows.report_parts import (
     milliseconds,
     number_column,
     percent,
+    rows_of,
     score,
     spread_column,
     text_column,
@@ -51,7 +52,11 @@ def results(records: Records) -> Table:
     shown += [
         number_column("seeds", "seeds", count),
         number_column("kept", "retention", percent),
-        text_column("shape", "shape"),
+    ]
+    # Not twice, where the shape is what the configurations are called by.
+    if any(row["shape"] not in ("", row["configuration"]) for row in rows):
+        shown.append(text_column("shape", "shape"))
+    shown += [
         number_column("parameters", "params", count),
         number_column("smaller", "compression", times),
         number_column("multiply-adds", "macs", millions),
@@ -171,7 +176,7 @@ def _architectures(records: Records) -> Table | None:
     if len(shapes) < 2 or len(shapes) != len(records.configurations):
         return None
     rows = []
-    for first in shapes.to_dict("records"):
+    for first in rows_of(shapes):
         cells = records.cells[records.cells["shape"] == first["shape"]]
         rows.append(({**_sizes(first["shape"]), **_means(cells)}, cells))
     frame = _by_task(records, rows).sort_values("layers", ascending=False, kind="stable")
@@ -263,7 +268,7 @@ def stage_times(records: Records) -> Table:
         number_column("time", "seconds", duration),
         number_column("without sharing", "seconds_unshared", duration),
     )
-    return Table("stages", "Time per stage", "", frame, shown)
+    return Table("stages", "Stages", "", frame, shown)
 
 
 def every_cell(records: Records) -> Table:

@@ -97,21 +97,24 @@ def make_records(
     truth = _Truth(rng, task, rows)
     teachers = {seed: truth.model(0.893 + rng.normal(0, 0.003)) for seed in seeds}
     frames: dict[str, list[Any]] = {n: [] for n in ("cells", "stages", "curves", "prunes")}
-    predictions = [_predictions(f"teacher:{_key('teacher', s)}", teachers[s], truth) for s in seeds]
+    predictions = [
+        _predictions(f"teacher:{_key(task, 'teacher', s)}", teachers[s], truth) for s in seeds
+    ]
     known: set[str] = set()
-    recipes = {}
+    recipes, missing = {}, {}
     made = [(one, seed) for seed in seeds for one in GRIDS[grid]]
     for number, (one, seed) in enumerate(made):
-        name = f"{'-'.join(one.labels.values())}-s{seed}"
-        recipes[name] = _recipe(name, task, one, seed)
+        name = f"{grid}-{task}/{'-'.join(one.labels.values())}-s{seed}"
         if number >= len(made) - unfinished:
+            missing[name] = "has not run"
             continue
+        recipes[name] = _recipe(name, task, one, seed)
         predicted = truth.model(one.quality + rng.normal(0, 0.004))
         frames["cells"].append(
             _cell(name, f"{grid}-{task}", task, one, seed, truth, predicted, teachers[seed], rng)
         )
         predictions.append(_predictions(name, predicted, truth))
-        for stage, key, seconds in _stages(one, seed):
+        for stage, key, seconds in _stages(task, one, seed):
             frames["stages"].append(
                 {
                     "cell": name,
@@ -135,7 +138,13 @@ def make_records(
         folder / "predictions.parquet", index=False
     )
     document = {
-        "definition": {"name": f"{grid}-{task}", "base": f"minilm-{task}"},
+        "definition": {
+            "name": f"{grid}-{task}",
+            "base": f"minilm-{task}",
+            "set": {"data.limit_rows": 8000},
+            "seeds": list(seeds),
+        },
+        "missing": missing,
         "seeds": list(seeds),
         "recipes": recipes,
         "environment": {
@@ -227,28 +236,28 @@ def _cell(
         "latency_ms_p50_b32": 28.0 * one.speed * noise[1],
         "teacher_latency_ms_p50_b1": TEACHER["b1"],
         "teacher_latency_ms_p50_b32": TEACHER["b32"],
-        "seconds": sum(seconds for _, _, seconds in _stages(one, seed)),
+        "seconds": sum(seconds for _, _, seconds in _stages(task, one, seed)),
         "git_commit": "0123456789abcdef0123456789abcdef01234567",
         "run_id": _key("run", name)[:32],
     }
 
 
-def _stages(one: Made, seed: int) -> Iterator[tuple[str, str, float]]:
+def _stages(task: str, one: Made, seed: int) -> Iterator[tuple[str, str, float]]:
     """(stage, key, seconds); stages before the first that differs are shared."""
     kd = one.changes.get("kd_setting", "4")
     layers = one.changes.get("depth.keep_layers", 5)
-    yield "data", _key("data"), 8.0
-    yield "teacher", _key("teacher", seed), 290.0
+    yield "data", _key(task, "data"), 8.0
+    yield "teacher", _key(task, "teacher", seed), 290.0
     if kd != "none":
-        yield "augment", _key("augment", seed), 60.0
+        yield "augment", _key(task, "augment", seed), 60.0
     if kd in "234":
-        yield "student", _key("student", seed), 240.0
+        yield "student", _key(task, "student", seed), 240.0
     if kd == "4" and layers < 6:
-        yield "depth", _key("depth", seed, layers), 230.0
+        yield "depth", _key(task, "depth", seed, layers), 230.0
     last = "width" if kd in "34" else "one_step"
-    yield last, _key(last, seed, repr(one)), 620.0 * one.speed
-    yield "assess", _key("assess", seed, repr(one)), 22.0
-    yield "export", _key("export", seed, repr(one)), 4.0
+    yield last, _key(task, last, seed, repr(one)), 620.0 * one.speed
+    yield "assess", _key(task, "assess", seed, repr(one)), 22.0
+    yield "export", _key(task, "export", seed, repr(one)), 4.0
 
 
 def _curve(rng: np.random.Generator, key: str, stage: str, one: Made) -> Iterator[dict[str, Any]]:

@@ -39,5 +39,6 @@ $(INSTALLED): .venv/bin/python requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(INSTALLED)
 
-bench: $(INSTALLED) ## Kernels beside their baselines
+bench: $(INSTALLED) ## Kernels, caching and checkpoints beside their baselines
 	$(BIN)/python -m tests.bench.kernels
+	$(BIN)/python -m tests.bench.caching

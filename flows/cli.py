@@ -111,10 +111,11 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe in full, as YAML.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the recipes with the shapes and exact parameter counts of teacher and student."""
+    """List the recipes with the shapes and exact parameter counts, and the grids."""
     from flows.catalogue import catalogue
+    from flows.grid_loading import grid_entries
     from flows.recipes import load_recipe
-    from flows.show import show_catalogue
+    from flows.show import show_catalogue, show_grids
 
     if name is not None:
         import yaml
@@ -127,9 +128,10 @@ def recipes(
         return
     entries = catalogue()
     if json_:
-        _print_json({"recipes": entries})
+        _print_json({"recipes": entries, "grids": grid_entries()})
     else:
         show_catalogue(entries)
+        show_grids(grid_entries())
 
 
 class Failure(RuntimeError):
@@ -147,16 +149,23 @@ def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
 
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
-    """What a flow returns; its failure as one line, with a traceback kept where none is yet."""
     from flows.running import StageError
 
     try:
-        return flow()
+        return run_flow(request.home, "compress", flow, StageError)
     except StageError as error:
         raise Failure(str(error)) from None
+
+
+def run_flow(home: Path, name: str, flow: Callable[[], Any], expected: type[Exception]) -> Any:
+    """What a flow returns; a failure to start as one line, with its traceback in a file."""
+    try:
+        return flow()
+    except expected:
+        raise
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
-        trace = request.home / "logs" / "compress.txt"
+        trace = home / "logs" / f"{name}.txt"
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {error}"
@@ -179,10 +188,11 @@ def _print_json(document: Any) -> None:
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_machine, cli_model, cli_report
+    from flows import cli_grid, cli_machine, cli_model, cli_report
 
     cli_model.add_to(app)
     cli_machine.add_to(app)
+    cli_grid.add_to(app)
     cli_report.add_to(app)
 
 

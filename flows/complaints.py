@@ -30,10 +30,10 @@ def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     found = error.errors(include_url=False)
     kind, got, message = found[0]["type"], found[0]["input"], str(found[0]["msg"])
     section, path = _known_part(found[0]["loc"], root)
-    field = ".".join(path) or "recipe"
+    field = ".".join(path) or root.__name__.lower()
     if kind in ("extra_forbidden", "invalid_key"):
         known = ", ".join(section.model_fields)
-        inside = ".".join(path[:-1]) or "recipe"
+        inside = ".".join(path[:-1]) or root.__name__.lower()
         return f"{field} must be one of the fields of {inside} ({known}), got {path[-1]!r}"
     if kind == "missing":
         return f"{field} must be given, got nothing"

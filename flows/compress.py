@@ -34,16 +34,19 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
         run = Run(request, numerics_of(request.recipe), tracking, parent, flow_run_id)
         run.all_stages(again)
         try:
-            return record(run)
+            return record(run, register=True)
         except Exception as error:
-            raise _unrecorded(error, request, flow_run_id) from error
+            raise unrecorded(error, request, flow_run_id) from error
 
 
 @contextmanager
-def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]]:
+def tracked(
+    request: Request, flow_run_id: str, grid_run: str | None = None
+) -> Iterator[tuple[Tracking, str]]:
     """The tracking and the parent run of a flow run, which ends as the block does.
 
-    The block finishes the parent run itself where all went well, since it knows the numbers.
+    A cell's run lies below `grid_run`. The block finishes the parent run itself where all went
+    well, since it knows the numbers.
     """
     recipe = request.recipe
     tracking = Tracking(request.home)
@@ -54,6 +57,7 @@ def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]
         recipe.seed,
         flow_run_id,
         str(request.student),
+        grid_run,
     )
     try:
         yield tracking, parent
@@ -62,7 +66,8 @@ def tracked(request: Request, flow_run_id: str) -> Iterator[tuple[Tracking, str]
         raise
 
 
-def _unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
+def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
+    """What to raise where the stages are done and their record cannot be written."""
     path = request.home / RUNS / flow_run_id / "error.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
@@ -72,10 +77,11 @@ def _unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageEr
     )
 
 
-def record(run: Run) -> dict[str, Any]:
+def record(run: Run, register: bool) -> dict[str, Any]:
     """Write down what the run achieved: MLflow's parent run and model registry, summary.json.
 
-    Recording is never cached: every run is complete in itself.
+    Recording is never cached: every run is complete in itself. Without `register` the model stays
+    out of the registry, which is for models to be used.
     """
     request, results, tracking, parent = run.request, run.results, run.tracking, run.parent
     export_dir = run.store.path(results["export"][0].artifact)
@@ -88,17 +94,20 @@ def record(run: Run) -> dict[str, Any]:
     numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
     numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
     recipe = request.recipe
-    model = register_model(
-        str(request.home),
-        parent,
-        recipe.task,
-        str(export_dir),
-        recipe.name,
-        str(request.student),
-        recipe.seed,
-        wait_for=[run.states["export"]],
-    )
-    summary["registered_model"] = {"name": model.name, "version": model.version, "uri": model.uri}
+    summary["registered_model"] = None
+    if register:
+        model = register_model(
+            str(request.home),
+            parent,
+            recipe.task,
+            str(export_dir),
+            recipe.name,
+            str(request.student),
+            recipe.seed,
+            wait_for=[run.states["export"]],
+        )
+        name, version, uri = model.name, model.version, model.uri
+        summary["registered_model"] = {"name": name, "version": version, "uri": uri}
     data = results["data"][0].metrics
     tracking.log_dataset(
         parent,

@@ -31,7 +31,7 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
     record = find_record(request.home, stage_key(stage_of(data, {}, numerics)))
     if record is not None:
         check_steps(request, int(record.metrics["rows_train"]))
-    elif download or _is_here(request):
+    elif download or is_here(request):
         check_steps(request, read_rows(request.source)[1])
     return request
 
@@ -66,7 +66,7 @@ def check_steps(request: Request, rows: int) -> None:
             )
 
 
-def _is_here(request: Request) -> bool:
+def is_here(request: Request) -> bool:
     """Whether the data can be read without fetching anything."""
     source = request.source
     if source.source == "packaged":

@@ -97,9 +97,7 @@ class Report:
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame by the names of its columns."""
-    return [
-        {str(name): value for name, value in row.items()} for row in frame.to_dict("records")
-    ]
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def text_column(title: str, column: str) -> Shown:

@@ -141,7 +141,10 @@ def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
     kd = kd_axis(cells, axes)
     if not axes:
-        return [f"{KD_TITLES[kd]}, {shape}" for kd, shape in zip(cells["kd_setting"], cells["shape"], strict=True)]
+        return [
+            f"{KD_TITLES[kd]}, {shape}"
+            for kd, shape in zip(cells["kd_setting"], cells["shape"], strict=True)
+        ]
     names = []
     for _, cell in cells.iterrows():
         parts = []

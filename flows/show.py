@@ -95,3 +95,13 @@ def show_catalogue(entries: list[dict[str, Any]]) -> None:
             f"{entry['compression']:.2f}x",
         )
     console().print(table)
+
+
+def show_grids(entries: list[dict[str, Any]]) -> None:
+    """A line per grid."""
+    table = Table(title="grids")
+    for name in ("grid", "asks", "usage"):
+        table.add_column(name)
+    for entry in entries:
+        table.add_row(entry["name"], entry["description"], f"rosita grid {entry['usage']}")
+    console().print(table)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any, Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -110,6 +110,10 @@ class ProgressDisplay:
         """Write to `stream` (None: stderr), live if `terminal` (None: if it is a terminal)."""
         self.clock = clock
         self.live: Progress | None = None
+        self.header: Callable[[], RenderableType] | None = None
+        """What stands above the live line, made anew at every refresh."""
+        self.silent = False
+        """Whether nothing is shown at all: another process tells what happens here."""
         self._stream = stream
         self._terminal = terminal
         self._running = 0
@@ -123,7 +127,7 @@ class ProgressDisplay:
             self._running += 1
             stream = self._stream or sys.stderr
             live = stream.isatty() if self._terminal is None else self._terminal
-            if live and self.live is None:
+            if live and self.live is None and not self.silent:
                 self._start(stream)
         self.line(f"{title}: started")
         return StageProgress(self, title)
@@ -131,6 +135,8 @@ class ProgressDisplay:
     def line(self, text: str) -> None:
         """One line of text, above the live line if there is one."""
         with self._lock:
+            if self.silent:
+                return
             if self.live is not None:
                 self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
@@ -147,7 +153,8 @@ class ProgressDisplay:
 
     def _start(self, stream: TextIO) -> None:
         console = Console(file=stream, force_terminal=True)
-        self.live = Progress(
+        self.live = _Live(
+            self,
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -159,6 +166,19 @@ class ProgressDisplay:
         )
         self._routes.enter_context(_logs_through(console, stream))
         self.live.start()
+
+
+class _Live(Progress):
+    """The live line below the display's header."""
+
+    def __init__(self, display: ProgressDisplay, *columns: Any, **options: Any) -> None:
+        self._display = display
+        super().__init__(*columns, **options)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self._display.header is not None:
+            yield self._display.header()
+        yield from super().get_renderables()
 
 
 @lru_cache(maxsize=1)

@@ -99,15 +99,19 @@ class Tracking:
         task: str,
         recipe_name: str,
         recipe: Mapping[str, Any],
-        seed: int,
+        seed: int | str,
         flow_run_id: str | None,
         shape: str | None,
+        parent: str | None = None,
     ) -> str:
         """Open the run of a whole flow run and return its id.
 
-        The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`.
+        The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
+        of a grid has the grid's run as its `parent`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
+        if parent is not None:
+            tags[PARENT_TAG] = parent
         if shape is not None:
             tags["rosita.shape"] = shape
         run = self.client.create_run(self.experiment_id(task), tags=tags, run_name=recipe_name)
@@ -232,7 +236,7 @@ class MetricBuffer:
         self._sent_at = time.monotonic()
 
 
-def _common_tags(recipe_name: str, seed: int, flow_run_id: str | None) -> dict[str, str]:
+def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:
     tags = {"rosita.recipe": recipe_name, "rosita.seed": str(seed)}
     if flow_run_id is not None:
         tags["prefect.flow_run_id"] = flow_run_id

@@ -1,0 +1,107 @@
+"""The command that runs many recipes as one DAG."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+GridOption = Annotated[
+    str,
+    typer.Option("--grid", "-g", help="A shipped grid (see `rosita recipes`) or a file."),
+]
+GridRecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", "-r", help="What a shipped grid starts from, e.g. minilm-sst2."),
+]
+GridSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Change one field in all cells. Repeatable."),
+]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="Instead of the grid's own, e.g. `42,43`.")
+]
+
+
+def grid(
+    grid_: GridOption,
+    recipe: GridRecipeOption = None,
+    set_: GridSetOption = None,
+    seeds: SeedsOption = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Run these cells: a cell, a label or axis=label. Repeatable."),
+    ] = None,
+    max_cells: Annotated[
+        int | None,
+        typer.Option("--max-cells", help="Run at most so many cells that have not run yet."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Cells at a time, each in a process of its own.")
+    ] = 1,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would run and how long; run nothing.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Run many recipes as one DAG: stages that several cells need run once.
+
+    A cell that fails stops no other; a second call runs only what is missing.
+    """
+    from flows.cli import Failure, run_flow
+    from flows.grid_choice import chosen_cells
+    from flows.grid_loading import load_grid
+
+    definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    cells = chosen_cells(definition, tuple(only or ()))
+    from flows.grid_plan import plan_grid, prepared
+    from flows.grid_show import plan_document, plan_line, show_grid, show_grid_plan
+    from flows.request import home_directory
+
+    planned = plan_grid(prepared(cells, download=not plan))
+    if plan:
+        if json_:
+            print(json.dumps(plan_document(definition, cells, planned), indent=2))
+        else:
+            show_grid_plan(definition, cells, planned)
+        return
+    from flows.grid import GridError, limited
+    from flows.grid import grid as flow
+    from tasks.progress import progress_display
+
+    cells = limited(cells, planned, max_cells)
+    progress_display().line(plan_line(definition, cells, planned))
+    document: dict[str, Any]
+    failure: str | None = None
+    try:
+        document = run_flow(
+            home_directory(),
+            "grid",
+            lambda: flow(definition, tuple(only or ()), max_cells, workers),
+            GridError,
+        )
+    except GridError as error:
+        document, failure = error.document, str(error)
+    if json_:
+        print(json.dumps(document, indent=2))
+    else:
+        show_grid(document)
+    if failure is not None:
+        raise Failure(failure)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(grid)
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"seeds must be whole numbers such as 42,43, got {text!r}") from None

@@ -1,0 +1,230 @@
+"""The flow `grid`: the cells of a grid, whose shared stages run once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.artifacts import create_table_artifact
+from rich.console import Console
+from rich.live import Live
+
+from flows.grid_board import Board
+from flows.grid_cell import CellWork, carry_out
+from flows.grid_choice import chosen_cells
+from flows.grid_files import write_definition
+from flows.grid_parallel import one_server, run_cells
+from flows.grid_plan import GridPlan, plan_grid, prepared
+from flows.grids import Cell, Grid
+from flows.request import home_directory
+from tasks.progress import progress_display
+from tasks.tracking import Tracking
+
+
+class GridError(RuntimeError):
+    """Cells failed; `document` is what the grid achieved all the same."""
+
+    def __init__(self, message: str, document: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.document = document
+
+
+@flow(name="grid", flow_run_name="{definition.name}", validate_parameters=True)
+def grid(
+    definition: Grid,
+    only: tuple[str, ...] = (),
+    max_cells: int | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Run the cells of a grid, from the cache where they were computed before.
+
+    Args:
+        definition: the grid.
+        only: cells, or labels of cells, that are run (see `chosen_cells`); all by default.
+        max_cells: at most so many cells that have something to compute.
+        workers: cells that run at a time, each in a process of its own.
+
+    Returns what became of every cell. A cell that fails stops no other.
+
+    Raises:
+        GridError: once all cells were run, where some failed.
+    """
+    home = home_directory()
+    cells = chosen_cells(definition, only)
+    plan = plan_grid(prepared(cells, download=True))
+    cells = limited(cells, plan, max_cells)
+    write_definition(home, definition)
+    flow_run_id = str(runtime.flow_run.id)
+    began = time.monotonic()
+    with _tracked(definition, cells[0].recipe.task, flow_run_id) as (tracking, run):
+        works = [
+            CellWork(
+                grid=definition.name,
+                cell=cell.id,
+                labels=cell.labels,
+                recipe=cell.recipe,
+                grid_run=run,
+                processes=min(workers, len(cells)),
+            )
+            for cell in cells
+        ]
+        documents: dict[str, dict[str, Any]] = {}
+        board = Board(home, definition.name, cells)
+
+        def ended(cell: str, document: dict[str, Any] | None) -> None:
+            board.ended(cell, document)
+            if document is not None:
+                documents[cell] = document
+
+        if works[0].processes > 1:
+            _at_once(works, plan, board, ended)
+        else:
+            _one_by_one(works, board, ended)
+        finished = [d for d in documents.values() if d["status"] == "finished"]
+        numbers = {
+            "cells": float(len(cells)),
+            "cells_finished": float(len(finished)),
+            "seconds": time.monotonic() - began,
+        }
+        tracking.finish(run, "FINISHED" if len(finished) == len(cells) else "FAILED", numbers, {})
+    document = _document(definition, cells, documents, plan, run, flow_run_id)
+    create_table_artifact(
+        key="rosita-grid",
+        table=result_rows(document),
+        description=f"{definition.name}: {len(finished)} of {len(cells)} cells finished",
+    )
+    if len(finished) < len(cells):
+        failed = [cell for cell, d in documents.items() if d["status"] != "finished"]
+        first = documents[failed[0]]["error"]
+        raise GridError(
+            f"{len(failed)} of {len(cells)} cells of grid {definition.name} failed, first "
+            f"{failed[0]}: {first}",
+            document,
+        )
+    return document
+
+
+def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
+    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free.
+
+    Raises:
+        ValueError: where `max_cells` is below 1.
+    """
+    if max_cells is None:
+        return cells
+    if max_cells < 1:
+        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
+    missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]
+    return tuple(cell for cell in cells if cell.id in missing or not plan.to_run(cell.id))
+
+
+def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
+    """A row per cell, as text."""
+    rows = []
+    for cell in document["cells"]:
+        row = {"cell": cell["cell"], **cell["labels"], "seed": str(cell["seed"])}
+        row["status"] = cell["status"]
+        for name, form in (
+            ("score", "{:.4f}"),
+            ("retention", "{:.1%}"),
+            ("params", "{:,}"),
+            ("compression", "{:.2f}x"),
+        ):
+            value = cell.get(name)
+            row[name] = "" if value is None else form.format(value)
+        rows.append(row)
+    return rows
+
+
+def _one_by_one(
+    works: Sequence[CellWork],
+    board: Board,
+    ended: Callable[[str, dict[str, Any] | None], None],
+) -> None:
+    display = progress_display()
+    display.header = board.render
+    try:
+        for work in works:
+            board.started(work.cell)
+            try:
+                document = carry_out(work)
+            except BaseException:
+                ended(work.cell, None)
+                raise
+            ended(work.cell, document)
+    finally:
+        display.header = None
+
+
+def _at_once(
+    works: Sequence[CellWork],
+    plan: GridPlan,
+    board: Board,
+    ended: Callable[[str, dict[str, Any] | None], None],
+) -> None:
+    def choose(waiting: Sequence[str], running: Sequence[str]) -> str:
+        """The cell that shares the least with those that run, so that few wait for another."""
+        taken = {stage for cell in running for stage in plan.to_run(cell)}
+        return min(waiting, key=lambda cell: len(taken & set(plan.to_run(cell))))
+
+    with one_server(), _live(board):
+        run_cells(works, choose, board.started, ended)
+
+
+@contextmanager
+def _live(board: Board) -> Iterator[None]:
+    if not board.terminal:
+        yield
+        return
+    console = Console(stderr=True)
+    with Live(get_renderable=board.render, console=console, refresh_per_second=2, transient=True):
+        yield
+
+
+@contextmanager
+def _tracked(grid: Grid, task: str, flow_run_id: str) -> Iterator[tuple[Tracking, str]]:
+    """The grid's own run, which ends as the block does."""
+    tracking = Tracking(home_directory())
+    seeds = ", ".join(map(str, grid.seeds))
+    values = grid.model_dump(mode="json")
+    run = tracking.start_parent(task, grid.name, values, seeds, flow_run_id, None)
+    tracking.log_tags(run, {"rosita.grid": grid.name})
+    try:
+        yield tracking, run
+    except BaseException as error:
+        tracking.finish(run, "FAILED" if isinstance(error, Exception) else "KILLED", {}, {})
+        raise
+
+
+def _document(
+    grid: Grid,
+    cells: Sequence[Cell],
+    documents: dict[str, dict[str, Any]],
+    plan: GridPlan,
+    run: str,
+    flow_run_id: str,
+) -> dict[str, Any]:
+    fields = (
+        *("status", "score", "score_name", "retention", "params", "compression", "run_id"),
+        *("mlflow_run_id", "stages", "error"),
+    )
+    needed = {identity for cell in cells for identity in plan.cells[cell.id]}
+    return {
+        "grid": grid.name,
+        "run_id": flow_run_id,
+        "mlflow_run_id": run,
+        "cells": [
+            {"cell": cell.id, "labels": cell.labels, "seed": cell.seed}
+            | {name: value for name, value in documents[cell.id].items() if name in fields}
+            for cell in cells
+        ],
+        "stages": {
+            "distinct": len(needed),
+            "computed": sum(
+                not stage["cached"] for d in documents.values() for stage in d.get("stages", ())
+            ),
+        },
+    }

@@ -17,7 +17,7 @@ def report(
     ] = None,
     records: Annotated[
         list[Path] | None,
-        typer.Option("--records", help="A folder of records instead of a grid. Repeatable."),
+        typer.Option("--records", help="A folder of records, as in OUT/records. Repeatable."),
     ] = None,
     format_: Annotated[
         list[str] | None,
@@ -40,7 +40,7 @@ def report(
     from flows.request import home_directory
 
     formats = check_formats(format_ or FORMATS)
-    loaded = [load(folder) for folder in records or ()]
+    loaded = [load(folder) for given in records or () for folder in _folders(given)]
     collected = {name: collect(home_directory(), name) for name in grid or ()}
     found = report_records([*loaded, *collected.values()])
     made = build(found)
@@ -55,6 +55,12 @@ def report(
     for path in files:
         if path.parent == out:
             print(f"wrote {path}")
+
+
+def _folders(given: Path) -> list[Path]:
+    """A folder of records, or the folders of several grids in it."""
+    inner = sorted(path.parent for path in given.glob("*/grid.json"))
+    return inner if inner and not (given / "grid.json").exists() else [given]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from flows.grid_records import GridRecords
@@ -16,7 +16,7 @@ from flows.report_differences import against_teacher, differences
 from flows.report_headline import environment, headline, in_words, methods
 from flows.report_html import page
 from flows.report_markdown import PLOTS, markdown
-from flows.report_parts import Plot, Report, Section, Table, text_column
+from flows.report_parts import Plot, Report, Section, Table, rows_of, text_column
 from flows.report_plots import score_plots, time_plot
 from flows.report_records import Records, report_records
 from flows.report_tables import every_cell, paper_tables, results, stage_times
@@ -134,12 +134,19 @@ def as_json(report: Report, records: Records, files: Sequence[Path]) -> dict[str
         "headline": list(report.headline),
         "missing": dict(records.missing),
         "tables": {
-            # Through pandas, which knows numpy's numbers and writes a missing one as null.
-            table.name: json.loads(table.frame.to_json(orient="records", double_precision=15))
+            table.name: [
+                {name: _plain(value) for name, value in row.items()}
+                for row in rows_of(table.frame)
+            ]
             for table in report.tables
         },
         "files": [str(path) for path in files],
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has; a missing number is null."""
+    return None if pd.isna(value) else value.item() if isinstance(value, np.generic) else value
 
 
 def _named(plots: list[Plot], family: str, several: bool) -> list[Plot]:

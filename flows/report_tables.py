@@ -54,7 +54,7 @@ def results(records: Records) -> Table:
         number_column("kept", "retention", percent),
     ]
     # Not twice, where the shape is what the configurations are called by.
-    if any(row["shape"] not in ("", row["configuration"]) for row in rows):
+    if any(row["shape"] != row["configuration"] for row in rows if row["configuration"] != TEACHER):
         shown.append(text_column("shape", "shape"))
     shown += [
         number_column("parameters", "params", count),
@@ -97,7 +97,7 @@ def _teacher(cells: pd.DataFrame) -> dict[str, Any]:
         "configuration": TEACHER,
         "family": first["family"],
         "task": first["task"],
-        "shape": "",
+        "shape": first.get("teacher_shape"),
         "seeds": over_seeds.count,
         "score_name": first["score_name"],
         "score": over_seeds.mean,

@@ -229,6 +229,7 @@ def _cell(
         **{f"metric.{metric}": value for metric, value in metrics.items()},
         "teacher_score": teacher_score,
         "teacher_params": TEACHER["params"],
+        "teacher_shape": "a12_l6_f1536_e384",
         "teacher_macs": TEACHER["macs"],
         "retention": metrics[spec.score] / teacher_score,
         "compression": TEACHER["params"] / one.params,

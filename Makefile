@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test bench report lint lock clean help
+.PHONY: run test faults bench report lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -13,6 +13,9 @@ run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its tea
 
 test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 	$(BIN)/python -m pytest
+
+faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
+	$(BIN)/python -m pytest tests/faults -m "long or not long"
 
 lint: $(INSTALLED) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -38,20 +38,35 @@ SetOption = Annotated[
         "--set", "-s", help="Change one field, e.g. `--set width.keep_heads=2`. Repeatable."
     ),
 ]
+PreflightOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--preflight/--no-preflight",
+        help="First run every stage in miniature, so that a mistake in the last one shows at "
+        "once. Default: where at least 500 optimizer steps are left.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
-def compress(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+def compress(
+    recipe: RecipeOption,
+    set_: SetOption = None,
+    preflight: PreflightOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Run the whole method and compare the student with its teacher.
 
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
     to stdout; the last line names summary.json.
     """
-    request = _checked(recipe, set_, download=True)
+    request = checked_request(recipe, set_, download=True)
     from flows.compress import compress as flow
 
-    _show_summary(request, _run(request, lambda: flow(request.recipe)), json_)
+    summary = _run(request, lambda: flow(request.recipe, preflight=preflight))
+    _show_summary(request, summary, json_)
 
 
 @app.command()
@@ -72,8 +87,9 @@ def rerun(
     """
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
-    request = _checked(recipe, set_, download=True)
-    from flows.rerun import Scope, cached_inputs, check_stage
+    request = checked_request(recipe, set_, download=True)
+    from flows.method import check_stage
+    from flows.rerun import Scope, cached_inputs
     from flows.rerun import rerun as flow
     from flows.show import show_stage
 
@@ -85,25 +101,29 @@ def rerun(
     cached_inputs(request, stage)
     document = _run(request, lambda: flow(request.recipe, stage, "only"))
     if json_:
-        _print_json(document)
+        print_json(document)
     else:
         show_stage(document)
 
 
 @app.command()
 def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Show each stage, its key, and whether it is cached or why not. Runs nothing."""
-    request = _checked(recipe, set_, download=False)
+    """Show each stage, its key, and whether it is cached or why not. Runs nothing.
+
+    `rosita explain STAGE` says in full why one of them is not cached.
+    """
+    request = checked_request(recipe, set_, download=False)
     from dataclasses import asdict
 
     from flows.plan import plan as make_plan
-    from flows.show import show_plan
+    from flows.plan import totals
+    from flows.show_plan import show_plan
 
     stages = make_plan(request)
     if json_:
-        _print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
         return
-    show_plan(request, stages)
+    show_plan(request, stages, totals(stages))
 
 
 @app.command()
@@ -122,13 +142,13 @@ def recipes(
 
         found = load_recipe(name, ()).model_dump(mode="json")
         if json_:
-            _print_json(found)
+            print_json(found)
         else:
             print(yaml.safe_dump(found, sort_keys=False), end="")
         return
     entries = catalogue()
     if json_:
-        _print_json({"recipes": entries, "grids": grid_entries()})
+        print_json({"recipes": entries, "grids": grid_entries()})
     else:
         show_catalogue(entries)
         show_grids(grid_entries())
@@ -138,7 +158,7 @@ class Failure(RuntimeError):
     """A stage failed, or a server could not be started: exit code 1."""
 
 
-def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
+def checked_request(recipe: str, changes: list[str] | None, download: bool) -> Any:
     """The request of a recipe, everything checked that can be checked before computing."""
     from flows.recipes import load_recipe
 
@@ -149,16 +169,31 @@ def _checked(recipe: str, changes: list[str] | None, download: bool) -> Any:
 
 
 def _run(request: Any, flow: Callable[[], Any]) -> Any:
+    from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
     try:
-        return run_flow(request.home, "compress", flow, StageError)
-    except StageError as error:
+        return run_flow(
+            request.home, "compress", flow, (StageError, PreflightError, PreflightRefused)
+        )
+    except (StageError, PreflightError) as error:
         raise Failure(str(error)) from None
 
 
-def run_flow(home: Path, name: str, flow: Callable[[], Any], expected: type[Exception]) -> Any:
-    """What a flow returns; a failure to start as one line, with its traceback in a file."""
+def run_flow(
+    home: Path, name: str, flow: Callable[[], Any], expected: tuple[type[Exception], ...]
+) -> Any:
+    """What a flow returns; a failure that it does not know of as one line.
+
+    Args:
+        name: of the file in the home's logs that has the traceback then.
+        expected: failures that speak for themselves.
+    """
+    from flows.outcome import forget, hidden, last_achieved
+    from flows.prefect_messages import summarize_losses
+
+    forget()
+    summarize_losses()
     try:
         return flow()
     except expected:
@@ -169,6 +204,12 @@ def run_flow(home: Path, name: str, flow: Callable[[], Any], expected: type[Exce
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {error}"
+        lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
+        if (document := last_achieved()) is not None:
+            print(f"rosita: the run is complete, but {lost}", file=sys.stderr)
+            return document
+        if (failure := hidden(error, expected)) is not None:
+            raise Failure(f"{failure}; {lost}") from error
         raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
 
 
@@ -182,16 +223,19 @@ def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
         show_comparison(summary, path)
 
 
-def _print_json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
     print(json.dumps(document, indent=2))
 
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_grid, cli_machine, cli_model, cli_report
+    from flows import cli_cache, cli_grid, cli_machine, cli_model, cli_report, cli_tracking
 
+    cli_cache.add_to(app)
     cli_model.add_to(app)
     cli_machine.add_to(app)
+    cli_tracking.add_to(app)
     cli_grid.add_to(app)
     cli_report.add_to(app)
 

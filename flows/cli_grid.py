@@ -81,7 +81,7 @@ def grid(
             home_directory(),
             "grid",
             lambda: flow(definition, tuple(only or ()), max_cells, workers),
-            GridError,
+            (GridError,),
         )
     except GridError as error:
         document, failure = error.document, str(error)

@@ -79,8 +79,8 @@ def doctor(
 
     Ends with exit code 1 where something keeps it from running.
     """
-    from flows.checkup import examine, show_checks
-    from flows.findings import PROBLEM
+    from flows.doctor import examine, show_checks
+    from flows.doctor_findings import PROBLEM
     from flows.request import home_directory
 
     checks = examine(home_directory())

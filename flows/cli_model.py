@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.finished import FoundModel
+    from flows.model_lookup import FoundModel
 
 PREDICTION_BATCH = 64
 
@@ -60,7 +60,7 @@ def predict(
     the file of `--output` beside the texts.
     """
     _check_request(text, text_b, input_, text_a, text_b_column)
-    from flows.finished import compressed_model
+    from flows.model_lookup import compressed_model
     from flows.request import home_directory
 
     found = compressed_model(model, home_directory())
@@ -124,9 +124,9 @@ def benchmark(
     json_: JsonOption = False,
 ) -> None:
     """Time models side by side: latency p50 and p95, parameters, multiply-adds, size on disk."""
+    from flows.benchmark_models import SpeedSettings, compare_speed, models_to_time, show_speed
     from flows.recipe import Assess
     from flows.request import home_directory
-    from flows.speed import SpeedSettings, compare_speed, models_to_time, show_speed
     from tasks.hardware import resolve_numerics
 
     # What is not given is measured as `rosita compress` measures it.

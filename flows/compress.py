@@ -10,21 +10,32 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 
+from flows.outcome import achieved
+from flows.preflight import preflight_first
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
-from flows.running import Run, StageError, one_line
+from flows.running import TASKS, Run, StageError, one_line
 from flows.stages import numerics_of
-from flows.summary import RUNS, comparison_rows, summarize, write_summary
+from flows.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
+from tasks.logs import warn
 from tasks.register_model import register_model
-from tasks.tracking import Tracking
+from tasks.tracking import FLUSH_SECONDS, Tracking
+
+# Whoever interrupts a run does not want to wait for MLflow.
+INTERRUPTED_SECONDS = 2.0
 
 
 @flow(name="compress", flow_run_name="{recipe.name}", validate_parameters=True)
-def compress(recipe: Recipe) -> dict[str, Any]:
-    """Compress a model by a recipe; returns the summary that is also written as summary.json."""
-    return compress_again(prepare_request(recipe, download=True), frozenset())
+def compress(recipe: Recipe, preflight: bool | None = None) -> dict[str, Any]:
+    """Compress a model by a recipe; returns the summary that is also written as summary.json.
+
+    Preflight runs the whole method in miniature first; None leaves that to the length of the run.
+    """
+    request = prepare_request(recipe, download=True)
+    preflight_first(request, numerics_of(recipe), TASKS, preflight)
+    return compress_again(request, frozenset())
 
 
 def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
@@ -34,9 +45,10 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
         run = Run(request, numerics_of(request.recipe), tracking, parent, flow_run_id)
         run.all_stages(again)
         try:
-            return record(run, register=True)
+            record(run, register=True)
         except Exception as error:
             raise unrecorded(error, request, flow_run_id) from error
+    return achieved(read_summary(request.home, flow_run_id))
 
 
 @contextmanager
@@ -45,8 +57,7 @@ def tracked(
 ) -> Iterator[tuple[Tracking, str]]:
     """The tracking and the parent run of a flow run, which ends as the block does.
 
-    A cell's run lies below `grid_run`. The block finishes the parent run itself where all went
-    well, since it knows the numbers.
+    The block finishes the parent run itself where all went well, since it knows the numbers.
     """
     recipe = request.recipe
     tracking = Tracking(request.home)
@@ -62,8 +73,11 @@ def tracked(
     try:
         yield tracking, parent
     except BaseException as error:
-        tracking.finish(parent, "FAILED" if isinstance(error, Exception) else "KILLED", {}, {})
+        failed = isinstance(error, Exception)
+        tracking.finish(parent, "FAILED" if failed else "KILLED", {}, {})
+        tracking.flush(FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
         raise
+    tracking.flush(FLUSH_SECONDS)
 
 
 def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
@@ -77,7 +91,7 @@ def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageErr
     )
 
 
-def record(run: Run, register: bool) -> dict[str, Any]:
+def record(run: Run, register: bool) -> None:
     """Write down what the run achieved: MLflow's parent run and model registry, summary.json.
 
     Recording is never cached: every run is complete in itself. Without `register` the model stays
@@ -86,7 +100,8 @@ def record(run: Run, register: bool) -> dict[str, Any]:
     request, results, tracking, parent = run.request, run.results, run.tracking, run.parent
     export_dir = run.store.path(results["export"][0].artifact)
     assessment = read_assessment(run.store.path(results["assess"][0].artifact))
-    summary = summarize(request, results, assessment, export_dir, parent, run.flow_run_id)
+    run_id = tracking.run_id(parent)
+    summary = summarize(request, results, assessment, export_dir, run_id, run.flow_run_id)
     numbers = {
         name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
     }
@@ -94,20 +109,20 @@ def record(run: Run, register: bool) -> dict[str, Any]:
     numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
     numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
     recipe = request.recipe
+    artifact = results["export"][0].artifact
     summary["registered_model"] = None
     if register:
-        model = register_model(
+        summary["registered_model"] = register_model(
             str(request.home),
             parent,
             recipe.task,
             str(export_dir),
+            artifact,
             recipe.name,
             str(request.student),
             recipe.seed,
             wait_for=[run.states["export"]],
         )
-        name, version, uri = model.name, model.version, model.uri
-        summary["registered_model"] = {"name": name, "version": version, "uri": uri}
     data = results["data"][0].metrics
     tracking.log_dataset(
         parent,
@@ -117,12 +132,18 @@ def record(run: Run, register: bool) -> dict[str, Any]:
         {name: value for name, value in data.items() if name != "fingerprint"},
     )
     path = write_summary(summary, request.home)
-    tracking.client.log_artifact(parent, str(path))
-    artifact = results["export"][0].artifact
+    tracking.log_document(parent, path)
     tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
-    create_table_artifact(
-        key="rosita-comparison",
-        table=comparison_rows(summary),
-        description=f"{request.recipe.name}: teacher against student",
-    )
-    return summary
+    _show_in_prefect(summary)
+
+
+def _show_in_prefect(summary: dict[str, Any]) -> None:
+    """The comparison as a page of Prefect's; the run is complete without it, too."""
+    try:
+        create_table_artifact(
+            key="rosita-comparison",
+            table=comparison_rows(summary),
+            description=f"{summary['recipe']}: teacher against student",
+        )
+    except Exception as error:
+        warn(f"Prefect's server did not take the table of the comparison: {one_line(error)}")

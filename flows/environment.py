@@ -11,6 +11,11 @@ DEFAULTS = {
     # Messages reach Prefect's server as before; the terminal has our progress instead.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # Its address of a run would come before our results on stdout.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A request that is not answered is tried again from the outbox, so it may be given up soon.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "DO_NOT_TRACK": "1",
     # Threads that spin while they wait make training twenty times slower on a machine that
     # something else is using as well.

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from flows.differences import flat
 from flows.method import Node
-from flows.plan import flat
 from tasks.records import attempts
 from tasks.stage_key import canonical_config
 

@@ -12,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 from rich.console import Console
 from rich.live import Live
 
+from flows.compress import INTERRUPTED_SECONDS
 from flows.grid_board import Board
 from flows.grid_cell import CellWork, carry_out
 from flows.grid_choice import chosen_cells
@@ -19,9 +20,12 @@ from flows.grid_files import write_definition
 from flows.grid_parallel import one_server, run_cells
 from flows.grid_plan import GridPlan, plan_grid, prepared
 from flows.grids import Cell, Grid
+from flows.outcome import achieved
 from flows.request import home_directory
+from flows.running import one_line
+from tasks.logs import warn
 from tasks.progress import progress_display
-from tasks.tracking import Tracking
+from tasks.tracking import FLUSH_SECONDS, Tracking
 
 
 class GridError(RuntimeError):
@@ -90,12 +94,8 @@ def grid(
             "seconds": time.monotonic() - began,
         }
         tracking.finish(run, "FINISHED" if len(finished) == len(cells) else "FAILED", numbers, {})
-    document = _document(definition, cells, documents, plan, run, flow_run_id)
-    create_table_artifact(
-        key="rosita-grid",
-        table=result_rows(document),
-        description=f"{definition.name}: {len(finished)} of {len(cells)} cells finished",
-    )
+    document = _document(definition, cells, documents, plan, tracking.run_id(run), flow_run_id)
+    _show_in_prefect(document)
     if len(finished) < len(cells):
         failed = [cell for cell, d in documents.items() if d["status"] != "finished"]
         first = documents[failed[0]]["error"]
@@ -104,7 +104,7 @@ def grid(
             f"{failed[0]}: {first}",
             document,
         )
-    return document
+    return achieved(document)
 
 
 def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
@@ -137,6 +137,20 @@ def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
             row[name] = "" if value is None else form.format(value)
         rows.append(row)
     return rows
+
+
+def _show_in_prefect(document: dict[str, Any]) -> None:
+    """The results as a page of Prefect's; the grid is complete without it, too."""
+    cells = document["cells"]
+    finished = sum(cell["status"] == "finished" for cell in cells)
+    try:
+        create_table_artifact(
+            key="rosita-grid",
+            table=result_rows(document),
+            description=f"{document['grid']}: {finished} of {len(cells)} cells finished",
+        )
+    except Exception as error:
+        warn(f"Prefect's server did not take the table of the grid: {one_line(error)}")
 
 
 def _one_by_one(
@@ -195,8 +209,11 @@ def _tracked(grid: Grid, task: str, flow_run_id: str) -> Iterator[tuple[Tracking
     try:
         yield tracking, run
     except BaseException as error:
-        tracking.finish(run, "FAILED" if isinstance(error, Exception) else "KILLED", {}, {})
+        failed = isinstance(error, Exception)
+        tracking.finish(run, "FAILED" if failed else "KILLED", {}, {})
+        tracking.flush(FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
         raise
+    tracking.flush(FLUSH_SECONDS)
 
 
 def _document(
@@ -204,7 +221,7 @@ def _document(
     cells: Sequence[Cell],
     documents: dict[str, dict[str, Any]],
     plan: GridPlan,
-    run: str,
+    run_id: str | None,
     flow_run_id: str,
 ) -> dict[str, Any]:
     fields = (
@@ -215,7 +232,7 @@ def _document(
     return {
         "grid": grid.name,
         "run_id": flow_run_id,
-        "mlflow_run_id": run,
+        "mlflow_run_id": run_id,
         "cells": [
             {"cell": cell.id, "labels": cell.labels, "seed": cell.seed}
             | {name: value for name, value in documents[cell.id].items() if name in fields}

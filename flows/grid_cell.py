@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from flows.compress import record, tracked, unrecorded
 from flows.grid_files import cell_path, is_of, read_cell, running_path
 from flows.method import Node
+from flows.outcome import achieved, forget, hidden, last_achieved
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import home_directory
 from flows.running import Run, StageError, one_line
 from flows.stages import numerics_of
+from flows.summary import read_summary
 from tasks.hardware import Numerics, git_commit, hardware
 from tasks.stage_key import library_versions
 from tasks.store import write_json
@@ -35,7 +37,7 @@ class CellWork(BaseModel):
         cell: id of the cell.
         labels: axis -> label.
         recipe: complete.
-        grid_run: the grid's tracked run.
+        grid_run: handle of the grid's tracked run.
         processes: how many cells run at a time, which share the cores.
     """
 
@@ -61,13 +63,14 @@ def grid_cell(work: CellWork) -> dict[str, Any]:
         run = _CellRun(work, request, numerics, tracking, parent, flow_run_id)
         run.all_stages(frozenset())
         try:
-            summary = record(run, register=False)
+            record(run, register=False)
         except Exception as error:
             raise unrecorded(error, request, flow_run_id) from error
+    summary = read_summary(request.home, flow_run_id)
     attempts = {name: result.attempt for name, (result, _) in run.results.items()}
     for stage in summary["stages"]:
         stage["attempt"] = attempts[stage["name"]]
-    return summary
+    return achieved(summary)
 
 
 def carry_out(work: CellWork) -> dict[str, Any]:
@@ -79,14 +82,16 @@ def carry_out(work: CellWork) -> dict[str, Any]:
     running = running_path(home, work.grid, work.cell)
     document = _document(work)
     write_json(running, document)
+    forget()
     try:
         document |= _finished(grid_cell(work))
     except Exception as error:
-        document |= {"status": "failed", "finished": _now(), "error": _cause(error)}
-        if not isinstance(error, StageError):
-            document["traceback"] = "".join(traceback.format_exception(error)).splitlines()
+        # Prefect's server may be gone when all is done and written.
+        summary = last_achieved()
+        document |= _failed(error) if summary is None else _finished(summary)
     finally:
         running.unlink(missing_ok=True)
+        forget()
     before = read_cell(home, work.grid, work.cell)
     # What was measured stays true when a later run fails to measure it again.
     measured = before is not None and before["status"] == "finished" and is_of(before, work.recipe)
@@ -153,8 +158,13 @@ def _shared(numerics: Numerics, work: CellWork) -> Numerics:
     return replace(numerics, threads=max(1, numerics.threads // work.processes))
 
 
-def _cause(error: Exception) -> str:
-    return str(error) if isinstance(error, StageError) else one_line(error)
+def _failed(error: Exception) -> dict[str, Any]:
+    known = hidden(error, StageError)
+    failed: dict[str, Any] = {"status": "failed", "finished": _now()}
+    if known is not None:
+        return failed | {"error": str(known)}
+    trace = "".join(traceback.format_exception(error)).splitlines()
+    return failed | {"error": one_line(error), "traceback": trace}
 
 
 def _now() -> str:

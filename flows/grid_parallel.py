@@ -46,7 +46,10 @@ def run_cell(work: CellWork) -> Document:
 
 @contextmanager
 def one_server() -> Iterator[None]:
-    """One Prefect server for all processes of the block; each would start its own otherwise."""
+    """One Prefect server for all processes of the block; each would start its own otherwise.
+
+    It is the temporary one that this process has already, and ends with this process.
+    """
     if get_current_settings().api.url:
         yield
         return
@@ -61,7 +64,6 @@ def one_server() -> Iterator[None]:
         os.environ.pop("PREFECT_API_URL", None)
         if before is not None:
             os.environ["PREFECT_API_URL"] = before
-        server.stop()
 
 
 def run_cells(

@@ -105,8 +105,11 @@ def show_grid(document: dict[str, Any]) -> None:
     console().print(table)
     stages = document["stages"]
     print(f"{stages['computed']} stages computed, {stages['distinct']} needed by the cells.")
-    print(f"MLflow run:        {document['mlflow_run_id']}")
-    print("to see the runs:   rosita ui")
+    if document["mlflow_run_id"] is not None:
+        print(f"MLflow run:      {document['mlflow_run_id']}")
+    else:
+        print("MLflow does not answer: `rosita sync` sends what is kept")
+    print("to see the runs: rosita ui")
 
 
 def _time(missing: Sequence[GridStage]) -> str:

@@ -83,6 +83,20 @@ def method(request: Request) -> tuple[Node, ...]:
     return (data, teacher, *compression, assess, export)
 
 
+def check_stage(request: Request, stage: str) -> None:
+    """Whether the recipe has such a stage.
+
+    Raises:
+        ValueError: naming those that it has.
+    """
+    names = [node.name for node in method(request)]
+    if stage not in names:
+        setting = request.recipe.kd_setting
+        raise ValueError(
+            f"stage must be one of {', '.join(names)} in KD setting {setting}, got {stage!r}"
+        )
+
+
 def _data(request: Request) -> DataSettings:
     return DataSettings(
         request.source,

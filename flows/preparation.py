@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 
 from flows.method import method
 from flows.recipe import Recipe
 from flows.request import Request, check, home_directory, read_rows
 from flows.stages import numerics_of, stage_of
-from rosita_core.data.film_reviews import ARCHIVE
+from rosita_core.data.film_reviews import ARCHIVE, SHA256
+from rosita_core.model.sources import nothing_fetched
 from rosita_core.training.loop import total_steps
 from tasks.records import find_record
 from tasks.stage_key import stage_key
@@ -18,13 +21,18 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
     """The request, with its data read and checked unless an earlier run has done so.
 
     Args:
-        download: whether data may be fetched to be checked. Without it, data that would have to
-            be fetched first is left unchecked, and nothing is written.
+        download: whether a model and data may be fetched to be checked. Without it, data that would
+            have to be fetched first is left unchecked, a model is refused, and nothing is written.
 
     Raises:
         ValueError: one line naming the field, the bound and the value.
         ConnectionError: where data cannot be fetched.
     """
+    with nullcontext() if download else nothing_fetched():
+        return _prepared(recipe, download)
+
+
+def _prepared(recipe: Recipe, download: bool) -> Request:
     numerics = numerics_of(recipe)
     request = check(recipe, home_directory())
     data = method(request)[0]
@@ -70,5 +78,10 @@ def is_here(request: Request) -> bool:
     """Whether the data can be read without fetching anything."""
     source = request.source
     if source.source == "packaged":
-        return (Path(source.cache) / ARCHIVE).is_file()
+        archive = Path(source.cache) / ARCHIVE
+        if not archive.is_file():
+            return False
+        with archive.open("rb") as file:
+            # A damaged archive would be fetched again.
+            return hashlib.file_digest(file, "sha256").hexdigest() == SHA256
     return source.source != "hub"

@@ -135,8 +135,7 @@ def as_json(report: Report, records: Records, files: Sequence[Path]) -> dict[str
         "missing": dict(records.missing),
         "tables": {
             table.name: [
-                {name: _plain(value) for name, value in row.items()}
-                for row in rows_of(table.frame)
+                {name: _plain(value) for name, value in row.items()} for row in rows_of(table.frame)
             ]
             for table in report.tables
         },

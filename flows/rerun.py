@@ -7,7 +7,8 @@ from typing import Any, Literal
 from prefect import flow, runtime
 
 from flows.compress import compress_again, tracked
-from flows.method import method
+from flows.method import check_stage, method
+from flows.outcome import achieved
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
 from flows.request import Request
@@ -38,20 +39,6 @@ def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]
         return _only(request, stage, cached_inputs(request, stage))
     again = {stage} if scope == "follow" else {stage, *dependents(request, stage)}
     return compress_again(request, frozenset(again))
-
-
-def check_stage(request: Request, stage: str) -> None:
-    """Whether the recipe has such a stage.
-
-    Raises:
-        ValueError: naming those that it has.
-    """
-    names = [node.name for node in method(request)]
-    if stage not in names:
-        setting = request.recipe.kd_setting
-        raise ValueError(
-            f"stage must be one of {', '.join(names)} in KD setting {setting}, got {stage!r}"
-        )
 
 
 def dependents(request: Request, stage: str) -> tuple[str, ...]:
@@ -94,14 +81,15 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
         run.one_stage(stage, artifacts)
         result, _ = run.results[stage]
         tracking.finish(parent, "FINISHED", {"seconds": result.seconds}, {})
-    return {
+    document = {
         "run_id": flow_run_id,
-        "mlflow_run_id": parent,
+        "mlflow_run_id": tracking.run_id(parent),
         "recipe": request.recipe.name,
         "task": request.recipe.task,
         "stage": {"name": stage, **result.model_dump()},
         "folder": str(run.store.path(result.artifact)),
     }
+    return achieved(document)
 
 
-__all__ = ["Scope", "StageError", "cached_inputs", "check_stage", "dependents", "rerun"]
+__all__ = ["Scope", "StageError", "cached_inputs", "dependents", "rerun"]

@@ -13,13 +13,14 @@ from flows.stages import stage_of
 from tasks.assess_student import assess_student
 from tasks.attempt import Context, StageResult
 from tasks.augment_data import augment_data
-from tasks.caching import stage_options
+from tasks.caching import LOCKS, stage_options
 from tasks.checkpoints import drop_checkpoints
 from tasks.distill_student import distill_student
 from tasks.export_model import export_model
 from tasks.finetune_teacher import finetune_teacher
 from tasks.hardware import Numerics
 from tasks.interruption import signals_caught, stop_if_requested
+from tasks.locks import StageLocks
 from tasks.prepare_data import prepare_data
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
@@ -131,13 +132,15 @@ class Run:
         if cached:
             self.tracking.record_cached(stage, result, context)
         # Only now does the cache know the result, so that a stage killed at its very end goes on.
-        drop_checkpoints(self.request.home, result.key)
+        # Where it was cached, another process may be computing it again on purpose.
+        if not cached or not StageLocks(self.request.home / LOCKS).is_locked(result.key):
+            drop_checkpoints(self.request.home, result.key)
 
     def _context(self, node: Node, again: bool) -> Context:
         recipe = self.request.recipe
         return Context(
             home=str(self.request.home),
-            parent_run_id=self.parent,
+            parent_run=self.parent,
             recipe_name=recipe.name,
             task=recipe.task,
             seed=recipe.seed,

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
+
 
 def console() -> Console:
     """Stdout; wide enough for our tables where there is no terminal."""
@@ -42,8 +44,13 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
     print()
     print(f"compressed model: {summary['export_dir']}")
-    print(f"registered as:    {summary['registered_model']['uri']}")
-    print(f"MLflow run:       {summary['mlflow_run_id']} in {summary['mlflow_uri']}")
+    registered, mlflow_run_id = summary["registered_model"], summary["mlflow_run_id"]
+    if registered is not None:
+        print(f"registered as:    {registered['uri']}")
+    if mlflow_run_id is not None:
+        print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
+    if registered is None or mlflow_run_id is None:
+        print(NOT_SENT)
     print("to see the runs:  rosita ui")
     print(f"summary: {path}")
 
@@ -60,20 +67,9 @@ def show_stage(document: dict[str, Any]) -> None:
     out = console()
     out.print(table)
     print(f"artifact:   {document['folder']}")
-    print(f"MLflow run: {document['mlflow_run_id']}")
+    run_id = document["mlflow_run_id"]
+    print(NOT_SENT if run_id is None else f"MLflow run: {run_id}")
     print("The stages after it follow with the next `rosita compress`.")
-
-
-def show_plan(request: Any, stages: Any) -> None:
-    """The stages with key, state and reason."""
-    table = Table(title=f"{request.recipe.name}: {request.teacher} -> {request.student}")
-    for name in ("stage", "key", "state", "why"):
-        table.add_column(name, overflow="fold")
-    for stage in stages:
-        key = stage.key[:12] if stage.key else "-"
-        why = stage.reason or f"took {stage.seconds:.1f} s"
-        table.add_row(stage.name, key, stage.status, why)
-    console().print(table)
 
 
 def show_catalogue(entries: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def summarize(
     results: dict[str, tuple[StageResult, bool]],
     assessment: Assessment,
     export_dir: Path,
-    mlflow_run_id: str,
+    mlflow_run_id: str | None,
     run_id: str,
 ) -> dict[str, Any]:
     """The summary document of one run."""
@@ -96,6 +97,13 @@ def write_summary(summary: dict[str, Any], home: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**summary, "summary": str(path)})
     return path
+
+
+def read_summary(home: Path, run_id: str) -> dict[str, Any]:
+    """The summary of a run, with what has become known since it was written."""
+    path = home / RUNS / run_id / "summary.json"
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from rosita_core.measuring.assessment import (
     write_assessment,
 )
 from rosita_core.measuring.disk import disk_mb
-from rosita_core.measuring.memory import peak_cuda_mib, peak_resident_mib
+from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
 from tasks.attempt import Context, StageResult, Work, attempt
 from tasks.inputs import model, rows, set_up, special
@@ -38,13 +38,12 @@ def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) 
 
 def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float | str]:
     student = assessment.models[STUDENT]
-    on_cuda = device.startswith("cuda")
     summary: dict[str, float | str] = {
         **summary_metrics(student),
         "compression": assessment.compression,
         "disk_mb": disk_mb(work.input("student")),
         # Of the process so far: in a run that trained, of its training.
-        "peak_memory_mb": (peak_cuda_mib(device) if on_cuda else peak_resident_mib()) * 1.048576,
+        "peak_memory_mb": peak_mb(device),
         "shape": student.shape,
     }
     if assessment.retention is not None:

@@ -1,6 +1,5 @@
 """One execution of a stage: its inputs, its output, its progress and what is recorded of it."""
 
-import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -10,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tasks.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.disk import DiskFull, is_full, no_room
 from tasks.hardware import git_commit, hardware
 from tasks.history import append, history_path
 from tasks.interruption import able_to_save, signals_caught
+from tasks.processes import this_process
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
+from tasks.source_closure import source_parts
 from tasks.stage_key import Stage, key_components
 from tasks.store import Store, json_digest, write_json
-from tasks.tracking import MetricBuffer, Tracking
+from tasks.tracking import ID_SECONDS, Tracking
 
 __all__ = ["Context", "StageResult", "Work", "attempt", "attempts"]
 
@@ -32,7 +34,7 @@ class Work:
         key: str,
         number: int,
         tracking: Tracking | None,
-        run_id: str | None,
+        run: str | None,
         progress: StageProgress,
     ) -> None:
         self.stage = stage
@@ -43,9 +45,9 @@ class Work:
         """The attempt's number, from 1."""
         self.store = Store(Path(context.home))
         self.tracking = tracking
-        """None when the flow run is not tracked; so is `run_id`."""
-        self.run_id = run_id
-        """The attempt's MLflow run."""
+        """None when the flow run is not tracked; so is `run`."""
+        self.run = run
+        """The handle of the attempt's tracked run."""
         self.finished: StageResult | None = None
         self.checkpoints = StageCheckpoints(
             checkpoints_folder(context.home, key),
@@ -59,9 +61,6 @@ class Work:
         self._artifact: str | None = None
         self._history = history_path(context.home, stage.name, number)
         self._progress = progress
-        self._metrics: MetricBuffer | None = None
-        if tracking is not None and run_id is not None:
-            self._metrics = MetricBuffer(tracking, run_id)
 
     def input(self, role: str) -> Path:
         """The files of an input artifact; read only.
@@ -83,12 +82,19 @@ class Work:
     def output(self) -> Iterator[Path]:
         """An empty directory for the stage's artifact; it enters the store when the block ends.
 
-        When the block raises, nothing is stored. A stage has one output.
+        When the block raises, nothing is stored. A stage has one output. Raises DiskFull when
+        there is no room for it.
         """
         assert self._artifact is None, f"{self.stage.name} has one output, not two"
-        with self.store.workspace() as folder:
-            yield folder
-            self._artifact = self.store.adopt(folder)
+        try:
+            with self.store.workspace() as folder:
+                yield folder
+                self._artifact = self.store.adopt(folder)
+        except Exception as error:
+            # A checkpoint that finds no room while an artifact is being made says so itself.
+            if isinstance(error, DiskFull) or not is_full(error):
+                raise
+            raise no_room(f"the artifact of stage {self.stage.name}", self.store.root) from error
 
     @contextmanager
     def resumable(self) -> Iterator[StageCheckpoints]:
@@ -104,28 +110,31 @@ class Work:
         self._progress.update(event)
         if event.metrics or event.message:
             append(self._history, event)
-        if self._metrics is not None and event.metrics:
-            self._metrics.add(event.step, event.metrics)
+        if self.tracking is not None and self.run is not None:
+            self.tracking.log_metrics(self.run, event.step, event.metrics)
 
     def result(self, metrics: Mapping[str, float | str]) -> StageResult:
         """The stage's result, once its output is stored. Return it from the task."""
         assert self._artifact is not None, f"{self.stage.name} must store its output first"
+        before = self.checkpoints.seconds_before
+        seconds = round(before + time.monotonic() - self._began, 3)
         self.finished = StageResult(
             stage=self.stage.name,
             key=self.key,
             artifact=self._artifact,
             metrics=dict(metrics),
-            seconds=round(self.checkpoints.seconds_before + time.monotonic() - self._began, 3),
+            seconds=seconds,
             attempt=self.number,
-            mlflow_run_id=self.run_id,
+            mlflow_run_id=self.mlflow_run_id(ID_SECONDS),
             finished_at=_timestamp(),
         )
         return self.finished
 
-    def flush(self) -> None:
-        """Send the metrics that wait."""
-        if self._metrics is not None:
-            self._metrics.flush()
+    def mlflow_run_id(self, wait: float) -> str | None:
+        """The attempt's MLflow run; None when MLflow does not answer within `wait` seconds."""
+        if self.tracking is None or self.run is None:
+            return None
+        return self.tracking.run_id(self.run, wait)
 
 
 @contextmanager
@@ -147,28 +156,29 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         "status": "running",
         "started": _timestamp(),
         "finished": None,
-        "pid": os.getpid(),
+        "source_parts": source_parts(stage.kernel),
+        **this_process(),
     }
     number, path = _claim(Path(context.home), stage.name, record)
-    tracking, run_id = None, None
+    tracking, run = None, None
     try:
-        if context.parent_run_id is not None:
+        if context.parent_run is not None:
             tracking = Tracking(context.home)
-            run_id = tracking.start_child(stage, context, key, number, cached=False)
-        record |= {"mlflow_run_id": run_id}
+            run = tracking.start_child(stage, context, key, number, cached=False)
+        record |= {"mlflow_run_id": None, "tracked_as": run}
         write_json(path, record)
         progress = progress_display().begin(context.position, context.total_stages, stage.name)
     except Exception as error:
         write_json(path, {**record, "status": "failed", "finished": _timestamp(), **_cause(error)})
         raise
-    work = Work(stage, context, key, number, tracking, run_id, progress)
+    work = Work(stage, context, key, number, tracking, run, progress)
     record |= {"resumed_from": work.checkpoints.resumed_from}
 
     def close(status: str, run_status: str, **more: Any) -> None:
+        record["mlflow_run_id"] = work.mlflow_run_id(0)
         write_json(path, record | {"status": status, "finished": _timestamp(), **more})
         progress.end(status)
-        if tracking is not None and run_id is not None:
-            work.flush()
+        if tracking is not None and run is not None:
             done = work.finished if status == "completed" else None
             metrics: dict[str, float | str] = {}
             tags: dict[str, str] = {}
@@ -177,9 +187,11 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
             if done is not None:
                 metrics = {"seconds": done.seconds, **done.metrics}
                 tags["rosita.artifact"] = done.artifact
-            tracking.finish(run_id, run_status, metrics, tags)
+            tracking.finish(run, run_status, metrics, tags)
 
     try:
+        # Before the work, so that the record of an attempt that is killed has it, too.
+        write_json(path, record)
         with signals_caught():
             yield work
         assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"

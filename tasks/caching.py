@@ -15,8 +15,14 @@ from prefect.context import TaskRunContext
 from prefect.transactions import IsolationLevel
 
 from tasks.locks import StageLocks
-from tasks.logs import run_logger
-from tasks.records import discard_record, find_record, inspect_record, results_folder
+from tasks.logs import warn
+from tasks.records import (
+    discard_record,
+    find_record,
+    inspect_record,
+    results_folder,
+    touch_record,
+)
 from tasks.stage_key import Stage, stage_key
 
 __all__ = ["StageKeyPolicy", "find_record", "stage_options"]
@@ -48,17 +54,17 @@ class StageKeyPolicy(CachePolicy):
         if not self.home:
             raise ValueError("home must be set on the cache policy, got none; see stage_options")
         key = stage_key(stage)
-        logger = run_logger()
         locks = StageLocks(Path(self.home) / LOCKS)
         if locks.is_locked(key):
-            logger.warning("Stage %s is running elsewhere; waiting for its result", stage.name)
+            warn(f"stage {stage.name} is running elsewhere; waiting for its result")
         with locks.held(key, f"verification-{uuid.uuid4().hex}"):
-            _, problem = inspect_record(self.home, key)
+            record, problem = inspect_record(self.home, key)
+            if record is not None:
+                # Under the lock, so that nobody frees it between now and its use.
+                touch_record(self.home, key)
             if problem is not None:
-                logger.warning(
-                    "Stage %s will run again: %s. The damaged copy was set aside",
-                    stage.name,
-                    problem,
+                warn(
+                    f"stage {stage.name} will run again: {problem}. The damaged copy was set aside"
                 )
                 discard_record(self.home, key)
         return key

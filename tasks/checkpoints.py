@@ -11,7 +11,6 @@ A checkpoint is written under another name and renamed when it is whole and on d
 are kept, so that one damaged copy costs one interval; all go when the stage completes.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -21,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.disk import is_full, no_room
 from tasks.interruption import stop_requested, stopped
-from tasks.logs import run_logger
-from tasks.store import FILES, MANIFEST, build_manifest, free_bytes, manifest_problem, write_json
+from tasks.logs import warn
+from tasks.store import FILES, MANIFEST, build_manifest, manifest_problem, write_json
 
 CHECKPOINTS = "checkpoints"
 ABOUT = "about.json"
@@ -108,27 +108,20 @@ class StageCheckpoints:
     def save(self, unit: int, total: int, write: Callable[[Path], None]) -> Path:
         """Keep what `write` writes; then raise what a signal means, if one waits.
 
-        Raises OSError, naming the place and what is left there, when the disk is full.
+        Raises DiskFull, naming the place and what is left there, when it is full.
         """
         try:
             self._latest = self._write(unit, total, write)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        except Exception as error:
+            if not is_full(error):
                 raise
-            raise OSError(
-                error.errno,
-                f"no room for a checkpoint of stage {self._stage} after {unit:,} of {total:,} "
-                f"steps: {free_bytes(self.folder) / 1e6:,.0f} MB free in {self.folder}; free some "
-                f"and run the same command again, it goes on from the last one",
-            ) from None
+            what = f"a checkpoint of stage {self._stage} after {unit:,} of {total:,} steps"
+            raise no_room(what, self.folder) from error
         self._saved_at, self._saved_unit = time.monotonic(), unit
         if stop_requested():
-            run_logger().warning(
-                "Stage %s was stopped and saved after %s of %s steps; the same command goes on "
-                "from there",
-                self._stage,
-                f"{unit:,}",
-                f"{total:,}",
+            warn(
+                f"stage {self._stage} was stopped and saved after {unit:,} of {total:,} steps; "
+                "the same command goes on from there"
             )
             raise stopped()
         return self._latest.files
@@ -174,13 +167,9 @@ class StageCheckpoints:
             if problem is None:
                 return saved
             aside = path.rename(self.folder / f"damaged-{path.name}")
-            run_logger().warning(
-                "Checkpoint %s of stage %s is damaged (%s) and was set aside as %s; trying the one "
-                "before",
-                path.name,
-                self._stage,
-                problem,
-                aside,
+            warn(
+                f"checkpoint {path.name} of stage {self._stage} is damaged ({problem}) and was "
+                f"set aside as {aside}; trying the one before"
             )
         return None
 

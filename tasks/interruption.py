@@ -78,12 +78,15 @@ def _handle(number: int, frame: FrameType | None) -> None:
     first = _received is None
     _received = number
     if first and _saving:
-        # Not through the logging of a handler's own locks: a signal may come inside one.
-        name = signal.Signals(number).name
-        message = f"rosita: {name}: saving a checkpoint; once more stops without one\n"
-        os.write(2, message.encode())
+        _say(number, "saving a checkpoint; once more stops without one")
         return
+    _say(number, "stopping at once; the same command goes on from what is saved")
     raise _exception(number)
+
+
+def _say(number: int, what: str) -> None:
+    # Not through logging, which has locks: a signal may come inside one.
+    os.write(2, f"rosita: {signal.Signals(number).name}: {what}\n".encode())
 
 
 def _exception(number: int) -> BaseException:

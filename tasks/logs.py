@@ -1,9 +1,11 @@
-"""Where a stage says what a user should know: Prefect's logger of the run, or the plain one."""
+"""Where a stage says what a user should know: Prefect's log of the run, and the terminal."""
 
 import logging
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
+
+from tasks.progress import progress_display
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -14,3 +16,9 @@ def run_logger() -> Logger:
         return get_run_logger()
     except MissingContextError:
         return get_logger("rosita")
+
+
+def warn(message: str) -> None:
+    """One line for the user. Prefect's own messages are kept off the terminal; this one is not."""
+    run_logger().warning("%s", message)
+    progress_display().line(f"rosita: {message}")

@@ -17,10 +17,8 @@ def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
         tokenizer = AutoTokenizer.from_pretrained(stage.config.tokenizer)
         with work.output() as folder:
             facts = kernel(stage.config, tokenizer, folder, work.report)
-        if work.tracking is not None and work.run_id is not None:
+        if work.tracking is not None and work.run is not None:
             source = stage.config.source
             fingerprint = str(facts["fingerprint"])
-            work.tracking.log_dataset(
-                work.run_id, source.task, fingerprint, source.source, {**facts}
-            )
+            work.tracking.log_dataset(work.run, source.task, fingerprint, source.source, {**facts})
         return work.result(facts)

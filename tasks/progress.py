@@ -41,6 +41,7 @@ class StageProgress:
     def __init__(self, display: "ProgressDisplay", title: str) -> None:
         self._display = display
         self._title = title
+        self._brief = display.prefix is not None
         self._began = display.clock()
         self._printed = self._began
         self._first: tuple[float, int] | None = None
@@ -72,7 +73,7 @@ class StageProgress:
         if self._row is not None and self._display.live is not None:
             self._display.live.remove_task(self._row)
         took = _duration(self._display.clock() - self._began)
-        scores = "".join(f", {part}" for part in self._scores())
+        scores = "" if self._brief else "".join(f", {part}" for part in self._scores())
         self._display.leave()
         self._display.line(f"{self._title}: {status} in {took}{scores}")
 
@@ -110,6 +111,7 @@ class ProgressDisplay:
         """Write to `stream` (None: stderr), live if `terminal` (None: if it is a terminal)."""
         self.clock = clock
         self.live: Progress | None = None
+        self.prefix: str | None = None
         self.header: Callable[[], RenderableType] | None = None
         """What stands above the live line, made anew at every refresh."""
         self.silent = False
@@ -122,15 +124,25 @@ class ProgressDisplay:
 
     def begin(self, position: int, total: int, name: str) -> StageProgress:
         """Show that stage `position` of `total` (from 1) starts."""
-        title = f"[{position}/{total}] {name}"
+        title = f"[{position}/{total}] {name}" if self.prefix is None else f"{self.prefix}: {name}"
         with self._lock:
             self._running += 1
             stream = self._stream or sys.stderr
             live = stream.isatty() if self._terminal is None else self._terminal
             if live and self.live is None and not self.silent:
                 self._start(stream)
-        self.line(f"{title}: started")
+        if self.prefix is None:
+            self.line(f"{title}: started")
         return StageProgress(self, title)
+
+    @contextmanager
+    def prefixed(self, prefix: str) -> Iterator[None]:
+        """Stages of the block are called `prefix: name`, and say one short line when they end."""
+        self.prefix = prefix
+        try:
+            yield
+        finally:
+            self.prefix = None
 
     def line(self, text: str) -> None:
         """One line of text, above the live line if there is one."""

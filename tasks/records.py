@@ -6,12 +6,13 @@ Prefect writes the result of a stage to `<home>/results/<stage key>` as one JSON
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.store import Store
+from tasks.store import Store, is_digest
 
 RESULTS = "results"
 ATTEMPTS = "attempts"
@@ -33,7 +34,7 @@ class StageResult(BaseModel):
     seconds: float
     attempt: int
     mlflow_run_id: str | None
-    """The run of the attempt that computed it."""
+    """The run of the attempt that computed it; None when MLflow had not answered by then."""
     finished_at: str
     """ISO 8601, UTC."""
 
@@ -44,8 +45,8 @@ class Context(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: str
-    parent_run_id: str | None
-    """The MLflow run of the whole flow run; without it nothing is tracked."""
+    parent_run: str | None
+    """The handle of the tracked run of the whole flow run; without it nothing is tracked."""
     recipe_name: str
     task: str
     seed: int
@@ -81,6 +82,17 @@ def inspect_record(home: str | Path, key: str) -> tuple[StageResult | None, str 
     (result, None) is a hit, (None, None) a stage that was never completed, (None, problem) a record
     that cannot be read or whose artifact is missing or damaged.
     """
+    record, problem = read_record(home, key)
+    if record is None:
+        return None, problem
+    problem = Store(Path(home)).verify(record.artifact)
+    if problem is not None:
+        return None, f"artifact {record.artifact[:12]}: {problem}"
+    return record, None
+
+
+def read_record(home: str | Path, key: str) -> tuple[StageResult | None, str | None]:
+    """As `inspect_record`, but quick: the artifact is not looked at."""
     try:
         text = (results_folder(home) / key).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -95,15 +107,30 @@ def inspect_record(home: str | Path, key: str) -> tuple[StageResult | None, str 
         return None, "its record is not readable JSON"
     if record.key != key:
         return None, f"its record belongs to the key {record.key[:12]}"
-    problem = Store(Path(home)).verify(record.artifact)
-    if problem is not None:
-        return None, f"artifact {record.artifact[:12]}: {problem}"
     return record, None
+
+
+def record_names(path: Path) -> tuple[str, str] | None:
+    """The stage and the artifact that a record names, unverified; None where it cannot be read."""
+    try:
+        result = _unwrap(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"]))
+        return str(result["stage"]), str(result["artifact"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _unwrap(result: Any) -> Any:
     """Prefect's JSON serializer notes the class beside the data."""
     return result["data"] if isinstance(result, dict) and "__class__" in result else result
+
+
+def touch_record(home: str | Path, key: str) -> None:
+    """Note that a record was used now; what nobody uses for long is freed."""
+    try:
+        os.utime(results_folder(home) / key)
+    except OSError as error:
+        # Another user's record in a shared home: the hit is as good.
+        logger.warning("the use of record %s could not be noted: %s", key[:12], error.strerror)
 
 
 def discard_record(home: str | Path, key: str) -> None:
@@ -114,14 +141,11 @@ def discard_record(home: str | Path, key: str) -> None:
     path = results_folder(home) / key
     folder = results_folder(home) / "damaged"
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        result = _unwrap(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"]))
-        artifact = str(result["artifact"])
-        store = Store(Path(home))
-        if store.verify(artifact) is not None:
-            store.set_aside(artifact)
-    except (OSError, ValueError, KeyError, TypeError):
+    names = record_names(path)
+    if names is None or not is_digest(names[1]):
         logger.debug("record %s names no artifact", key)
+    elif (store := Store(Path(home))).verify(names[1]) is not None:
+        store.set_aside(names[1])
     number = 1
     while (folder / f"{key}-{number}").exists():
         number += 1
@@ -144,7 +168,8 @@ def attempt_path(home: str | Path, stage_name: str, number: int) -> Path:
 def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
     """The records of a stage's attempts in this home, oldest first, each with its `number`.
 
-    An attempt whose process was killed says `running` for ever. Half-written claims are left out.
+    An attempt whose process was killed says `running` for ever; `tasks.processes.attempt_state`
+    knows better. Half-written claims are left out.
     """
     records = []
     for path in sorted(attempts_folder(home, stage_name).glob("[0-9]*.json")):

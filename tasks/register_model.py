@@ -5,26 +5,34 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.model_logging import RegisteredModel, log_compressed_model
-from tasks.tracking import Tracking
+from tasks.model_logging import log_compressed_model
+from tasks.tracking import FLUSH_SECONDS, Tracking
 
 
 @task(name="register", task_run_name="register", cache_policy=NO_CACHE, persist_result=False)
 def register_model(
     home: str,
-    run_id: str,
+    run: str,
     task_name: str,
     checkpoint: str,
+    artifact: str,
     recipe: str,
     shape: str,
     seed: int,
-) -> RegisteredModel:
-    """Log the exported checkpoint as the model of an MLflow run and register `rosita-<task>`."""
-    return log_compressed_model(
-        Tracking(home),
-        run_id,
+) -> dict[str, str] | None:
+    """Log the exported checkpoint as the model of a tracked run and register `rosita-<task>`.
+
+    Returns name, version and uri; None when MLflow does not answer, and it is registered later.
+    """
+    tracking = Tracking(home)
+    log_compressed_model(
+        tracking,
+        run,
         task_name,
         Path(checkpoint),
+        artifact,
         {"recipe": recipe, "shape": shape},
         {"rosita.seed": str(seed), "rosita.shape": shape},
     )
+    tracking.flush(FLUSH_SECONDS)
+    return tracking.registered(run)

@@ -9,10 +9,15 @@ do not count either, so constants that decide a result belong in modules.
 import ast
 import hashlib
 import importlib.util
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from tasks.store import json_digest
+
+IMPORTS = "imports"
+MODULE_LEVEL = "module level"
+PART_DIGITS = 16
 
 
 def source_digest(module_name: str, package: str = "rosita_core") -> str:
@@ -28,23 +33,45 @@ def source_modules(module_name: str, package: str = "rosita_core") -> dict[str, 
 
     Raises ValueError when the module is not one of the package, or cannot be parsed.
     """
+    return {name: module.digest for name, module in _closure(module_name, package).items()}
+
+
+def source_parts(module_name: str, package: str = "rosita_core") -> dict[str, dict[str, str]]:
+    """Module name -> top-level part -> digest of its code, for the modules of `source_modules`.
+
+    Says which function changed where a module did. A part is a function, a method or a field of a
+    class (`Class.name`), what else there is of a class (`Class`), an assigned name, `imports`, or
+    `module level` for other statements. Digests are short (16 digits): they are compared, never
+    looked up.
+    """
+    return {name: dict(module.parts) for name, module in _closure(module_name, package).items()}
+
+
+@dataclass(frozen=True)
+class _Module:
+    digest: str
+    imports: tuple[str, ...]
+    parts: tuple[tuple[str, str], ...]
+
+
+def _closure(module_name: str, package: str) -> dict[str, _Module]:
+    """The modules of the closure, sorted by name. Raises as `source_modules` says."""
     root = _package_root(package)
     if _file_of(module_name, package, root) is None:
         raise ValueError(f"kernel must be a module of {package}, got {module_name!r}")
-    digests: dict[str, str] = {}
+    modules: dict[str, _Module] = {}
     waiting = [module_name]
     while waiting:
         name = waiting.pop()
         path = _file_of(name, package, root)
-        if name in digests or path is None:
+        if name in modules or path is None:
             continue
         stat = path.stat()
-        digest, imports = _parse(name, path, stat.st_mtime_ns, stat.st_size)
-        digests[name] = digest
+        modules[name] = _parse(name, path, stat.st_mtime_ns, stat.st_size)
         waiting += _with_parents(name)
-        for imported in imports:
+        for imported in modules[name].imports:
             waiting += _with_parents(imported)
-    return dict(sorted(digests.items()))
+    return dict(sorted(modules.items()))
 
 
 def _package_root(package: str) -> Path:
@@ -72,8 +99,8 @@ def _with_parents(module: str) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def _parse(module: str, path: Path, _mtime_ns: int, _size: int) -> tuple[str, tuple[str, ...]]:
-    """The digest of a file's code, and the names it imports. A changed file is parsed again."""
+def _parse(module: str, path: Path, _mtime_ns: int, _size: int) -> _Module:
+    """The digest of a file's code, of its parts, and what it imports. Parsed again if changed."""
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
@@ -81,7 +108,41 @@ def _parse(module: str, path: Path, _mtime_ns: int, _size: int) -> tuple[str, tu
     parts = module.split(".")
     package = parts if path.name == "__init__.py" else parts[:-1]
     digest = hashlib.sha256(_canonical(tree).encode()).hexdigest()
-    return digest, tuple(sorted(_imports(tree, package)))
+    return _Module(digest, tuple(sorted(_imports(tree, package))), tuple(_parts(tree).items()))
+
+
+def _parts(tree: ast.Module) -> dict[str, str]:
+    """The digests of a module's parts; statements of one name (overloads) are one part."""
+    found: dict[str, list[str]] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef):
+            # Bases and decorators are the class's own, what lies in it has names of its own.
+            shell = ast.ClassDef(**{**dict(ast.iter_fields(statement)), "body": []})
+            found.setdefault(statement.name, []).append(_canonical(shell))
+            for inner in statement.body:
+                name = ".".join(filter(None, (statement.name, _name_of(inner))))
+                if not _is_text(inner):
+                    found.setdefault(name, []).append(_canonical(inner))
+        elif not _is_text(statement):
+            found.setdefault(_name_of(statement) or MODULE_LEVEL, []).append(_canonical(statement))
+    return {
+        name: hashlib.sha256("\n".join(texts).encode()).hexdigest()[:PART_DIGITS]
+        for name, texts in sorted(found.items())
+    }
+
+
+def _name_of(statement: ast.stmt) -> str:
+    """What a statement defines, or "" where it has no name."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return statement.name
+        case ast.Import() | ast.ImportFrom():
+            return IMPORTS
+        case ast.Assign():
+            return ", ".join(ast.unparse(target) for target in statement.targets)
+        case ast.AnnAssign() | ast.AugAssign():
+            return ast.unparse(statement.target)
+    return ""
 
 
 def _imports(tree: ast.AST, package: list[str]) -> set[str]:

@@ -113,7 +113,7 @@ class Store:
         """The digests of all artifacts, sorted; nothing is verified."""
         if not self.root.is_dir():
             return []
-        return sorted(entry.name for entry in self.root.iterdir() if _is_digest(entry.name))
+        return sorted(entry.name for entry in self.root.iterdir() if is_digest(entry.name))
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -223,12 +223,13 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_digest(text: str) -> bool:
+def is_digest(text: str) -> bool:
+    """Whether a name is that of an artifact or a stage key."""
     return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _checked(digest: str) -> str:
-    if not _is_digest(digest):
+    if not is_digest(digest):
         raise ValueError(f"digest must be 64 hexadecimal digits, got {digest!r}")
     return digest
 

@@ -1,51 +1,48 @@
 """MLflow: one experiment per task, one parent run per flow run, one child run per attempt.
 
-Everything goes through the client, never through MLflow's active run: stages may run in several
-threads of a process.
+This module decides what is recorded under which names. Nothing here waits for MLflow: everything
+goes to the outbox (tasks/outbox.py), and a thread sends it on (tasks/sender.py). A run is known by
+its handle, which is made here; MLflow's own id of it comes later, or never.
 """
 
 import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    Experiment,
-    InputTag,
-    Metric,
-    Param,
-    RunTag,
-)
-from mlflow.exceptions import MlflowException
 
 from tasks.hardware import git_commit, hardware
-from tasks.records import Context, StageResult
+from tasks.progress import progress_display
+from tasks.records import Context, StageResult, attempts
+from tasks.sender import Sender, sender_of
 from tasks.stage_key import Stage, canonical_config, stage_key
 
-# The store refuses more in one request, or cuts values longer than this.
-METRICS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
+__all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
+
+# The store cuts or refuses values longer than this.
 PARAM_LENGTH = 6000
 DATASET_DIGEST_LENGTH = 36
 
-FLUSH_SECONDS = 2.0
-FLUSH_METRICS = 100
+# How long a flow run waits at its end, and a stage for the id of its run, while MLflow answers.
+FLUSH_SECONDS = 15.0
+ID_SECONDS = 10.0
 
-PARENT_TAG = "mlflow.parentRunId"
-
-T = TypeVar("T")
+DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
 
 
 def tracking_uri(home: str | Path) -> str:
     """`MLFLOW_TRACKING_URI` if set, else a SQLite file in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(home).absolute()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home)
+
+
+def default_uri(home: str | Path) -> str:
+    """The SQLite file in the home."""
+    return f"sqlite:///{Path(home).absolute()}/mlflow.db"
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -62,37 +59,16 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 class Tracking:
-    """The MLflow store of a home. The first use of a new store creates its tables (seconds)."""
+    """The tracked runs of a home. Making one touches neither the network nor the disk."""
 
     def __init__(self, home: str | Path) -> None:
-        # Creating tables is not news for the user of a command line.
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        """Raises MLflow's own error where it knows no store of the kind that the URI names."""
         self.home = Path(home).absolute()
         self.uri = tracking_uri(home)
-        if self.uri.startswith("sqlite"):
-            self.home.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-
-    def experiment_id(self, task: str) -> str:
-        """The experiment `rosita-<task>`, created or brought back from deletion when needed."""
-        name = f"rosita-{task}"
-        found: Experiment | None = self.client.get_experiment_by_name(name)
-        if found is None:
-            # A server chooses its own place; local stores would choose the working directory.
-            local = not self.uri.startswith(("http", "databricks"))
-            place = (self.home / "mlartifacts" / name).as_uri() if local else None
-            try:
-                created: str = self.client.create_experiment(name, artifact_location=place)
-                return created
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                found = self.client.get_experiment_by_name(name)
-        assert found is not None
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if not self.uri.startswith(DATABASES):
+            # Connects to nothing yet, but a mistyped URI should stop the run and not wait in it.
+            MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        self._sender: Sender = sender_of(self.home, self.uri, _tell)
 
     def start_parent(
         self,
@@ -104,43 +80,37 @@ class Tracking:
         shape: str | None,
         parent: str | None = None,
     ) -> str:
-        """Open the run of a whole flow run and return its id.
+        """Open the run of a whole flow run and return its handle.
 
         The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
-        of a grid has the grid's run as its `parent`.
+        of a grid has the handle of the grid's run as its `parent`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
-        if parent is not None:
-            tags[PARENT_TAG] = parent
         if shape is not None:
             tags["rosita.shape"] = shape
-        run = self.client.create_run(self.experiment_id(task), tags=tags, run_name=recipe_name)
-        run_id = str(run.info.run_id)
-        self.log_params(run_id, flatten(recipe))
-        self.client.log_text(run_id, json.dumps(recipe, indent=2), "recipe.json")
-        return run_id
+        run = self._start(task, recipe_name, tags, parent)
+        self.log_params(run, flatten(recipe))
+        text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
+        self._sender.append(run, text, urgent=False)
+        return run
 
     def start_child(
         self, stage: Stage, context: Context, key: str, attempt: int, cached: bool
     ) -> str:
-        """Open the run of one attempt of a stage, below the parent run; return its id."""
+        """Open the run of one attempt of a stage, below the parent run; return its handle."""
         tags = _common_tags(context.recipe_name, context.seed, context.flow_run_id) | {
-            PARENT_TAG: context.parent_run_id or "",
             "rosita.stage": stage.name,
             "rosita.stage_key": key,
             "rosita.attempt": str(attempt),
             "rosita.cached": "true" if cached else "false",
         }
-        run = self.client.create_run(
-            self.experiment_id(context.task), tags=tags, run_name=stage.name
-        )
-        run_id = str(run.info.run_id)
-        self.log_params(run_id, flatten(canonical_config(stage.config)))
-        return run_id
+        run = self._start(context.task, stage.name, tags, context.parent_run)
+        self.log_params(run, flatten(canonical_config(stage.config)))
+        return run
 
     def finish(
         self,
-        run_id: str,
+        run: str,
         status: str,
         metrics: Mapping[str, float | str],
         tags: Mapping[str, str],
@@ -149,34 +119,43 @@ class Tracking:
 
         Numbers become metrics; a text among the metrics becomes the tag `rosita.<name>`.
         """
-        now = _now()
-        numbers = [
-            Metric(name, float(value), now, 0)
-            for name, value in metrics.items()
-            if not isinstance(value, str)
-        ]
+        numbers = {k: float(value) for k, value in metrics.items() if not isinstance(value, str)}
         texts = {f"rosita.{name}": text for name, text in metrics.items() if isinstance(text, str)}
-        self.log_metrics(run_id, numbers)
-        self.log_tags(run_id, texts | dict(tags))
-        self.client.set_terminated(run_id, status=status)
+        self.log_metrics(run, 0, numbers)
+        self.log_tags(run, texts | dict(tags))
+        parent = self._sender.journal(run).header["parent"]
+        operation = {"op": "terminate", "status": status, "time": _now()}
+        self._sender.append(run, operation, urgent=True)
+        # Where the flow runs in another process, this one may end with the stage.
+        if parent is not None and not self._sender.has(parent):
+            self.flush(FLUSH_SECONDS)
 
     def record_cached(self, stage: Stage, result: StageResult, context: Context) -> str | None:
-        """Write a complete child run for a stage whose result came from the cache; return its id.
+        """Write a complete child run for a stage whose result came from the cache; its handle.
 
         Without a parent run nothing is tracked, and the answer is None.
         """
-        if context.parent_run_id is None:
+        if context.parent_run is None:
             return None
-        run_id = self.start_child(stage, context, stage_key(stage), result.attempt, cached=True)
+        run = self.start_child(stage, context, stage_key(stage), result.attempt, cached=True)
         tags = {"rosita.artifact": result.artifact}
         if result.mlflow_run_id is not None:
             tags["rosita.computed_by"] = result.mlflow_run_id
-        self.finish(run_id, "FINISHED", {"seconds": result.seconds} | result.metrics, tags)
-        return run_id
+        elif (computed_by := _handle_of(context.home, result)) is not None:
+            # Becomes the id of the run with that handle, if MLflow has heard of it by then.
+            operation = {
+                "op": "reference",
+                "name": "rosita.computed_by",
+                "experiment": _experiment(context.task),
+                "handle": computed_by,
+            }
+            self._sender.append(run, operation, urgent=False)
+        self.finish(run, "FINISHED", {"seconds": result.seconds} | result.metrics, tags)
+        return run
 
     def log_dataset(
         self,
-        run_id: str,
+        run: str,
         name: str,
         fingerprint: str,
         source: str,
@@ -186,54 +165,117 @@ class Tracking:
 
         `source` says where the data came from; `profile` holds sizes and the like (JSON-able).
         """
-        dataset = Dataset(
-            name=name,
-            digest=fingerprint[:DATASET_DIGEST_LENGTH],
-            source_type="rosita",
-            source=json.dumps({"source": source, "fingerprint": fingerprint}),
-            profile=json.dumps(dict(profile)),
+        dataset = {
+            "name": name,
+            "digest": fingerprint[:DATASET_DIGEST_LENGTH],
+            "source_type": "rosita",
+            "source": json.dumps({"source": source, "fingerprint": fingerprint}),
+            "profile": json.dumps(dict(profile)),
+        }
+        self._sender.append(run, {"op": "dataset", "dataset": dataset}, urgent=False)
+
+    def log_model(
+        self,
+        run: str,
+        name: str,
+        checkpoint: Path,
+        artifact: str | None,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Register a checkpoint as the model of a run (see tasks/model_logging.py)."""
+        # On the home's disk: the system's temporary folder may be memory.
+        scratch = self.home / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        operation = {
+            "op": "register",
+            "token": uuid.uuid4().hex,
+            "name": name,
+            "artifact": artifact,
+            "files": self._sender.journal(run).hold_files(checkpoint, scratch),
+            "params": flatten(params),
+            "tags": dict(tags),
+        }
+        self._sender.append(run, operation, urgent=True)
+
+    def log_document(self, run: str, path: Path) -> None:
+        """Attach a JSON file of the home to a run.
+
+        Before that its `mlflow_run_id` and `registered_model` are filled in, whenever that is.
+        """
+        place = path.absolute().relative_to(self.home).as_posix()
+        self._sender.append(run, {"op": "document", "path": place}, urgent=True)
+
+    def log_params(self, run: str, params: Mapping[str, str]) -> None:
+        """Log params, however many."""
+        self._values(run, "params", params)
+
+    def log_tags(self, run: str, tags: Mapping[str, str]) -> None:
+        """Set tags, however many."""
+        self._values(run, "tags", tags)
+
+    def log_metrics(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics at a step, however many."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        self._values(run, "metrics", numbers, time=_now(), step=step)
+
+    def run_id(self, run: str, wait: float = 0.0) -> str | None:
+        """MLflow's id of a run; None when it is not known within `wait` seconds.
+
+        A MLflow that is known not to answer, or that is slow, is not waited for.
+        """
+        return self._sender.run_id(run, wait)
+
+    def registered(self, run: str) -> dict[str, str] | None:
+        """Name, version and uri of the model that was registered for a run, once it was."""
+        found = self._sender.state(run).registered
+        return None if found is None else {key: found[key] for key in ("name", "version", "uri")}
+
+    def flush(self, seconds: float) -> bool:
+        """Send what waits; False when MLflow took nothing for so many seconds.
+
+        When it is known not to answer, the wait is about one second.
+        """
+        return self._sender.flush(seconds)
+
+    def _start(self, task: str, name: str, tags: Mapping[str, str], parent: str | None) -> str:
+        handle = uuid.uuid4().hex
+        self._sender.start(
+            {
+                "op": "create",
+                "handle": handle,
+                "uri": None if self.uri == default_uri(self.home) else self.uri,
+                "experiment": _experiment(task),
+                "parent": parent,
+                "name": name,
+                "tags": dict(tags),
+                "time": _now(),
+            }
         )
-        tags = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+        return handle
 
-    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Log params, as many at a time as the store takes."""
-        for part in _batched(params.items(), PARAMS_PER_BATCH):
-            self.client.log_batch(run_id, params=[Param(name, value) for name, value in part])
-
-    def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Set tags, as many at a time as the store takes."""
-        for part in _batched(tags.items(), PARAMS_PER_BATCH):
-            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in part])
-
-    def log_metrics(self, run_id: str, metrics: Iterable[Metric]) -> None:
-        """Log metrics, as many at a time as the store takes."""
-        for part in _batched(metrics, METRICS_PER_BATCH):
-            self.client.log_batch(run_id, metrics=list(part))
+    def _values(self, run: str, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+        if values:
+            self._sender.append(run, {"op": kind, "values": dict(values), **more}, urgent=False)
 
 
-class MetricBuffer:
-    """Step metrics of one run, sent every 2 seconds or 100 metrics: one request a step is slow."""
+def _handle_of(home: str, result: StageResult) -> str | None:
+    """The handle of the attempt that computed a result, from the attempt's record."""
+    for record in attempts(home, result.stage):
+        if record["number"] == result.attempt and record.get("key") == result.key:
+            handle = record.get("tracked_as")
+            return None if handle is None else str(handle)
+    return None
 
-    def __init__(self, tracking: Tracking, run_id: str) -> None:
-        self._tracking = tracking
-        self._run_id = run_id
-        self._waiting: list[Metric] = []
-        self._sent_at = time.monotonic()
 
-    def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of a step; they are sent now or with a later step."""
-        now = _now()
-        self._waiting += [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        old = time.monotonic() - self._sent_at >= FLUSH_SECONDS
-        if old or len(self._waiting) >= FLUSH_METRICS:
-            self.flush()
+def _tell(text: str) -> None:
+    # Prefect keeps warnings of other libraries from the terminal.
+    if logging.getLogger().handlers:
+        progress_display().line(f"rosita: {text}")
 
-    def flush(self) -> None:
-        """Send what waits."""
-        waiting, self._waiting = self._waiting, []
-        self._tracking.log_metrics(self._run_id, waiting)
-        self._sent_at = time.monotonic()
+
+def _experiment(task: str) -> str:
+    return f"rosita-{task}"
 
 
 def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:
@@ -243,12 +285,6 @@ def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> 
     if (commit := git_commit()) is not None:
         tags["git.commit"] = commit
     return tags | flatten(hardware(), "hardware.")
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while part := list(islice(remaining, size)):
-        yield part
 
 
 def _now() -> int:

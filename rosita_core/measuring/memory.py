@@ -1,21 +1,25 @@
 """Peak memory of this process so far.
 
-A peak never falls: it covers everything since the process started (on CUDA: since the last reset
-of the allocator's statistics), libraries and data included, and nothing of other processes. To
-learn what one piece of work needs, run it in a process of its own.
+A peak covers everything since the process started or `forget_peak` was called, libraries and data
+included, and nothing of other processes. To learn what one piece of work needs, run it in a process
+of its own.
 """
 
 from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+BYTES_PER_MB = 10**6
 BYTES_PER_MIB = 2**20
 KIB_PER_MIB = 2**10
 _STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"
 
 
 def peak_resident_mib() -> float:
@@ -43,6 +47,24 @@ def peak_cuda_mib(device: str) -> float:
             f"device must be one of the {torch.cuda.device_count()} CUDA devices, got {device!r}"
         )
     return torch.cuda.max_memory_allocated(index) / BYTES_PER_MIB
+
+
+def peak_mb(device: str) -> float:
+    """The peak on `device` in MB (10^6 bytes): of its tensors on CUDA, else of the process."""
+    peak = peak_cuda_mib(device) if device.startswith("cuda") else peak_resident_mib()
+    return peak * BYTES_PER_MIB / BYTES_PER_MB
+
+
+def forget_peak(device: str) -> None:
+    """Start the peak anew from what is held now.
+
+    The peak of the process can be forgotten on Linux only, where the system lets a process write
+    its clear_refs; elsewhere it goes on.
+    """
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")
 
 
 def _high_water_kib(status: str) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -247,20 +249,51 @@ def _package_folder(package: str, folder: str, what: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / folder
 
 
+# Looking something up must not start a download of gigabytes, from however deep it is asked.
+_may_fetch: ContextVar[bool] = ContextVar("may_fetch", default=True)
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """In this block models of the hub are read where they were fetched before, or are errors."""
+    token = _may_fetch.set(False)
+    try:
+        yield
+    finally:
+        _may_fetch.reset(token)
+
+
 def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    local = not _may_fetch.get()
+    wanted = list(patterns)
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=local))
+        if local and not _is_complete(folder, patterns):
+            raise LocalEntryNotFoundError("some of its files are missing")
+        return folder
     except HFValidationError:
         raise ValueError(
             f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model, "
             f"got {name}"
         ) from None
     except Exception as error:
+        if local:
+            raise ValueError(
+                f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model "
+                f"that is on this machine already, got {name}; looking fetches nothing, a run does"
+            ) from None
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"model must be one of {', '.join(MODELS)}, a checkpoint directory or a hub model "
             f"that can be reached, got {name}: {cause}"
         ) from None
+
+
+def _is_complete(folder: Path, patterns: tuple[str, ...]) -> bool:
+    """Whether a fetched model has what a checkpoint needs: it may be here in part."""
+    weights = (("*.safetensors",), ("tokenizer.json", "vocab.txt"))
+    needed = (("config.json",), *(weights if "*.safetensors" in patterns else ()))
+    return all(any(any(folder.glob(one)) for one in names) for names in needed)

@@ -20,7 +20,9 @@ from prefect.testing.utilities import prefect_test_harness
 from tasks.attempt import Context, attempt, attempts
 from tasks.caching import StageKeyPolicy, find_record, stage_options
 from tasks.locks import StageLocks
+from tasks.processes import this_process
 from tasks.records import StageResult, inspect_record, results_folder
+from tasks.source_closure import source_parts
 from tasks.stage_key import Stage, stage_key
 from tasks.store import Store
 
@@ -50,7 +52,7 @@ def prefect_server() -> Iterator[None]:
 def make_context(home: Path) -> Context:
     return Context(
         home=str(home),
-        parent_run_id=None,
+        parent_run=None,
         recipe_name="r",
         task="sst2",
         seed=1,
@@ -109,6 +111,16 @@ def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path)
     assert run(moved) == ("Cached", first)
 
 
+def test_a_hit_is_a_use_and_a_look_is_none(tmp_path: Path) -> None:
+    _, first = run(tmp_path)
+    record = results_folder(tmp_path) / first.key
+    os.utime(record, (1, 1))
+    assert find_record(tmp_path, first.key) == first
+    assert record.stat().st_mtime == 1
+    assert run(tmp_path) == ("Cached", first)
+    assert time.time() - record.stat().st_mtime < 600
+
+
 def alter(home: Path, result: StageResult) -> None:
     path = Store(home).path(result.artifact) / "weights.bin"
     path.chmod(0o644)
@@ -150,7 +162,7 @@ def test_what_cannot_be_trusted_is_a_miss_that_says_so(
     caplog.clear()
     name, again = run(tmp_path)
     assert name == "Completed"
-    assert "Stage student will run again: " in caplog.text
+    assert "stage student will run again: " in caplog.text
     assert problem in caplog.text
     assert (again.artifact, again.attempt > first.attempt) == (first.artifact, True)
     assert len(list((results_folder(tmp_path) / "damaged").iterdir())) == 1
@@ -189,6 +201,9 @@ def test_a_failed_stage_is_recorded_and_runs_again(tmp_path: Path) -> None:
 def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
     _, result = run(tmp_path)
     note = Store(tmp_path).provenance(result.artifact)[result.key]
+    (made,) = attempts(tmp_path, "student")
+    assert made["source_parts"] == source_parts("rosita_core.stages")
+    assert made.items() >= this_process().items()
     assert note["components"]["config"] == {"rate": 1.0, "wait": 0.0, "fail": False}
     assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})
 

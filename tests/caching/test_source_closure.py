@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.source_closure import source_digest, source_modules
+from tasks.source_closure import source_digest, source_modules, source_parts
 
 MODULES = {
     "__init__.py": "",
@@ -128,3 +128,67 @@ def test_what_is_no_module_is_refused(package: Path) -> None:
     (package / "tensors.py").write_text("def mean(:\n")
     with pytest.raises(ValueError, match=r"closurepack\.tensors must be valid Python"):
         digest()
+
+
+TEXT = """
+import math
+from os import path
+
+RATE: float = 1.0
+A = B = 2
+if RATE:
+    A = 3
+
+
+@staticmethod
+def mean(x):
+    return sum(x)
+
+
+class Model(object):
+    \"\"\"Of something.\"\"\"
+
+    size: int = 4
+
+    def fit(self):
+        return 1
+
+    def score(self):
+        return 2
+"""
+
+
+def parts(package: Path, text: str) -> dict[str, str]:
+    (package / "tensors.py").write_text(text)
+    return source_parts("closurepack.stages.teacher", "closurepack")["closurepack.tensors"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("sum(x)", "min(x)", {"mean"}),
+        ("@staticmethod", "@classmethod", {"mean"}),
+        ("return 2", "return 3", {"Model.score"}),
+        ("size: int = 4", "size: int = 5", {"Model.size"}),
+        ("(object)", "(dict)", {"Model"}),
+        ("RATE: float = 1.0", "RATE: float = 2.0", {"RATE"}),
+        ("A = B = 2", "A = B = 3", {"A, B"}),
+        ("import math", "import cmath", {"imports"}),
+        ("    A = 3", "    A = 4", {"module level"}),
+        ("def fit(self)", "def train(self)", {"Model.fit", "Model.train"}),
+        ("Of something.", "Of nothing.", set()),
+        ("return 1", "return (1)  # one", set()),
+    ],
+)
+def test_the_part_that_changed_is_named(
+    package: Path, old: str, new: str, changed: set[str]
+) -> None:
+    assert TEXT.count(old) == 1
+    before, after = parts(package, TEXT), parts(package, TEXT.replace(old, new))
+    assert {name for name in {**before, **after} if before.get(name) != after.get(name)} == changed
+
+
+def test_parts_are_of_the_modules_of_the_closure(package: Path) -> None:
+    found = source_parts("closurepack.stages.teacher", "closurepack")
+    assert list(found) == list(source_modules("closurepack.stages.teacher", "closurepack"))
+    assert set(found["closurepack.training.loop"]) == {"imports", "fit"}

@@ -11,9 +11,10 @@ from subprocess import CompletedProcess
 import pytest
 from typed_command import Home
 
-from flows import checkup
-from flows.findings import OK, PROBLEM, WARNING
-from flows.services import check_mlflow, unreachable
+from flows import doctor, doctor_home
+from flows.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.doctor_services import check_mlflow, unreachable
+from tasks.processes import this_process
 
 
 def checks(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
@@ -70,16 +71,54 @@ def test_damage_is_a_problem(copied_home: Home) -> None:
         assert name in done.stderr
 
 
+def test_what_was_left_unfinished(copied_home: Home) -> None:
+    home = copied_home.home
+    assert doctor_home.check_attempts(home) == Check(
+        "attempts", OK, "8 attempts, 0 running, none died unfinished"
+    )
+    assert doctor_home.check_checkpoints(home).detail == "none: no stage is half done"
+    path = home / "attempts" / "width" / "000001.json"
+    done = json.loads(path.read_text())
+    (home / "checkpoints" / done["key"]).mkdir(parents=True)
+    (home / "checkpoints" / ("1" * 64)).mkdir()
+    (home / "checkpoints" / ("1" * 64) / "model").write_bytes(b"x" * 2000)
+    found = doctor_home.check_checkpoints(home)
+    assert found.detail == (
+        "1 unfinished stage, 2.0 kB; 1 finished stage as well, which `rosita gc` frees"
+    )
+    running = done | {"status": "running", **this_process()}
+    died = running | {"process_started": -1.0}
+    # Somebody completed the stage of this key all the same.
+    path.with_name("000002.json").write_text(json.dumps(died))
+    path.with_name("000003.json").write_text(json.dumps(running))
+    assert doctor_home.check_attempts(home).detail.startswith("10 attempts, 1 running")
+    path.with_name("000004.json").write_text(json.dumps(died | {"key": "1" * 64}))
+    found = doctor_home.check_attempts(home)
+    assert found.status == WARNING
+    assert found.detail.startswith("died: width 4 of recipe smoke;")
+
+
+def test_room_for_the_shipped_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor_home.check_disk(tmp_path).status == OK
+    demo, paper = (doctor_home.recipe_bytes(name) for name in ("demo", "paper-sst2"))
+    assert demo < paper
+    for free, status, model in ((demo, WARNING, "bert-base"), (demo - 1, PROBLEM, "minilm-l6")):
+        monkeypatch.setattr(doctor_home, "free_bytes", lambda path, free=free: free)
+        found = doctor_home.check_disk(tmp_path)
+        assert found.status == status
+        assert model in found.detail
+
+
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     home = tmp_path / "file"
     home.write_text("", encoding="utf-8")
-    assert checkup.check_home(home).status == PROBLEM
-    assert checkup.check_home(home / "below").status == PROBLEM
+    assert doctor_home.check_home(home).status == PROBLEM
+    assert doctor_home.check_home(home / "below").status == PROBLEM
 
 
 def test_the_installed_versions_are_those_that_are_required() -> None:
-    assert checkup.check_libraries().status == OK
-    assert checkup.check_python().status == OK
+    assert doctor.check_libraries().status == OK
+    assert doctor.check_python().status == OK
 
 
 def test_a_database_named_by_a_relative_path(

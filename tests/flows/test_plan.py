@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command_line import rosita
+
+from flows.wording import duration
 
 NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
 
@@ -33,7 +38,8 @@ def test_stages_of_a_home_in_which_nothing_ran(tmp_path: Path) -> None:
     assert len(stages["data"]["key"]) == 64
     for name in NAMES[1:]:
         assert (stages[name]["status"], stages[name]["key"]) == ("waits", None)
-    assert stages["width"]["reason"] == "its key follows from data, augment, depth"
+    assert stages["width"]["reason"] == "waits for depth, because data will run"
+    assert stages["width"]["waits_for"] == ["depth"]
     assert not (tmp_path / "home").exists()
 
 
@@ -57,10 +63,69 @@ def test_reason_names_the_field_and_both_values(smoke_home: Any) -> None:
         | {"width": "to run", "assess": "waits", "export": "waits"}
     )
     assert stages["width"]["reason"] == (
-        "differs from the last attempt: config.keep_heads 2 -> 1; config.prune_steps 2 -> 3; "
+        "differs from attempt 1: config.keep_heads 2 -> 1; config.prune_steps 2 -> 3; "
         "config.training.learning_rate 0.001 -> 0.002"
     )
+    assert stages["export"]["reason"] == "waits for assess, because width will run"
     assert everything(smoke_home.home) == before
+
+
+def test_a_stage_that_waits_says_what_differs_already(smoke_home: Any) -> None:
+    stages = planned(smoke_home.home, "student.learning_rate=2e-3", "width.keep_heads=1")
+    assert stages["student"]["status"] == "to run"
+    assert stages["depth"]["reason"] == "waits for student"
+    assert stages["width"]["reason"] == (
+        "waits for depth, because student will run; "
+        "differs from attempt 1: config.keep_heads 2 -> 1; config.prune_steps 2 -> 3"
+    )
+
+
+def test_a_model_of_the_hub_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A listening socket in the hub's place would hear of any attempt.
+    cache = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with socket.socket() as hub:
+        hub.bind(("127.0.0.1", 0))
+        hub.listen()
+        hub.setblocking(False)
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        for model in ("bert-base", "someone/some-bert"):
+            done = rosita(
+                "plan", "--recipe", "smoke", "--set", f"teacher.model={model}",
+                home=tmp_path / "home",
+            )  # fmt: skip
+            assert done.code == 2
+            assert done.stderr.count("\n") == 1
+            assert "on this machine already" in done.stderr
+            assert "teacher.model" in done.stderr
+        with pytest.raises(BlockingIOError):
+            hub.accept()
+    assert not cache.exists()
+    assert not (tmp_path / "home").exists()
+
+
+def test_damaged_download_is_not_fetched_again(copied_home: Any) -> None:
+    archive = next((copied_home.home / "downloads").glob("*.tar.gz"))
+    archive.write_bytes(b"cut")
+    before = everything(copied_home.home)
+    stages = planned(copied_home.home, "data.limit_rows=200")
+    assert stages["data"]["status"] == "to run"
+    assert everything(copied_home.home) == before
+
+
+def test_an_attempt_that_died_is_named(copied_home: Any) -> None:
+    path = copied_home.home / "attempts" / "width" / "000001.json"
+    made = json.loads(path.read_text())
+    key = planned(copied_home.home, "width.keep_heads=1")["width"]["key"]
+    died = made | {"key": key, "status": "running", "process_started": -1.0}
+    path.with_name("000002.json").write_text(json.dumps(died))
+    checkpoint = copied_home.home / "checkpoints" / key / "00000001"
+    checkpoint.mkdir(parents=True)
+    about = {"unit": 1200, "total": 3000, "seconds": 5.0}
+    (checkpoint / "about.json").write_text(json.dumps(about))
+    reason = planned(copied_home.home, "width.keep_heads=1")["width"]["reason"]
+    assert reason.endswith("; attempt 2 died; it goes on from its checkpoint at 1,200 of 3,000")
 
 
 def test_a_change_that_cannot_change_the_result_changes_no_key(smoke_home: Any) -> None:
@@ -102,3 +167,11 @@ def test_table_for_people(smoke_home: Any) -> None:
     for name in NAMES:
         assert name in done.stdout
     assert "a4_l4_f128_e32 -> a2_l2_f32_e8" in done.stdout
+    assert "8 cached, 0 to run." in done.stdout
+
+
+def test_how_much_there_is_to_do(smoke_home: Any) -> None:
+    done = rosita("plan", "--recipe", "smoke", "--set", "seed=1", home=smoke_home.home)
+    ran = {stage["name"]: stage["seconds"] for stage in smoke_home.summary["stages"]}
+    total = duration(sum(ran.values()) - ran["data"])
+    assert f"1 cached, 7 to run: about {total} by their last attempts." in done.stdout

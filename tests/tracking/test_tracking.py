@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
@@ -16,7 +17,7 @@ from tasks.attempt import Context, attempt, attempts
 from tasks.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
 from tasks.model_logging import log_compressed_model
 from tasks.stage_key import Stage
-from tasks.tracking import MetricBuffer, Tracking, flatten, tracking_uri
+from tasks.tracking import Tracking, flatten, tracking_uri
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
 
@@ -57,10 +58,23 @@ def parent(tracking: Tracking) -> str:
     return tracking.start_parent("sst2", "demo", recipe, 3, "flow-run", "a2_l8")
 
 
+@pytest.fixture(scope="module")
+def client(tracking: Tracking) -> MlflowClient:
+    return MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
+
+
+def found(tracking: Tracking, client: MlflowClient, run: str) -> Run:
+    """What MLflow has of a run, once everything is sent."""
+    assert tracking.flush(60)
+    run_id = tracking.run_id(run)
+    assert run_id is not None
+    return client.get_run(run_id)
+
+
 def make_context(home: Path, parent: str | None) -> Context:
     return Context(
         home=str(home),
-        parent_run_id=parent,
+        parent_run=parent,
         recipe_name="demo",
         task="sst2",
         seed=3,
@@ -76,11 +90,10 @@ def make_context(home: Path, parent: str | None) -> Context:
     )
 
 
-def children(tracking: Tracking, parent: str) -> list[Run]:
+def children(tracking: Tracking, client: MlflowClient, parent: str) -> list[Run]:
+    info = found(tracking, client, parent).info
     return list(
-        tracking.client.search_runs(
-            [tracking.experiment_id("sst2")], f"tags.`mlflow.parentRunId` = '{parent}'"
-        )
+        client.search_runs([info.experiment_id], f"tags.`mlflow.parentRunId` = '{info.run_id}'")
     )
 
 
@@ -93,9 +106,11 @@ def test_the_store_is_the_home_unless_the_environment_says_otherwise(
     assert tracking_uri(home) == "http://127.0.0.1:5000"
 
 
-def test_the_parent_holds_the_recipe(tracking: Tracking, home: Path, parent: str) -> None:
+def test_the_parent_holds_the_recipe(
+    tracking: Tracking, client: MlflowClient, home: Path, parent: str
+) -> None:
     tracking.finish(parent, "FINISHED", {"score": 0.9, "shape": "a2_l8"}, {})
-    run = tracking.client.get_run(parent)
+    run = found(tracking, client, parent)
     assert run.data.params == {
         "task": "sst2",
         "seed": "3",
@@ -110,11 +125,15 @@ def test_the_parent_holds_the_recipe(tracking: Tracking, home: Path, parent: str
     assert run.data.tags["prefect.flow_run_id"] == "flow-run"
     assert run.data.tags["hardware.cpu"] == hardware()["cpu"]
     assert run.info.artifact_uri.startswith((home / "mlartifacts").as_uri())
-    assert [file.path for file in tracking.client.list_artifacts(parent)] == ["recipe.json"]
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["recipe.json"]
 
 
 def test_an_attempt_is_a_child_run_with_its_curve(
-    tracking: Tracking, home: Path, parent: str, capsys: pytest.CaptureFixture[str]
+    tracking: Tracking,
+    client: MlflowClient,
+    home: Path,
+    parent: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = len(attempts(home, "student"))
     with attempt(STAGE, make_context(home, parent)) as work:
@@ -123,7 +142,7 @@ def test_an_attempt_is_a_child_run_with_its_curve(
         with work.output() as folder:
             (folder / "weights.bin").write_text("w")
         result = work.result({"score": 0.8, "shape": "a2_l8"})
-    (run,) = children(tracking, parent)
+    (run,) = children(tracking, client, parent)
     assert run.info.run_id == result.mlflow_run_id
     assert run.info.status == "FINISHED"
     assert run.data.params == {"rate": "2e-05"}
@@ -137,19 +156,19 @@ def test_an_attempt_is_a_child_run_with_its_curve(
         "rosita.shape": "a2_l8",
     }
     assert {name: run.data.tags[name] for name in wanted} == wanted
-    curve = tracking.client.get_metric_history(run.info.run_id, "train/loss")
+    curve = client.get_metric_history(run.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in curve] == [(n, 1 / n) for n in range(1, 251)]
     assert "[4/9] student: started" in capsys.readouterr().err
 
     cached = tracking.record_cached(STAGE, result, make_context(home, parent))
     assert cached is not None
-    copy = tracking.client.get_run(cached)
+    copy = found(tracking, client, cached)
     assert copy.data.tags["rosita.cached"] == "true"
     assert copy.data.tags["rosita.computed_by"] == run.info.run_id
     assert copy.data.metrics["score"] == 0.8
     assert copy.data.metrics["seconds"] == result.seconds
     assert copy.data.params == run.data.params
-    assert len(children(tracking, parent)) == 2
+    assert len(children(tracking, client, parent)) == 2
 
 
 @pytest.mark.parametrize(
@@ -158,6 +177,7 @@ def test_an_attempt_is_a_child_run_with_its_curve(
 )
 def test_an_attempt_that_does_not_end_well_says_so(
     tracking: Tracking,
+    client: MlflowClient,
     home: Path,
     parent: str,
     error: BaseException,
@@ -172,7 +192,7 @@ def test_an_attempt_that_does_not_end_well_says_so(
     with pytest.raises(type(error)):
         body()
     assert attempts(home, "student")[-1]["status"] == status
-    (run,) = children(tracking, parent)
+    (run,) = children(tracking, client, parent)
     assert run.info.status == run_status
     assert run.data.metrics == {"train/loss": 1.0}
 
@@ -202,30 +222,34 @@ def test_inputs_are_read_from_the_store(tmp_path: Path) -> None:
         work.result({})
 
 
-def test_more_values_than_a_request_takes_all_arrive(tracking: Tracking, parent: str) -> None:
+def test_more_values_than_a_request_takes_all_arrive(
+    tracking: Tracking, client: MlflowClient, parent: str
+) -> None:
     tracking.log_params(parent, {f"p{n}": str(n) for n in range(205)})
     tracking.log_tags(parent, {f"t{n}": str(n) for n in range(205)})
-    buffer = MetricBuffer(tracking, parent)
-    buffer.add(7, {f"m{n}": float(n) for n in range(2005)})
-    buffer.flush()
-    data = tracking.client.get_run(parent).data
+    tracking.log_metrics(parent, 7, {f"m{n}": float(n) for n in range(2005)})
+    data = found(tracking, client, parent).data
     assert {f"p{n}": str(n) for n in range(205)}.items() <= data.params.items()
     assert {f"t{n}": str(n) for n in range(205)}.items() <= data.tags.items()
     assert data.metrics == {f"m{n}": float(n) for n in range(2005)}
 
 
-def test_metrics_do_not_wait_for_ever(tracking: Tracking, parent: str) -> None:
-    buffer = MetricBuffer(tracking, parent)
-    buffer.add(1, {"m": 1.0})
-    assert tracking.client.get_run(parent).data.metrics == {}
-    time.sleep(2.05)
-    buffer.add(2, {"m": 2.0})
-    assert tracking.client.get_run(parent).data.metrics == {"m": 2.0}
+def test_metrics_do_not_wait_for_ever(
+    tracking: Tracking, client: MlflowClient, parent: str
+) -> None:
+    run_id = found(tracking, client, parent).info.run_id
+    tracking.log_metrics(parent, 1, {"m": 1.0})
+    deadline = time.monotonic() + 20
+    while not client.get_run(run_id).data.metrics and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert client.get_run(run_id).data.metrics == {"m": 1.0}
 
 
-def test_the_dataset_is_an_input_by_fingerprint(tracking: Tracking, parent: str) -> None:
+def test_the_dataset_is_an_input_by_fingerprint(
+    tracking: Tracking, client: MlflowClient, parent: str
+) -> None:
     tracking.log_dataset(parent, "sst2", "ab" * 32, "glue-dir", {"train": 10, "dev": 2})
-    inputs = tracking.client.get_run(parent).inputs
+    inputs = found(tracking, client, parent).inputs
     assert inputs is not None
     (logged,) = inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("sst2", "ab" * 18)
@@ -239,7 +263,11 @@ def test_flatten_names_every_leaf_once() -> None:
 
 
 def test_the_logged_model_predicts_what_the_checkpoint_does(
-    tracking: Tracking, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracking: Tracking,
+    client: MlflowClient,
+    parent: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
@@ -259,26 +287,30 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     model.save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
 
-    versions = [
-        log_compressed_model(tracking, parent, "sst2", checkpoint, {"params": 3}, {"x": "y"})
-        for _ in range(2)
-    ]
-    assert [(one.name, one.version) for one in versions] == [
-        ("rosita-sst2", "1"),
-        ("rosita-sst2", "2"),
-    ]
-    outputs = tracking.client.get_run(parent).outputs
-    assert outputs is not None
-    (first, _) = outputs.model_outputs
-    assert first.model_id in {one.model_id for one in versions}
-    assert str(tracking.client.get_logged_model(first.model_id).status) == "READY"
+    def registered(run: str, artifact: str) -> dict[str, str]:
+        log_compressed_model(tracking, run, "sst2", checkpoint, artifact, {"params": 3}, {"x": "y"})
+        assert tracking.flush(60)
+        version = tracking.registered(run)
+        assert version is not None
+        return version
+
+    again = tracking.start_parent("sst2", "demo", {}, 3, None, None)
+    wanted = ((parent, "a" * 64), (again, "b" * 64), (again, "a" * 64))
+    uris = [registered(run, artifact)["uri"] for run, artifact in wanted]
+    # The same artifact is the same version, whichever run made it again.
+    assert uris == ["models:/rosita-sst2/1", "models:/rosita-sst2/2", "models:/rosita-sst2/1"]
+    (first,) = found(tracking, client, parent).outputs.model_outputs
+    both = [one.model_id for one in found(tracking, client, again).outputs.model_outputs]
+    assert len(both) == 2
+    assert first.model_id in both
+    assert str(client.get_logged_model(first.model_id).status) == "READY"
 
     # As a user would set it; MLflow's own setter would leave it behind for later tests.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
-    served = mlflow.pyfunc.load_model(versions[1].uri)
+    served = mlflow.pyfunc.load_model("models:/rosita-sst2/2")
     texts = ["good film", "bad", "film good bad film"]
-    found = served.predict(pd.DataFrame({"text": texts}))
-    for text, row in zip(texts, found.itertuples(), strict=True):
+    answers = served.predict(pd.DataFrame({"text": texts}))
+    for text, row in zip(texts, answers.itertuples(), strict=True):
         with torch.inference_mode():
             wanted = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
         assert row.label == labels[int(wanted.argmax())]
@@ -287,7 +319,7 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     assert pickles == []
 
     with pytest.raises(ValueError, match=r"checkpoint must hold a config\.json"):
-        log_compressed_model(tracking, parent, "sst2", tmp_path, {}, {})
+        log_compressed_model(tracking, parent, "sst2", tmp_path, None, {}, {})
 
 
 def test_numerics_are_resolved_or_refused_by_name() -> None:

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.findings import OK, PROBLEM, Check
+from flows.doctor_findings import OK, PROBLEM, Check
 from rosita_core.model.sources import MODELS
 
 NETWORK_SECONDS = 3.0

@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from flows.finished import compressed_model, newest_summary, stage_folder
+from flows.model_lookup import compressed_model, newest_summary, stage_folder
 from flows.prediction import load_classifier
 from flows.show import console
 from rosita_core.measuring.disk import disk_mb

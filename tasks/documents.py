@@ -1,0 +1,20 @@
+"""The summary of a run, whose facts about MLflow may come to be known after it was written."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.store import write_json
+
+
+def complete_document(path: Path, run_id: str, registered: Mapping[str, str] | None) -> None:
+    """Fill in `mlflow_run_id` and `registered_model` of a JSON file, where they differ.
+
+    Raises FileNotFoundError when the file is gone, ValueError when it is no JSON.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    filled = document | {"mlflow_run_id": run_id}
+    if registered is not None:
+        filled["registered_model"] = {key: registered[key] for key in ("name", "version", "uri")}
+    if filled != document:
+        write_json(path, filled)

@@ -1,0 +1,59 @@
+"""A Prefect server that a test can stop and start again on the same port and database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from typed_command import environment
+
+from flows.servers import answers
+
+START_SECONDS = 300
+STOP_SECONDS = 60
+
+
+class PrefectServer:
+    """`prefect server start` on loopback."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.api = f"http://127.0.0.1:{port}/api"
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when it answers."""
+        self.home.mkdir(exist_ok=True)
+        command = [
+            *(sys.executable, "-m", "prefect", "server", "start", "--no-ui"),
+            *("--host", "127.0.0.1", "--port", str(self._port)),
+        ]
+        with (self.home / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(self.home, self.home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(f"{self.api}/health"):
+            assert self._process.poll() is None, (self.home / "server.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, "Prefect's server does not answer"
+            time.sleep(0.1)
+
+    def running(self) -> bool:
+        return self._process is not None
+
+    def kill(self) -> None:
+        """End it at once, with all its connections."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+            self._process = None

@@ -1,0 +1,82 @@
+"""A run without MLflow, and `rosita sync` once there is one, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from serving import free_ports
+
+from flows.servers import mlflow_server, running, stop_requests, wait_until_ready
+
+CACHE = ("store", "results", "attempts", "downloads", "locks")
+
+
+def test_a_run_without_mlflow_is_sent_later(
+    rosita: Callable[..., subprocess.CompletedProcess[str]], smoke_home: Any, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    for name in CACHE:
+        shutil.copytree(smoke_home.home / name, home / name)
+    (port,) = free_ports(1)
+    uri = f"http://127.0.0.1:{port}"
+    # The last stages are computed, the others are taken from the cache.
+    change = "width.keep_heads=1"
+    done = rosita(
+        "compress",
+        "--recipe",
+        "smoke",
+        "--set",
+        change,
+        home=home,
+        env={"MLFLOW_TRACKING_URI": uri},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MLflow does not answer: `rosita sync` sends what is kept" in done.stdout
+    assert done.stderr.count(f"MLflow at {uri} does not answer (it cannot be reached)") == 1
+    (path,) = (home / "runs").glob("*/summary.json")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    assert (summary["mlflow_run_id"], summary["registered_model"]) == (None, None)
+
+    failed = rosita("sync", home=home)
+    assert failed.returncode == 1
+    assert failed.stderr.strip().endswith(f"could not be sent to {uri}: it cannot be reached")
+
+    server = mlflow_server(port, f"sqlite:///{tmp_path}/server.db", tmp_path / "art", tmp_path)
+    with stop_requests() as stop, running([server]) as processes:
+        wait_until_ready([server], processes, stop)
+        sent = rosita("sync", "--json", home=home)
+        assert sent.returncode == 0, sent.stderr
+        report = json.loads(sent.stdout)
+        assert report["in_use"] == 0
+        assert report["runs"][0]["name"] == "smoke"
+        assert len(report["runs"]) == 1 + len(summary["stages"])
+        assert all(run["left"] == 0 and run["sent"] > 2 for run in report["runs"])
+
+        filled = json.loads(path.read_text(encoding="utf-8"))
+        assert filled["registered_model"]["uri"] == "models:/rosita-film-reviews/1"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        parent = client.get_run(filled["mlflow_run_id"])
+        found = client.search_runs(
+            [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        )
+        stages = {run.data.tags["rosita.stage"]: run for run in found}
+        assert len(found) == len(stages)
+        assert {run.info.status for run in (parent, *found)} == {"FINISHED"}
+        for entry in summary["stages"]:
+            tags = stages[entry["name"]].data.tags
+            assert tags["rosita.artifact"] == entry["artifact"]
+            assert tags["rosita.cached"] == str(entry["status"] == "cached").lower()
+        curve = client.get_metric_history(stages["width"].info.run_id, "train/loss")
+        assert len(curve) > 2
+        files = {file.path for file in client.list_artifacts(parent.info.run_id)}
+        assert files == {"recipe.json", "summary.json"}
+
+        # What was sent is gone.
+        assert list((home / "outbox").iterdir()) == []
+        assert rosita("sync", home=home).stdout == "nothing waits\n"

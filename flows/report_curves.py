@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSS, SCORE = "train/loss", "dev/score"
-LAST_STAGES = ("width", "one_step")
+LAST_STAGES = ("width", "one-step")
 TRAININGS = ("teacher", "student", "depth", *LAST_STAGES)
 SEEDS_SHOWN = 3
+# So few observations are dots as well: a line of one point would be invisible.
+FEW = 12
 
 
 def curve_plots(records: Records, family: str, suffix: str) -> list[Plot]:
@@ -31,7 +33,7 @@ def curve_plots(records: Records, family: str, suffix: str) -> list[Plot]:
         if lines:
             plots.append(
                 Plot(
-                    f"curves_{stage}{suffix}",
+                    f"curves_{stage.replace('-', '_')}{suffix}",
                     f"Learning curves of stage {stage}",
                     "Training loss and the score on the selection rows by optimizer step; means "
                     "over seeds (thin lines: seeds). Ticks in the bottom panel are prunes.",
@@ -78,7 +80,8 @@ def _curves(records: Records, lines: dict[str, list[str]]) -> Figure:
             for series in seeds if len(seeds) > 1 else []:
                 axes.plot(series.index, series, linewidth=0.7, alpha=0.28, **look)
             mean = _mean(seeds)
-            axes.plot(mean.index, mean, linewidth=1.7, label=name, **look)
+            dots = "o" if len(mean) <= FEW else ""
+            axes.plot(mean.index, mean, marker=dots, ms=4, linewidth=1.7, label=name, **look)
     for axes, label in zip(rows, ("training loss", "score (selection)"), strict=False):
         quiet_axis(axes, "y")
         axes.set_ylabel(label)

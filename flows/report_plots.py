@@ -22,6 +22,8 @@ COSTS = {
 }
 # Costs closer than this are one budget and no axis of a plot.
 SAME_BUDGET = 1.03
+# Stages with a colour of their own; the others take seconds.
+TIMED = ("teacher", "augment", "student", "depth", "width", "one-step", "assess")
 FREQUENCY_AXES = ("width.prune_fraction", "depth.prune_fraction")
 
 
@@ -237,7 +239,7 @@ def _frequency(cells: pd.DataFrame, axis: str, lines: list[tuple[str, pd.DataFra
 
 
 def _stage_times(records: Records) -> Figure:
-    from flows.report_style import GRID_LINE, colours, new_figure, quiet_axis
+    from flows.report_style import GRID_LINE, QUIET, colours, new_figure, quiet_axis
 
     owner = records.cells.set_index("cell")["configuration"]
     stages = records.stages.assign(configuration=records.stages["cell"].map(owner))
@@ -245,15 +247,14 @@ def _stage_times(records: Records) -> Figure:
     once = stages.sort_values("seconds", ascending=False).drop_duplicates("key")
     shared = once["key"].map(users) > 1
     once = once.assign(bar=once["configuration"].mask(shared, "shared"))
-    order = list(dict.fromkeys(records.stages["stage"]))
+    small = ~once["stage"].isin(TIMED)
+    once = once.assign(stage=once["stage"].mask(small, "other"))
+    order = [stage for stage in (*TIMED, "other") if stage in set(once["stage"])]
     bars = [b for b in ("shared", *records.configurations) if b in set(once["bar"])]
     minutes = once.groupby(["bar", "stage"])["seconds"].sum() / 60
-    # Stages of a second would be a legend without bars.
-    total = minutes.groupby("stage").sum()
-    order = [stage for stage in order if total[stage] > 0.005 * total.sum()]
     figure = new_figure(1.5 + 0.3 * len(bars))
     axes = figure.subplots()
-    palette = colours(order)
+    palette = {**colours(TIMED), "other": QUIET}
     left = dict.fromkeys(bars, 0.0)
     for stage in order:
         values = [float(minutes.get((bar, stage), 0.0)) for bar in bars]

@@ -38,6 +38,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
     "axes.grid": True,
+    "axes.formatter.useoffset": False,
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=PALETTE),
     "grid.color": GRID_LINE,

@@ -27,6 +27,10 @@ from rosita_core.measuring.comparison import spread
 
 TEACHER = "teacher"
 COSTS = ("params", "params_embedding", "params_encoder", "macs", "compression", "seconds")
+STAGES = (
+    *("data", "teacher", "augment", "student", "depth", "width", "one-step"),
+    *("assess", "export", "register"),
+)
 LATENCIES = ("latency_ms_p50_b1", "latency_ms_p50_b32")
 
 
@@ -248,7 +252,7 @@ def stage_times(records: Records) -> Table:
     """What was computed, each distinct stage once however many cells need it."""
     stages = records.stages.sort_values("seconds", ascending=False).drop_duplicates("key")
     rows = []
-    for name in dict.fromkeys(records.stages["stage"]):
+    for name in sorted(set(records.stages["stage"]), key=_place):
         once, uses = stages[stages["stage"] == name], records.stages["stage"] == name
         rows.append(
             {
@@ -269,6 +273,11 @@ def stage_times(records: Records) -> Table:
         number_column("without sharing", "seconds_unshared", duration),
     )
     return Table("stages", "Stages", "", frame, shown)
+
+
+def _place(stage: str) -> tuple[int, str]:
+    """Where in the method a stage stands; unknown ones come last."""
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
 def every_cell(records: Records) -> Table:

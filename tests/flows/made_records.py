@@ -126,9 +126,9 @@ def make_records(
                     "cached": key in known,
                 }
             )
-            if key not in known and stage in ("teacher", "student", "depth", "width", "one_step"):
+            if key not in known and stage in ("teacher", "student", "depth", "width", "one-step"):
                 frames["curves"] += list(_curve(rng, key, stage, one))
-            if key not in known and stage in ("depth", "width", "one_step"):
+            if key not in known and stage in ("depth", "width", "one-step"):
                 frames["prunes"] += list(_prunes(rng, key, stage, one))
             known.add(key)
     for name, values in frames.items():
@@ -255,7 +255,7 @@ def _stages(task: str, one: Made, seed: int) -> Iterator[tuple[str, str, float]]
         yield "student", _key(task, "student", seed), 240.0
     if kd == "4" and layers < 6:
         yield "depth", _key(task, "depth", seed, layers), 230.0
-    last = "width" if kd in "34" else "one_step"
+    last = "width" if kd in "34" else "one-step"
     yield last, _key(task, last, seed, repr(one)), 620.0 * one.speed
     yield "assess", _key(task, "assess", seed, repr(one)), 22.0
     yield "export", _key(task, "export", seed, repr(one)), 4.0
@@ -265,7 +265,7 @@ def _curve(rng: np.random.Generator, key: str, stage: str, one: Made) -> Iterato
     total = 3_000
     fraction = float(one.changes.get("width.prune_fraction", 0.2))
     for step in range(20, total + 1, 20):
-        start = 1.2 if stage in ("width", "one_step") else 0.6
+        start = 1.2 if stage in ("width", "one-step") else 0.6
         bump = 0.5 if stage == "width" and step < fraction * total else 0.0
         loss = start * np.exp(-step / 700) + 0.25 + bump * 0.4 + 0.03 * rng.normal()
         names = {"train/loss": loss, "train/lr": 1e-3 * (1 - step / total)}
@@ -295,14 +295,14 @@ def _curve(rng: np.random.Generator, key: str, stage: str, one: Made) -> Iterato
 def _prune_steps(stage: str, one: Made, total: int) -> list[int]:
     if stage == "depth":
         return [600]
-    if stage == "one_step" or one.prunes == 1:
-        return [0 if stage == "one_step" else 30]
+    if stage == "one-step" or one.prunes == 1:
+        return [0 if stage == "one-step" else 30]
     fraction = float(one.changes.get("width.prune_fraction", 0.2))
     return [round(k * fraction * total / one.prunes) for k in range(1, one.prunes + 1)]
 
 
 def _prunes(rng: np.random.Generator, key: str, stage: str, one: Made) -> Iterator[dict[str, Any]]:
-    if stage not in ("depth", "width", "one_step"):
+    if stage not in ("depth", "width", "one-step"):
         return
     layers = int(one.shape.split("_")[1][1:])
     keep = int(one.shape.split("_")[0][1:])

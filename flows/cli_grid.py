@@ -54,25 +54,27 @@ def grid(
     from flows.grid_loading import load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    for name, number in (("workers", workers), ("max_cells", max_cells)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
     cells = chosen_cells(definition, tuple(only or ()))
-    from flows.grid_plan import plan_grid, prepared
+    from flows.grid_plan import limited, plan_grid, prepared
     from flows.grid_show import plan_document, plan_line, show_grid, show_grid_plan
     from flows.request import home_directory
 
     planned = plan_grid(prepared(cells, download=not plan))
+    cells = limited(cells, planned, max_cells)
+    planned = planned.of(cells)
     if plan:
         if json_:
             print(json.dumps(plan_document(definition, cells, planned), indent=2))
         else:
             show_grid_plan(definition, cells, planned)
         return
-    from flows.grid import GridError, limited
+    from flows.grid import GridError
     from flows.grid import grid as flow
     from tasks.progress import progress_display
 
-    cells = limited(cells, planned, max_cells)
     progress_display().line(plan_line(definition, cells, planned))
     document: dict[str, Any]
     failure: str | None = None

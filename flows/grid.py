@@ -18,7 +18,8 @@ from flows.grid_cell import CellWork, carry_out
 from flows.grid_choice import chosen_cells
 from flows.grid_files import write_definition
 from flows.grid_parallel import one_server, run_cells
-from flows.grid_plan import GridPlan, plan_grid, prepared
+from flows.grid_plan import GridPlan, limited, plan_grid, prepared
+from flows.grid_show import result_rows
 from flows.grids import Cell, Grid
 from flows.outcome import achieved
 from flows.request import home_directory
@@ -60,6 +61,7 @@ def grid(
     cells = chosen_cells(definition, only)
     plan = plan_grid(prepared(cells, download=True))
     cells = limited(cells, plan, max_cells)
+    plan = plan.of(cells)
     write_definition(home, definition)
     flow_run_id = str(runtime.flow_run.id)
     began = time.monotonic()
@@ -105,38 +107,6 @@ def grid(
             document,
         )
     return achieved(document)
-
-
-def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
-    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free.
-
-    Raises:
-        ValueError: where `max_cells` is below 1.
-    """
-    if max_cells is None:
-        return cells
-    if max_cells < 1:
-        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
-    missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]
-    return tuple(cell for cell in cells if cell.id in missing or not plan.to_run(cell.id))
-
-
-def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
-    """A row per cell, as text."""
-    rows = []
-    for cell in document["cells"]:
-        row = {"cell": cell["cell"], **cell["labels"], "seed": str(cell["seed"])}
-        row["status"] = cell["status"]
-        for name, form in (
-            ("score", "{:.4f}"),
-            ("retention", "{:.1%}"),
-            ("params", "{:,}"),
-            ("compression", "{:.2f}x"),
-        ):
-            value = cell.get(name)
-            row[name] = "" if value is None else form.format(value)
-        rows.append(row)
-    return rows
 
 
 def _show_in_prefect(document: dict[str, Any]) -> None:
@@ -228,7 +198,6 @@ def _document(
         *("status", "score", "score_name", "retention", "params", "compression", "run_id"),
         *("mlflow_run_id", "stages", "error"),
     )
-    needed = {identity for cell in cells for identity in plan.cells[cell.id]}
     return {
         "grid": grid.name,
         "run_id": flow_run_id,
@@ -239,7 +208,7 @@ def _document(
             for cell in cells
         ],
         "stages": {
-            "distinct": len(needed),
+            "distinct": len(plan.stages),
             "computed": sum(
                 not stage["cached"] for d in documents.values() for stage in d.get("stages", ())
             ),

@@ -9,39 +9,28 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect import task
-from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.grid_cell import CellWork, carry_out
-from tasks.progress import progress_display
-
-POLL_SECONDS = 0.2
-ORPHAN_SECONDS = 2.0
+from flows.grid_cell import CellWork
+from flows.grid_process import POLL_SECONDS, prepare, work_on
 
 Document = dict[str, Any] | None
-_busy = threading.Event()
 
 
 @task(name="cell", task_run_name="{work.cell}")
 def run_cell(work: CellWork) -> Document:
     """One cell; its document, or None where a signal stopped it."""
-    _busy.set()
-    try:
-        return carry_out(work)
-    except (KeyboardInterrupt, TerminationSignal):
-        return None
-    finally:
-        _busy.clear()
+    # Prefect sends the body of a task with everything that it names, so it names little.
+    return work_on(work)
 
 
 @contextmanager
@@ -81,7 +70,7 @@ def run_cells(
     """
     waiting = {work.cell: work for work in works}
     running: dict[str, PrefectFuture[Document]] = {}
-    with ProcessPoolTaskRunner(max_workers=works[0].processes, initializer=_prepare) as runner:
+    with ProcessPoolTaskRunner(max_workers=works[0].processes, initializer=prepare) as runner:
         try:
             while waiting or running:
                 while waiting and len(running) < works[0].processes:
@@ -127,20 +116,3 @@ def _terminate() -> None:
         if process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
-
-
-def _prepare() -> None:
-    """What a process does first: it is stopped by its parent alone, which also speaks for it."""
-    os.setpgid(0, 0)
-    progress_display().silent = True
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    """End with the parent, however it ended: first by saving, as any signal does."""
-    while os.getppid() == parent:
-        time.sleep(ORPHAN_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    while _busy.is_set():
-        time.sleep(POLL_SECONDS)
-    os._exit(1)

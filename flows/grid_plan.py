@@ -7,7 +7,7 @@ by those of everything before it, so that it is counted once however many cells 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.estimates import Estimate, Estimator
@@ -58,6 +58,19 @@ class GridPlan:
     cells: dict[str, tuple[str, ...]]
     stages: dict[str, GridStage]
 
+    def of(self, cells: Iterable[Cell]) -> GridPlan:
+        """The part of the plan that is of some of its cells."""
+        chosen = {cell.id: self.cells[cell.id] for cell in cells}
+        needed = dict.fromkeys(identity for stages in chosen.values() for identity in stages)
+        stages = {
+            identity: replace(
+                self.stages[identity],
+                cells=tuple(cell for cell in self.stages[identity].cells if cell in chosen),
+            )
+            for identity in needed
+        }
+        return GridPlan(chosen, stages)
+
     def to_run(self, cell: str) -> tuple[str, ...]:
         """Identities of the cell's stages that are not cached."""
         return tuple(i for i in self.cells[cell] if self.stages[i].status == TO_RUN)
@@ -103,6 +116,20 @@ def plan_grid(requests: dict[str, Request]) -> GridPlan:
     planner = _Planner()
     cells = {cell: planner.add(cell, request) for cell, request in requests.items()}
     return GridPlan(cells, planner.stages())
+
+
+def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
+    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free.
+
+    Raises:
+        ValueError: where `max_cells` is below 1.
+    """
+    if max_cells is None:
+        return cells
+    if max_cells < 1:
+        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
+    missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]
+    return tuple(cell for cell in cells if cell.id in missing or not plan.to_run(cell.id))
 
 
 @dataclass

@@ -48,12 +48,10 @@ def plan_document(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> dict[str
 
 def plan_line(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> str:
     """The plan of the cells that will run, in one line."""
-    needed = [plan.stages[i] for i in dict.fromkeys(i for c in cells for i in plan.cells[c.id])]
-    cached = sum(stage.status == CACHED for stage in needed)
-    missing = [stage for stage in needed if stage.status != CACHED]
+    count, missing = len(plan.stages), plan.missing
     return (
-        f"{grid.name}: {len(cells)} cells, {len(needed)} distinct stages, {cached} of them cached; "
-        f"{_time(missing)}"
+        f"{grid.name}: {len(cells)} cells, {count} distinct stages, {count - len(missing)} of them "
+        f"cached; {_time(missing)}"
     )
 
 
@@ -93,8 +91,6 @@ def show_grid_plan(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> None:
 
 def show_grid(document: dict[str, Any]) -> None:
     """A row per cell, and what was computed."""
-    from flows.grid import result_rows
-
     rows = result_rows(document)
     table = Table(title=document["grid"])
     for name in rows[0]:
@@ -110,6 +106,24 @@ def show_grid(document: dict[str, Any]) -> None:
     else:
         print("MLflow does not answer: `rosita sync` sends what is kept")
     print("to see the runs: rosita ui")
+
+
+def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
+    """A row per cell, as text."""
+    rows = []
+    for cell in document["cells"]:
+        row = {"cell": cell["cell"], **cell["labels"], "seed": str(cell["seed"])}
+        row["status"] = cell["status"]
+        for name, form in (
+            ("score", "{:.4f}"),
+            ("retention", "{:.1%}"),
+            ("params", "{:,}"),
+            ("compression", "{:.2f}x"),
+        ):
+            value = cell.get(name)
+            row[name] = "" if value is None else form.format(value)
+        rows.append(row)
+    return rows
 
 
 def _time(missing: Sequence[GridStage]) -> str:

@@ -34,7 +34,7 @@ class Grid(Section):
         {},
         description="axis -> label -> changes; or a list of values of the field that names it",
     )
-    seeds: tuple[Seed, ...] = Field((42, 43, 44), min_length=1)
+    seeds: tuple[Seed, ...] = (42, 43, 44)
     budget: float | None = Field(
         None,
         ge=0,
@@ -55,6 +55,8 @@ class Grid(Section):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("seeds must hold at least 1, got none")
         if len(set(value)) < len(value):
             raise ValueError(f"seeds must differ, got {', '.join(map(str, value))}")
         return value

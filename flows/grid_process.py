@@ -1,0 +1,48 @@
+"""What a process that runs cells for another does: it works, stops when told, and shows nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from prefect.exceptions import TerminationSignal
+
+from flows.grid_cell import CellWork, carry_out
+from tasks.progress import progress_display
+
+POLL_SECONDS = 0.2
+ORPHAN_SECONDS = 2.0
+
+_busy = threading.Event()
+
+
+def work_on(work: CellWork) -> dict[str, Any] | None:
+    """One cell; its document, or None where a signal stopped it."""
+    _busy.set()
+    try:
+        return carry_out(work)
+    except (KeyboardInterrupt, TerminationSignal):
+        return None
+    finally:
+        _busy.clear()
+
+
+def prepare() -> None:
+    """Before the first cell: the parent alone stops this process, and speaks for it."""
+    # Ctrl-C reaches every process of a terminal's group; here the parent passes it on, once.
+    os.setpgid(0, 0)
+    progress_display().silent = True
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    """End with the parent, however it ended: first by saving, as any signal does."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while _busy.is_set():
+        time.sleep(POLL_SECONDS)
+    os._exit(1)

@@ -12,7 +12,6 @@ are kept, so that one damaged copy costs one interval; all go when the stage com
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.disk import is_full, no_room
+from tasks.durable import to_disk, tree_to_disk
 from tasks.interruption import stop_requested, stopped
 from tasks.logs import warn
 from tasks.store import FILES, MANIFEST, build_manifest, manifest_problem, write_json
@@ -143,12 +143,11 @@ class StageCheckpoints:
             write(files)
             write_json(partial / MANIFEST, build_manifest(files))
             write_json(partial / ABOUT, about)
-            for path in (*files.rglob("*"), partial / MANIFEST, partial / ABOUT):
-                _to_disk(path)
+            tree_to_disk(partial)
             path = partial.rename(self.folder / f"{number:06d}")
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        _to_disk(self.folder)
+        to_disk(self.folder)
         for old in _numbered(self.folder)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return Saved(path, unit, total, seconds)
@@ -185,12 +184,3 @@ def _numbered(folder: Path) -> list[Path]:
 def _described(path: Path) -> Saved:
     about: dict[str, Any] = json.loads((path / ABOUT).read_text(encoding="utf-8"))
     return Saved(path, int(about["unit"]), int(about["total"]), float(about["seconds"]))
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or a folder's list of files would survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.durable import to_disk as path_to_disk
 from tasks.store import Store, is_digest
 
 RESULTS = "results"
@@ -131,6 +132,15 @@ def touch_record(home: str | Path, key: str) -> None:
     except OSError as error:
         # Another user's record in a shared home: the hit is as good.
         logger.warning("the use of record %s could not be noted: %s", key[:12], error.strerror)
+
+
+def to_disk(home: str | Path, key: str) -> None:
+    """Wait until a record would survive a loss of power, before what it replaces is dropped.
+
+    Raises FileNotFoundError when there is no such record.
+    """
+    path_to_disk(results_folder(home) / key)
+    path_to_disk(results_folder(home))
 
 
 def discard_record(home: str | Path, key: str) -> None:

@@ -118,13 +118,17 @@ class StageCheckpoints:
             what = f"a checkpoint of stage {self._stage} after {unit:,} of {total:,} steps"
             raise no_room(what, self.folder) from error
         self._saved_at, self._saved_unit = time.monotonic(), unit
+        self.stop_if_asked(unit, total)
+        return self._latest.files
+
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        """Raise what a signal means, if one waits; what the kernel has done is saved already."""
         if stop_requested():
             warn(
                 f"stage {self._stage} was stopped and saved after {unit:,} of {total:,} steps; "
                 "the same command goes on from there"
             )
             raise stopped()
-        return self._latest.files
 
     def drop(self) -> None:
         """Remove them all: the stage is done, or begins anew."""

@@ -1,7 +1,9 @@
 """Laws of the artifact store: content decides the name, and damage never goes unnoticed."""
 
 import json
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,29 @@ def test_what_is_no_artifact_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="digest must be 64"):
         store.verify("../../etc")
     assert store.digests() == []
+
+
+def test_content_that_is_stored_again_was_used_now(store: Store, tmp_path: Path) -> None:
+    """Else an old artifact could be freed between its adoption and the record that names it."""
+    digest = store.put(fill(tmp_path / "a", FILES))
+    folder = store.path(digest).parent
+    os.utime(folder, (0, 0))
+    before = time.time()
+    assert store.put(tmp_path / "a") == digest
+    assert folder.stat().st_mtime >= before - 1
+
+
+def test_content_that_is_freed_while_it_is_stored_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.put(fill(tmp_path / "a", FILES))
+    verify, looks = Store.verify, iter((True, False))
+
+    def freed_first(self: Store, asked: str) -> str | None:
+        if next(looks):
+            (self.root / asked).rename(tmp_path / "freed")
+        return verify(self, asked)
+
+    monkeypatch.setattr(Store, "verify", freed_first)
+    assert store.put(tmp_path / "a") == digest
+    assert verify(store, digest) is None

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.workspaces import workspace
+
 FILES = "files"
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
@@ -119,15 +121,13 @@ class Store:
     def workspace(self) -> Iterator[Path]:
         """An empty directory inside the store's filesystem, removed when the block ends.
 
-        Fill it and pass it to `adopt`, which moves it away without copying.
+        Fill it and pass it to `adopt`, which moves it away without copying. What killed processes
+        left there goes first.
         """
-        staging = self.root / TEMPORARY / uuid.uuid4().hex
-        files = staging / FILES
-        files.mkdir(parents=True)
-        try:
+        with workspace(self.root / TEMPORARY) as staging:
+            files = staging / FILES
+            files.mkdir()
             yield files
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def put(self, directory: Path) -> str:
         """Copy a directory into the store and return its digest. Raises as `build_manifest`."""

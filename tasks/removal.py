@@ -6,8 +6,9 @@ import uuid
 from pathlib import Path
 
 from tasks.store import TEMPORARY
+from tasks.workspaces import REMOVED
 
-REMOVED = "removed-"
+__all__ = ["REMOVED", "delete", "remove"]
 
 
 def remove(path: Path, home: Path) -> None:

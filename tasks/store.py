@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.durable import to_disk, tree_to_disk
+from tasks.workspaces import workspace
 
 FILES = "files"
 MANIFEST = "manifest.json"
@@ -131,15 +132,13 @@ class Store:
     def workspace(self) -> Iterator[Path]:
         """An empty directory inside the store's filesystem, removed when the block ends.
 
-        Fill it and pass it to `adopt`, which moves it away without copying.
+        Fill it and pass it to `adopt`, which moves it away without copying. What killed processes
+        left there goes first.
         """
-        staging = self.root / TEMPORARY / uuid.uuid4().hex
-        files = staging / FILES
-        files.mkdir(parents=True)
-        try:
+        with workspace(self.root / TEMPORARY) as staging:
+            files = staging / FILES
+            files.mkdir()
             yield files
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def put(self, directory: Path) -> str:
         """Copy a directory into the store and return its digest. Raises as `build_manifest`."""

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -95,6 +98,34 @@ def test_a_block_that_raises_stores_nothing(store: Store) -> None:
         fill(folder, FILES)
         raise OSError("disk full")
     assert store.digests() == []
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays(
+    store: Store,
+) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from tasks.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).workspace() as folder:\n"
+        "    (folder / 'half').write_bytes(b'half')\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(store.root.parent)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        with store.workspace() as own, store.workspace() as another:
+            assert folder.is_dir() and own.is_dir() and another.is_dir()
+        assert (folder / "half").read_bytes() == b"half"
+        process.send_signal(signal.SIGKILL)
+    with store.workspace():
+        assert not folder.exists()
     assert list((store.root / "tmp").iterdir()) == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import typer
 
 from flows.environment import prepare_environment
 
-WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
+WRONG_REQUEST, STAGE_FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 app = typer.Typer(
     name="rosita",
@@ -189,7 +191,7 @@ def run_flow(
         name: of the file in the home's logs that has the traceback then.
         expected: failures that speak for themselves.
     """
-    from flows.outcome import forget, hidden, last_achieved
+    from flows.outcome import forget, has_begun, hidden, last_achieved
     from flows.prefect_messages import summarize_losses
 
     forget()
@@ -201,8 +203,10 @@ def run_flow(
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
         trace = home / "logs" / f"{name}.txt"
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        # On a full disk the error itself says more than that its trace found no room.
+        with contextlib.suppress(OSError):
+            trace.parent.mkdir(parents=True, exist_ok=True)
+            trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {error}"
         lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
         if (document := last_achieved()) is not None:
@@ -210,7 +214,8 @@ def run_flow(
             return document
         if (failure := hidden(error, expected)) is not None:
             raise Failure(f"{failure}; {lost}") from error
-        raise Failure(f"the run did not start: {cause}; its traceback is {trace}") from error
+        came_to = "ended early" if has_begun() else "did not start"
+        raise Failure(f"the run {came_to}: {cause}; its traceback is {trace}") from error
 
 
 def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
@@ -244,13 +249,15 @@ def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
     prepare_environment()
     _register_commands()
+    # Python's own way to end at SIGTERM would leave Prefect's temporary server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     # A working directory with own modules must not hide the project's.
     sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
     try:
         app()
     except ValueError as error:
         _fail(str(error), WRONG_REQUEST)
-    except (Failure, ConnectionError) as error:
+    except (Failure, OSError) as error:
         _fail(str(error), STAGE_FAILED)
     except SystemExit as ended:
         # Typer turns Ctrl-C into this exit code and says nothing.

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 
-from flows.outcome import achieved
+from flows.outcome import achieved, begun
 from flows.preflight import preflight_first
 from flows.preparation import prepare_request
 from flows.recipe import Recipe
@@ -48,7 +48,10 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
             record(run, register=True)
         except Exception as error:
             raise unrecorded(error, request, flow_run_id) from error
-    return achieved(read_summary(request.home, flow_run_id))
+    # All is written down: whatever happens while Prefect is told, the run is complete.
+    summary = achieved(read_summary(request.home, flow_run_id))
+    _show_in_prefect(summary)
+    return summary
 
 
 @contextmanager
@@ -59,6 +62,7 @@ def tracked(
 
     The block finishes the parent run itself where all went well, since it knows the numbers.
     """
+    begun()
     recipe = request.recipe
     tracking = Tracking(request.home)
     parent = tracking.start_parent(
@@ -134,7 +138,6 @@ def record(run: Run, register: bool) -> None:
     path = write_summary(summary, request.home)
     tracking.log_document(parent, path)
     tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
-    _show_in_prefect(summary)
 
 
 def _show_in_prefect(summary: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, runtime
-from prefect.artifacts import create_table_artifact
 from rich.console import Console
 from rich.live import Live
 
@@ -17,14 +16,12 @@ from flows.grid_board import Board
 from flows.grid_cell import CellWork, carry_out
 from flows.grid_choice import chosen_cells
 from flows.grid_files import write_definition
+from flows.grid_pages import publish
 from flows.grid_parallel import one_server, run_cells
 from flows.grid_plan import GridPlan, limited, plan_grid, prepared
-from flows.grid_show import result_rows
 from flows.grids import Cell, Grid
 from flows.outcome import achieved
 from flows.request import home_directory
-from flows.running import one_line
-from tasks.logs import warn
 from tasks.progress import progress_display
 from tasks.tracking import FLUSH_SECONDS, Tracking
 
@@ -97,7 +94,8 @@ def grid(
         }
         tracking.finish(run, "FINISHED" if len(finished) == len(cells) else "FAILED", numbers, {})
     document = _document(definition, cells, documents, plan, tracking.run_id(run), flow_run_id)
-    _show_in_prefect(document)
+    if finished:
+        publish(home, document)
     if len(finished) < len(cells):
         failed = [cell for cell, d in documents.items() if d["status"] != "finished"]
         first = documents[failed[0]]["error"]
@@ -107,20 +105,6 @@ def grid(
             document,
         )
     return achieved(document)
-
-
-def _show_in_prefect(document: dict[str, Any]) -> None:
-    """The results as a page of Prefect's; the grid is complete without it, too."""
-    cells = document["cells"]
-    finished = sum(cell["status"] == "finished" for cell in cells)
-    try:
-        create_table_artifact(
-            key="rosita-grid",
-            table=result_rows(document),
-            description=f"{document['grid']}: {finished} of {len(cells)} cells finished",
-        )
-    except Exception as error:
-        warn(f"Prefect's server did not take the table of the grid: {one_line(error)}")
 
 
 def _one_by_one(

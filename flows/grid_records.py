@@ -13,6 +13,7 @@ They name no place of the machine that they come from.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ from flows.model_lookup import SUMMARIES, SUMMARY
 from tasks.store import Store
 
 DOCUMENT = "grid.json"
+# From a slash that starts a path and not the rest of an address, to the path's last part.
+PLACE = re.compile(r"(?<![\w.:/])/(?:[^\s/;,'\"]+/)*([^\s/;,'\"]*)")
 TRAININGS = ("teacher", "student", "depth", "width", "one-step")
 
 
@@ -218,11 +221,9 @@ def _document(
 
 
 def _without_places(value: Any) -> Any:
-    """Absolute paths as their last part: where something lay says nothing elsewhere."""
+    """Absolute paths as their last part, inside texts too: elsewhere they say nothing."""
     if isinstance(value, dict):
         return {name: _without_places(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_without_places(item) for item in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
+    return PLACE.sub(r"\1", value) if isinstance(value, str) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 _achieved: list[dict[str, Any]] = []
+_begun: list[bool] = []
 
 
 def achieved(document: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +21,17 @@ def achieved(document: dict[str, Any]) -> dict[str, Any]:
 def forget() -> None:
     """Before a new flow run: what an earlier one came to says nothing about it."""
     _achieved.clear()
+    _begun.clear()
+
+
+def begun() -> None:
+    """Note that a flow run has begun to work."""
+    _begun.append(True)
+
+
+def has_begun() -> bool:
+    """Whether the last flow run of this process came as far as that."""
+    return bool(_begun)
 
 
 def last_achieved() -> dict[str, Any] | None:

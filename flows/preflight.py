@@ -31,6 +31,7 @@ from rosita_core.measuring.disk import BYTES_PER_MB, disk_mb
 from rosita_core.measuring.memory import forget_peak, peak_mb
 from rosita_core.training.loop import total_steps
 from tasks.hardware import Numerics
+from tasks.interruption import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.progress import progress_display
 from tasks.records import Context, StageResult, find_record, read_record
 from tasks.stage_key import stage_key
@@ -118,9 +119,15 @@ def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> Preflight
     nodes = method(request)
     done = _cached(request, nodes, numerics, find_record)
     forget_peak(numerics.device)
-    with _scratch(request.home) as scratch, progress_display().prefixed("preflight"):
+    with (
+        _scratch(request.home) as scratch,
+        progress_display().prefixed("preflight"),
+        nothing_worth_saving(),
+        signals_caught(),
+    ):
         flight = _Flight(request, numerics, bodies, scratch, nodes, done)
         for node in nodes:
+            stop_if_requested()
             with named(node.name, request, node.config):
                 flight.run(node)
         with named(SUMMARY, request, None):

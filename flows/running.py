@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,15 +20,16 @@ from tasks.distill_student import distill_student
 from tasks.export_model import export_model
 from tasks.finetune_teacher import finetune_teacher
 from tasks.hardware import Numerics
-from tasks.interruption import signals_caught, stop_if_requested
+from tasks.interruption import signals_caught, stop_if_requested, stop_requested
 from tasks.locks import StageLocks
+from tasks.logs import warn
 from tasks.prepare_data import prepare_data
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
-from tasks.records import attempt_path, attempts
-from tasks.stage_key import Stage
-from tasks.store import Store
+from tasks.records import attempt_path, attempts, read_record, results_folder
+from tasks.stage_key import Stage, stage_key
+from tasks.store import Store, free_bytes
 from tasks.tracking import Tracking
 
 TASKS: Mapping[str, Any] = {
@@ -96,6 +98,9 @@ class Run:
                 state = self.stage(node, artifacts, node.name in again)
                 if not state.is_completed():
                     failures.append(self._failure(node.name, state))
+                    if stop_requested():
+                        # What follows is the signal's exception, which would hide it.
+                        warn(failures[-1])
                 stop_if_requested()
         if failures:
             rest = f"; not run for want of it: {', '.join(skipped)}" if skipped else ""
@@ -116,6 +121,8 @@ class Run:
     def stage(self, node: Node, artifacts: Mapping[str, str], again: bool) -> State:
         """Run one stage, or take it from the cache, and record it."""
         stage = stage_of(node, artifacts, self.numerics)
+        again = again and not self._done_in_this_run(stage)
+        self._check_lock(stage)
         options = stage_options(self.request.home) | {"refresh_cache": again}
         task = TASKS[node.name].with_options(**options)
         context = self._context(node, again)
@@ -125,16 +132,57 @@ class Run:
             self._note(node.name, stage, context, state)
         return state
 
+    def _done_in_this_run(self, stage: Stage) -> bool:
+        """Whether this flow run has computed the stage already: Prefect retries a run as it was."""
+        key = stage_key(stage)
+        return any(
+            made["key"] == key
+            and made["flow_run_id"] == self.flow_run_id
+            and made["status"] == "completed"
+            for made in attempts(self.request.home, stage.name)
+        )
+
+    def _check_lock(self, stage: Stage) -> None:
+        """Prefect would go on without the cache where its key cannot be had, and say nothing."""
+        folder = self.request.home / LOCKS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            StageLocks(folder).is_locked(stage_key(stage))
+        except OSError as error:
+            raise StageError(
+                f"stage {stage.name} of recipe {self.request.recipe.name} could not start: its "
+                f"lock in {folder} cannot be used: {one_line(error)}"
+            ) from error
+
     def _note(self, name: str, stage: Stage, context: Context, state: State) -> None:
         result: StageResult = state.result()
         cached = state.name == "Cached"
+        if not cached:
+            self._settle(result)
         self.states[name], self.results[name] = state, (result, cached)
         if cached:
             self.tracking.record_cached(stage, result, context)
-        # Only now does the cache know the result, so that a stage killed at its very end goes on.
-        # Where it was cached, another process may be computing it again on purpose.
-        if not cached or not StageLocks(self.request.home / LOCKS).is_locked(result.key):
-            drop_checkpoints(self.request.home, result.key)
+
+    def _settle(self, result: StageResult) -> None:
+        """Drop the checkpoints of a stage that the cache knows; a stage killed before goes on.
+
+        Raises:
+            StageError: where it does not, which Prefect passes over in silence.
+        """
+        home = self.request.home
+        if read_record(home, result.key)[0] is None:
+            raise StageError(
+                f"stage {result.stage} of recipe {self.request.recipe.name} is done, but its "
+                f"result could not be written to {results_folder(home)}; "
+                f"{free_bytes(home) / 1e6:,.0f} MB are free there"
+            )
+        locks, holder = StageLocks(home / LOCKS), f"settling-{uuid.uuid4().hex}"
+        # Whoever has the lock now is computing the stage again, and owns the checkpoints.
+        if locks.acquire_lock(result.key, holder, acquire_timeout=0):
+            try:
+                drop_checkpoints(home, result.key)
+            finally:
+                locks.release_lock(result.key, holder)
 
     def _context(self, node: Node, again: bool) -> Context:
         recipe = self.request.recipe

@@ -13,6 +13,7 @@ from tasks.disk import DiskFull, is_full, no_room
 from tasks.hardware import git_commit, hardware
 from tasks.history import append, history_path
 from tasks.interruption import able_to_save, signals_caught
+from tasks.logs import noted
 from tasks.processes import this_process
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
@@ -54,9 +55,8 @@ class Work:
             stage.name,
             context.checkpoint_seconds,
             context.checkpoint_steps,
+            context.begin_anew,
         )
-        if context.begin_anew:
-            self.checkpoints.drop()
         self._began = time.monotonic()
         self._artifact: str | None = None
         self._history = history_path(context.home, stage.name, number)
@@ -109,7 +109,8 @@ class Work:
         """Show a kernel's progress and log its metrics at its step. Pass it as `report=`."""
         self._progress.update(event)
         if event.metrics or event.message:
-            append(self._history, event)
+            with noted(f"the history of stage {self.stage.name}"):
+                append(self._history, event)
         if self.tracking is not None and self.run is not None:
             self.tracking.log_metrics(self.run, event.step, event.metrics)
 
@@ -168,15 +169,18 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
         record |= {"mlflow_run_id": None, "tracked_as": run}
         write_json(path, record)
         progress = progress_display().begin(context.position, context.total_stages, stage.name)
+        work = Work(stage, context, key, number, tracking, run, progress)
     except Exception as error:
-        write_json(path, {**record, "status": "failed", "finished": _timestamp(), **_cause(error)})
+        with noted(f"attempt {number} of stage {stage.name}"):
+            ended = {"status": "failed", "finished": _timestamp(), **_cause(error)}
+            write_json(path, record | ended)
         raise
-    work = Work(stage, context, key, number, tracking, run, progress)
     record |= {"resumed_from": work.checkpoints.resumed_from}
 
     def close(status: str, run_status: str, **more: Any) -> None:
         record["mlflow_run_id"] = work.mlflow_run_id(0)
-        write_json(path, record | {"status": status, "finished": _timestamp(), **more})
+        with noted(f"attempt {number} of stage {stage.name}"):
+            write_json(path, record | {"status": status, "finished": _timestamp(), **more})
         progress.end(status)
         if tracking is not None and run is not None:
             done = work.finished if status == "completed" else None

@@ -50,12 +50,14 @@ class Saved:
         unit: units of work done (optimizer steps, rows, batches).
         total: units in all.
         seconds: that the stage had taken until then, over all its attempts.
+        again: whether the stage was being computed again on purpose.
     """
 
     path: Path
     unit: int
     total: int
     seconds: float
+    again: bool
 
     @property
     def files(self) -> Path:
@@ -76,9 +78,20 @@ class StageCheckpoints:
     """The checkpoints of one attempt; the caller holds the lock of the stage key."""
 
     def __init__(
-        self, folder: Path, stage: str, every_seconds: float, every_units: int | None
+        self,
+        folder: Path,
+        stage: str,
+        every_seconds: float,
+        every_units: int | None,
+        again: bool,
     ) -> None:
+        """Find the newest checkpoint.
+
+        With `again` the stage is computed again on purpose: it goes on from a checkpoint of such an
+        attempt only, and drops those of others.
+        """
         self.folder = folder
+        self._again = again
         self._stage = stage
         self._every_seconds = every_seconds
         self._every_units = every_units
@@ -88,6 +101,8 @@ class StageCheckpoints:
         """What earlier attempts had taken until the checkpoint that this one goes on from."""
         self.resumed_from: int | None = None
         """Units that were done when this attempt began; None without a checkpoint."""
+        if again and (left := newest(folder)) is not None and not left.again:
+            self.drop()
         self._latest = self._find()
         if self._latest is not None:
             self.seconds_before = self._latest.seconds
@@ -127,17 +142,21 @@ class StageCheckpoints:
         return self._latest.files
 
     def drop(self) -> None:
-        """Remove them all: the stage is done, or begins anew."""
+        """Remove them all."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._latest, self.resumed_from, self.seconds_before = None, None, 0.0
-        self._saved_unit = 0
 
     def _write(self, unit: int, total: int, write: Callable[[Path], None]) -> Saved:
         number = 1 + max((int(p.name.rpartition("-")[2]) for p in self._all()), default=0)
         partial = self.folder / f"{PARTIAL}{number:06d}"
         files = partial / FILES
         seconds = self.seconds_before + time.monotonic() - self._began
-        about = {"unit": unit, "total": total, "seconds": round(seconds, 3), "stage": self._stage}
+        about = {
+            "stage": self._stage,
+            "unit": unit,
+            "total": total,
+            "seconds": round(seconds, 3),
+            "again": self._again,
+        }
         try:
             files.mkdir(parents=True)
             write(files)
@@ -151,7 +170,7 @@ class StageCheckpoints:
         _to_disk(self.folder)
         for old in _numbered(self.folder)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
-        return Saved(path, unit, total, seconds)
+        return Saved(path, unit, total, seconds, self._again)
 
     def _find(self) -> Saved | None:
         """The newest one that is whole; those that are not are set aside and reported."""
@@ -184,7 +203,8 @@ def _numbered(folder: Path) -> list[Path]:
 
 def _described(path: Path) -> Saved:
     about: dict[str, Any] = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    return Saved(path, int(about["unit"]), int(about["total"]), float(about["seconds"]))
+    unit, total = int(about["unit"]), int(about["total"])
+    return Saved(path, unit, total, float(about["seconds"]), bool(about["again"]))
 
 
 def _to_disk(path: Path) -> None:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from tasks.documents import complete_document
 from tasks.mlflow_errors import HOPELESS, Unavailable, brief, code_of, is_refusal
 from tasks.model_logging import register
-from tasks.outbox import Entry, Journal, Operation, Outbox, batches
+from tasks.outbox import Entry, Journal, Operation, Outbox
 
 # The store takes no more in one request.
 LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
@@ -99,7 +99,7 @@ class Delivery:
         operations = [entry.operation for entry in entries]
         try:
             if operations[0]["op"] in LIMITS:
-                for part in batches(operations, LIMITS, VALUES_PER_BATCH):
+                for part in _batches(operations):
                     self._log(journal, part)
             else:
                 self._perform(journal, operations[0])
@@ -239,6 +239,22 @@ class Delivery:
         )
         if not isinstance(error, MlflowException | requests.RequestException):
             logger.debug("".join(traceback.format_exception(error)))
+
+
+def _batches(operations: list[Operation]) -> Iterator[list[tuple[str, Any]]]:
+    """The params, tags and metrics of operations, as (kind, value), in parts of a legal size."""
+    part: list[tuple[str, Any]] = []
+    counts = dict.fromkeys(LIMITS, 0)
+    for operation in operations:
+        kind = operation["op"]
+        for value in operation["values"].items():
+            if len(part) == VALUES_PER_BATCH or counts[kind] == LIMITS[kind]:
+                yield part
+                part, counts = [], dict.fromkeys(LIMITS, 0)
+            part.append((kind, (*value, operation.get("time"), operation.get("step"))))
+            counts[kind] += 1
+    if part:
+        yield part
 
 
 def _has_handle(handle: str) -> str:

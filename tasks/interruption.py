@@ -18,12 +18,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _guard = threading.Lock()
 _saving = 0  # stages that would save a checkpoint if they were asked
+_vain = 0  # blocks in which a checkpoint would be of no use
 _received: int | None = None
 
 
 @contextmanager
 def signals_caught() -> Iterator[None]:
-    """Signals of the block come to the stages that run in it.
+    """Signals of the block come to the stages that run in it; one that none heeded ends the block.
 
     Python lets the main thread alone handle signals: in any other this does nothing, and the block
     that the main thread is in decides.
@@ -42,6 +43,7 @@ def signals_caught() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    stop_if_requested()
 
 
 @contextmanager
@@ -55,6 +57,19 @@ def able_to_save() -> Iterator[None]:
     finally:
         with _guard:
             _saving -= 1
+
+
+@contextmanager
+def nothing_worth_saving() -> Iterator[None]:
+    """Signals stop the block at once: nobody would go on from its checkpoints."""
+    global _vain
+    with _guard:
+        _vain += 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _vain -= 1
 
 
 def stop_requested() -> bool:
@@ -77,7 +92,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     global _received
     first = _received is None
     _received = number
-    if first and _saving:
+    if first and _saving and not _vain:
         _say(number, "saving a checkpoint; once more stops without one")
         return
     _say(number, "stopping at once; the same command goes on from what is saved")

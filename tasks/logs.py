@@ -1,11 +1,15 @@
 """Where a stage says what a user should know: Prefect's log of the run, and the terminal."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
 from tasks.progress import progress_display
+
+_unwritten: set[str] = set()
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -16,6 +20,17 @@ def run_logger() -> Logger:
         return get_run_logger()
     except MissingContextError:
         return get_logger("rosita")
+
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Notes on the side must not end the work: where they find no room, a warning says so."""
+    try:
+        yield
+    except OSError as error:
+        if what not in _unwritten:
+            _unwritten.add(what)
+            warn(f"{what} could not be written down: {error}")
 
 
 def warn(message: str) -> None:

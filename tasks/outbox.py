@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -189,14 +189,15 @@ class Outbox:
         return Journal(path, descriptor, _header(path), self.state(path.stem) or State())
 
     def paths(self) -> list[Path]:
-        """All journals, the oldest run first."""
-        found = []
+        """All journals, the oldest run first and a parent before its children."""
+        found: list[tuple[int, bool, Path]] = []
         for path in self.folder.glob("*.jsonl"):
             try:
-                found.append((int(_header(path).get("time", 0)), path))
+                header = _header(path)
+                found.append((int(header.get("time", 0)), header.get("parent") is not None, path))
             except FileNotFoundError:
                 continue  # Another process has just sent the last of it.
-        return [path for _, path in sorted(found)]
+        return [path for _, _, path in sorted(found)]
 
     def state(self, handle: str) -> State | None:
         """How far a journal was sent; None when there is no such journal."""
@@ -255,24 +256,6 @@ def waiting(home: str | Path) -> int:
             count += 1
             journal.release()
     return count
-
-
-def batches(
-    operations: list[Operation], limits: Mapping[str, int], total: int
-) -> Iterator[list[tuple[str, Any]]]:
-    """The params, tags and metrics of operations, as (kind, value), in parts of a legal size."""
-    part: list[tuple[str, Any]] = []
-    counts = dict.fromkeys(limits, 0)
-    for operation in operations:
-        kind = operation["op"]
-        for value in operation["values"].items():
-            if len(part) == total or counts[kind] == limits[kind]:
-                yield part
-                part, counts = [], dict.fromkeys(limits, 0)
-            part.append((kind, (*value, operation.get("time"), operation.get("step"))))
-            counts[kind] += 1
-    if part:
-        yield part
 
 
 def _cut_to_lines(descriptor: int) -> None:

@@ -113,7 +113,7 @@ class Sender:
             self._changed.notify_all()
             while not met():
                 now = time.monotonic()
-                if self._down or self._silent:
+                if self._down or self._silent or self._stuck():
                     left = began + DOWN_SECONDS - now
                 elif local:
                     left = self._since(began) + LOCAL_PATIENCE * seconds - now
@@ -138,7 +138,12 @@ class Sender:
         return sum(path.stat().st_size for path in files) / BYTES_PER_SECOND
 
     def _unsent(self) -> bool:
-        return any(journal.waiting for journal in self._journals.values())
+        return any(one.waiting or one.state.done for one in self._journals.values())
+
+    def _stuck(self) -> bool:
+        """Whether MLflow failed at everything that waits."""
+        left = [one.handle for one in self._journals.values() if one.waiting]
+        return bool(left) and set(left) <= set(self._failures)
 
     def _mark(self, urgent: bool) -> None:
         with self._changed:
@@ -182,8 +187,11 @@ class Sender:
         for journal in journals:
             try:
                 self._delivery.send(journal)
+                self._failures.pop(journal.handle, None)
             except NotYet:
                 again = min(again, PARENT_SECONDS)
+                if journal.header["parent"] in self._failures:
+                    self._failures.setdefault(journal.handle, 1)
             except Unavailable as error:
                 if not error.answered:
                     return self._unavailable(error)
@@ -192,14 +200,21 @@ class Sender:
                 # The disk of the home, most likely. The thread must live on.
                 logger.exception("The outbox cannot be read or written")
                 return self._unavailable(error)
-        done = [journal for journal in journals if journal.state.done and not journal.waiting]
-        if done:
-            with self._changed:
-                for journal in done:
-                    self._closed[journal.handle] = self._journals.pop(journal.handle).state
-                    journal.release()
-            self.outbox.tidy()
+        self._close([one for one in journals if one.state.done and not one.waiting])
         return again
+
+    def _close(self, journals: list[Journal]) -> None:
+        """Let go of journals that were sent; only then is a flush complete."""
+        for journal in journals:
+            journal.release()
+        if journals:
+            try:
+                self.outbox.tidy()
+            except OSError as error:
+                logger.warning("The outbox keeps journals that were sent: %s", error)
+        with self._changed:
+            for journal in journals:
+                self._closed[journal.handle] = self._journals.pop(journal.handle).state
 
     def _failed(self, journal: Journal, error: Exception) -> float:
         """MLflow answers, but cannot carry out what this journal asks for; the others go on."""

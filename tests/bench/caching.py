@@ -134,7 +134,7 @@ def bench_checkpoints(home: Path) -> list[str]:
             parameter.grad = torch.full_like(parameter, 1e-3)
         state.update(1e-5)
         state.best = (state.model.config, dict(state.model.state_dict()))
-        checkpoints = StageCheckpoints(home / name, "width", INTERVAL_SECONDS, None)
+        checkpoints = StageCheckpoints(home / name, "width", INTERVAL_SECONDS, None, False)
 
         def write(folder: Path, state: TrainingState = state) -> None:
             write_state(folder, state.write(folder))

@@ -178,7 +178,8 @@ class FaultyHome:
         self, *changes: str, faults: Iterable[Fault] = (), env: dict[str, str] | None = None
     ) -> Started:
         """Start `rosita compress` on the smoke recipe."""
-        return self.start("compress", *recipe(*changes), "--json", faults=faults, env=env)
+        args = ("compress", *recipe(*changes), "--no-preflight", "--json")
+        return self.start(*args, faults=faults, env=env)
 
     def compress(
         self, *changes: str, faults: Iterable[Fault] = (), env: dict[str, str] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from faulty import STAGES, Done, FaultyHome, clock
 
 MakeHome = Callable[[str | None], FaultyHome]
@@ -24,5 +25,18 @@ def test_clock_set_back(home_before: MakeHome, undisturbed: Done) -> None:
     assert second["status"] == "completed"
     # The plan compares with the attempt that was made last, whatever its date.
     assert place.plan("width.learning_rate=3e-3")["width"]["reason"] == (
-        "differs from the last attempt: config.training.learning_rate 0.002 -> 0.003"
+        "differs from attempt 2: config.training.learning_rate 0.002 -> 0.003"
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gc_seconds", [-TWO_DAYS, 0.0])
+def test_gc_beside_a_clock_set_back(home_before: MakeHome, gc_seconds: float) -> None:
+    """What the run refers to stays, whichever clock looks at it."""
+    place, change = home_before(None), "width.learning_rate=2e-3"
+    first = place.compress(change, faults=[clock(-TWO_DAYS)])
+    freed = place.run("gc", "--yes", "--older-than", "1", "--json", faults=[clock(gc_seconds)])
+    assert freed.code == 0, freed.stderr
+    again = place.compress(change)
+    assert set(again.statuses().values()) == {"cached"}
+    assert again.artifacts() == first.artifacts()

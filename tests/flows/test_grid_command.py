@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -112,7 +113,7 @@ def grid_home(tmp_path_factory: pytest.TempPathFactory) -> GridHome:
     home = tmp_path_factory.mktemp("grid") / "home"
 
     def strike(stage: str, name: str) -> subprocess.CompletedProcess[str]:
-        fault = {"do": "signal", "stage": stage, "call": 3, "signals": [name]}
+        fault = {"do": "signal", "stage": stage, "call": 2, "signals": [name]}
         return run(home, *SMOKE, "--json", faults=[fault])
 
     killed = strike("width", "SIGKILL")
@@ -214,9 +215,12 @@ def test_tree_in_mlflow_and_names_in_prefect(grid_home: GridHome) -> None:
 
     with get_client(sync_client=True) as client:
         names = {flow_run.name for flow_run in client.read_flow_runs()}
-        tables = {artifact.key for artifact in client.read_latest_artifacts()}
+        found = {artifact.key: artifact for artifact in client.read_latest_artifacts()}
     assert {"smoke-grid", *(f"smoke-grid/{cell}" for cell in CELLS)} <= names
-    assert "rosita-grid" in tables
+    assert [row["cell"] for row in json.loads(found["rosita-grid"].data)] == CELLS
+    assert found["rosita-grid-report"].data.startswith("# Report of smoke-grid")
+    image = found["rosita-grid-time-per-stage"].data
+    assert base64.b64decode(image.partition("base64,")[2]).startswith(b"\x89PNG")
 
 
 def test_cells_are_remembered(grid_home: GridHome) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +66,9 @@ def server(machine: MlflowServer) -> MlflowServer:
 @pytest.fixture(autouse=True)
 def environment(machine: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", machine.uri)
+    # Else the server of processes does not find this module, and each of them imports everything.
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
@@ -463,3 +468,30 @@ def test_a_journal_is_sent_once_by_whoever_takes_it(server: MlflowServer, home: 
     Delivery(home, server.uri).send(again)
     assert again.state.run_id == first
     assert [run.info.run_id for run in runs(server, since)] == [first]
+
+
+def test_a_parent_goes_before_a_child_of_the_same_moment(home: Path) -> None:
+    outbox = Outbox(home)
+    for handle, parent in (("a", "b"), ("b", None), ("c", "b")):
+        outbox.start({"op": "create", "handle": handle, "parent": parent, "time": 5}).release()
+    assert outbox.paths()[0].stem == "b"
+
+
+def test_a_store_that_fails_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database of another version of MLflow: MLflow is there, and can record nothing."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    home = tmp_path / "home"
+    home.mkdir()
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database:
+        database.execute("create table alembic_version (version_num varchar(32))")
+        database.execute("insert into alembic_version values ('of another time')")
+        database.execute("create table experiments (experiment_id integer)")
+        database.commit()
+    tracking, _, child = begin(home)
+    began = time.monotonic()
+    assert not tracking.flush(15)
+    assert tracking.run_id(child, 10) is None
+    assert time.monotonic() - began < 60
+    assert any("MLflow" in record.message for record in caplog.records)

@@ -23,6 +23,8 @@ from pathlib import Path
 
 FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
 CHECKPOINTS = "tasks.checkpoints"
+# The modules of the project that ask `datetime` for the time.
+DATED = ("flows.cleaning", "flows.holdings", "flows.show_garbage", "flows.wording", "tasks.attempt")
 
 
 def _at_moments(module):
@@ -89,36 +91,32 @@ class _Patching(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._patches[module.__name__](module)
 
 
-def _shift_clock(seconds):
-    real_time, real_ns, real_datetime = time.time, time.time_ns, datetime.datetime
+def _shifting(seconds):
+    """Shift `time.time` for everyone, and what a module of the project takes for `datetime`.
+
+    The class itself cannot be replaced for all: extension modules have its memory layout built in.
+    """
+    real_time, real_ns = time.time, time.time_ns
     time.time = lambda: real_time() + seconds
     time.time_ns = lambda: real_ns() + round(seconds * 1e9)
 
-    class Meta(type):
-        def __instancecheck__(cls, value):
-            return isinstance(value, real_datetime)
-
-        def __subclasscheck__(cls, other):
-            return issubclass(other, real_datetime)
-
-    class Shifted(real_datetime, metaclass=Meta):
+    class Shifted(datetime.datetime):
         @classmethod
         def now(cls, tz=None):
-            return real_datetime.now(tz) + datetime.timedelta(seconds=seconds)
+            return datetime.datetime.now(tz) + datetime.timedelta(seconds=seconds)
 
-        @classmethod
-        def utcnow(cls):
-            return real_datetime.utcnow() + datetime.timedelta(seconds=seconds)
+    def patch(module):
+        if getattr(module, "datetime", None) is datetime.datetime:
+            module.datetime = Shifted
 
-    Shifted.__name__ = Shifted.__qualname__ = "datetime"
-    datetime.datetime = Shifted
+    return patch
 
 
 _patches = {fault["module"]: _raising(fault) for fault in FAULTS if fault["do"] == "raise"}
 if any(fault["do"] in ("signal", "hold") for fault in FAULTS):
     _patches[CHECKPOINTS] = _at_moments
-if _patches:
-    sys.meta_path.insert(0, _Patching(_patches))
 for _fault in FAULTS:
     if _fault["do"] == "clock":
-        _shift_clock(_fault["seconds"])
+        _patches |= dict.fromkeys(DATED, _shifting(_fault["seconds"]))
+if _patches:
+    sys.meta_path.insert(0, _Patching(_patches))

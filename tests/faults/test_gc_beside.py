@@ -18,6 +18,10 @@ def test_everything_that_is_not_in_use_is_freed(
 ) -> None:
     """The teacher came from the cache before `augment`, which does not read it; `student` does."""
     place, flag = home_before("augment"), tmp_path / "go-on"
+    # The run that made the teacher has ended: nothing of it is needed for its own sake.
+    ended = place.home / "runs" / place.attempts("teacher")[0]["flow_run_id"]
+    ended.mkdir(parents=True)
+    (ended / "error.txt").write_text("ended")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a").write_text("of no use")
     store = Store(place.home)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flows.holdings import DAY, Holdings, age, holdings, is_locked
+from flows.holdings import DAY, Holdings, age, all_attempts, holdings, is_finished, is_locked
 from tasks.caching import LOCKS
 from tasks.checkpoints import CHECKPOINTS
 from tasks.locks import StageLocks
@@ -84,6 +86,9 @@ def free(
         names = record_names(one.path) if one.kind == RECORD else None
         still = fresh.get(one.path)
         wanted = one.path.name in needed
+        if not one.path.exists():
+            # Another gc was faster.
+            continue
         if still is None or wanted or not _drop(still, home):
             kept.append(one)
             if names is not None:
@@ -96,6 +101,8 @@ def _drop(garbage: Garbage, home: Path) -> bool:
     if garbage.kind == LEFTOVER and garbage.path.name.startswith(REMOVED):
         delete(garbage.path)
         return True
+    if garbage.kind == ARTIFACT and _came_into_use(garbage, home):
+        return False
     if garbage.key is None:
         remove(garbage.path, home)
         return True
@@ -104,12 +111,36 @@ def _drop(garbage: Garbage, home: Path) -> bool:
         return False
     try:
         # A run notes its use of a result under this lock.
-        if garbage.kind == RECORD and garbage.path.stat().st_mtime != garbage.last_used:
+        used = _modified(garbage.path)
+        if garbage.kind == RECORD and used is not None and used != garbage.last_used:
             return False
         remove(garbage.path, home)
         return True
     finally:
         locks.release_lock(garbage.key, holder)
+
+
+def _came_into_use(artifact: Garbage, home: Path) -> bool:
+    """Whether a stage has stored the same content since it was listed, or has a result of it."""
+    if _newest(artifact.path) > artifact.last_used:
+        return True
+    digest = artifact.path.name
+    return any(name == digest for name, _ in _named_artifacts(home))
+
+
+def _named_artifacts(home: Path) -> Iterator[tuple[str, Path]]:
+    """The artifacts that results name, with the results."""
+    for path in (home / RESULTS).glob("*"):
+        changed = _modified(path) if is_digest(path.name) else None
+        names = None if changed is None else _names(path, changed)
+        if names is not None:
+            yield names[1], path
+
+
+@lru_cache(maxsize=100_000)
+def _names(path: Path, changed: float) -> tuple[str, str] | None:
+    """As `record_names`; each record is read once for all artifacts, unless it has changed."""
+    return record_names(path)
 
 
 def _is_locked(home: Path, garbage: Garbage) -> bool:
@@ -125,10 +156,9 @@ def _records(home: Path, held: Holdings, days: float, now: float) -> Iterator[Ga
         if artifact in held.artifacts:
             # A running stage reads what this result names.
             continue
-        used = path.stat().st_mtime
-        if age(used, now) >= days * DAY:
-            size = path.stat().st_size
-            yield Garbage(RECORD, _named(stage, path.name), path, size, used, path.name)
+        used = _modified(path)
+        if used is not None and not held.used_since(used) and age(used, now) >= days * DAY:
+            yield Garbage(RECORD, _named(stage, path.name), path, size_of(path), used, path.name)
 
 
 def _artifacts(
@@ -136,14 +166,10 @@ def _artifacts(
 ) -> Iterator[Garbage]:
     named = set(held.artifacts)
     last: dict[str, float] = {}
-    for path in (home / RESULTS).glob("*"):
-        names = record_names(path) if is_digest(path.name) else None
-        if names is None:
-            continue
-        _, artifact = names
+    for artifact, path in _named_artifacts(home):
         if path.name not in freed:
             named.add(artifact)
-        last[artifact] = max(last.get(artifact, 0.0), path.stat().st_mtime)
+        last[artifact] = max(last.get(artifact, 0.0), _modified(path) or 0.0)
     store = Store(home)
     for digest in store.digests():
         if digest in named:
@@ -151,7 +177,7 @@ def _artifacts(
         folder = store.path(digest).parent
         # A stage stores its artifact before its result is written.
         used = max(_newest(folder), last.get(digest, 0.0))
-        if age(used, now) < days * DAY:
+        if held.used_since(used) or age(used, now) < days * DAY:
             continue
         stages = sorted({str(note.get("stage")) for note in store.provenance(digest).values()})
         name = _named(", ".join(stages) or "?", digest)
@@ -161,8 +187,12 @@ def _artifacts(
 def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
     for folder in (home / "store" / DAMAGED, home / RESULTS / DAMAGED):
         for path in sorted(folder.glob("*")):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
             # Moving it aside changed nothing but the time of its last change of name.
-            used = max(path.stat().st_mtime, path.stat().st_ctime)
+            used = max(found.st_mtime, found.st_ctime)
             if age(used, now) >= days * DAY:
                 yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
 
@@ -171,17 +201,19 @@ def _leftovers(home: Path, held: Holdings, now: float) -> Iterator[Garbage]:
     for folder in (home / "store" / TEMPORARY, home / "tmp"):
         for path in sorted(folder.glob("*")):
             used = _newest(path)
-            own = held.running_since is not None and used >= held.running_since
-            if not path.name.startswith(REMOVED) and (own or age(used, now) < DAY):
+            recent = held.used_since(used) or age(used, now) < DAY
+            if not path.name.startswith(REMOVED) and recent:
                 # It may be the workspace of a stage that runs.
                 continue
             yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), used)
 
 
 def _checkpoints(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    for path in sorted((home / CHECKPOINTS).glob("*")):
+    folders = sorted((home / CHECKPOINTS).glob("*"))
+    records = all_attempts(home) if folders else []
+    for path in folders:
         used = _newest(path)
-        completed = (home / RESULTS / path.name).is_file()
+        completed = is_finished(home, path.name, records)
         old = age(used, now) >= days * DAY
         running = path.name in held.keys and not completed
         if (completed or old) and not running:
@@ -195,8 +227,17 @@ def _named(stage: str, name: str) -> str:
 
 def _inside(path: Path) -> Iterator[Path]:
     yield path
-    if path.is_dir() and not path.is_symlink():
-        yield from path.rglob("*")
+    # Unlike `rglob` it does not mind folders that vanish meanwhile.
+    for folder, folders, files in os.walk(path):
+        yield from (Path(folder, name) for name in (*folders, *files))
+
+
+def _modified(path: Path) -> float | None:
+    """When a file was last written or used; None where it has vanished."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _newest(path: Path) -> float:

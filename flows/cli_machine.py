@@ -37,7 +37,7 @@ def ui(
         watch,
     )
     from tasks.store import is_writable
-    from tasks.tracking import tracking_uri
+    from tasks.uris import redacted, tracking_uri
 
     home = home_directory()
     uri = tracking_uri(home)
@@ -47,7 +47,7 @@ def ui(
         started.pop("mlflow_port")
     ports = {name: port for name, (wanted, port) in started.items() if wanted}
     if not ports:
-        there = f"; MLflow is at {uri}" if elsewhere else ""
+        there = f"; MLflow is at {redacted(uri)}" if elsewhere else ""
         raise ValueError(f"at least one server must be started, got none{there}")
     check_ports(ports)
     if not is_writable(home):
@@ -65,7 +65,7 @@ def ui(
                 print(f"starting {names}; logs in {home / 'logs'}", file=sys.stderr)
                 wait_until_ready(servers, processes, stop)
                 if not stop.is_set():
-                    _show_addresses({server.name: server.url for server in servers}, uri)
+                    _show_addresses({server.name: server.url for server in servers}, redacted(uri))
                     watch(servers, processes, stop)
         except ServerError as error:
             raise Failure(str(error)) from None

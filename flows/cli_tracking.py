@@ -14,20 +14,24 @@ def sync(
         str | None,
         typer.Option(help="Send to this MLflow instead, e.g. where the server has moved."),
     ] = None,
+    refused: Annotated[
+        bool,
+        typer.Option("--refused", help="Ask MLflow again for what it did not accept before."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Send to MLflow what waits under ROSITA_HOME/outbox.
 
     Runs go on while MLflow does not answer; this sends what they have kept, to the MLflow that they
-    were started with. Sending twice does no harm. Ends with exit code 1 where something is left.
+    were started with. Sending twice does no harm. Names and passwords are not kept: set
+    MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
     """
     from flows.request import home_directory
     from tasks.sync import sync as send
 
-    report = send(home_directory(), uri)
+    report = send(home_directory(), uri, refused_too=refused)
     if json_:
-        document = {"runs": [asdict(run) for run in report.runs], "in_use": report.in_use}
-        print(json.dumps(document, indent=2))
+        print(json.dumps(asdict(report), indent=2))
     else:
         _show(report)
     left = [run for run in report.runs if run.problem is not None]
@@ -38,6 +42,13 @@ def sync(
         raise Failure(
             f"{operations} operations of {len(left)} runs could not be sent to {left[0].uri}: "
             f"{left[0].problem}"
+        )
+    if refused and report.refused:
+        from flows.cli import Failure
+
+        raise Failure(
+            f"{report.refused} operations are refused by MLflow; the reasons are in "
+            f"{home_directory() / 'outbox' / 'refused'}"
         )
 
 
@@ -62,5 +73,7 @@ def _show(report: Any) -> None:
         console().print(table)
     elif not report.in_use:
         print("nothing waits")
+    if report.refused:
+        print(f"MLflow has refused {report.refused} operations; --refused asks again")
     if report.in_use:
         print(f"{report.in_use} runs are in use by a process that sends them itself")

@@ -22,7 +22,7 @@ from flows.doctor_home import (
     check_home,
     check_store,
 )
-from flows.doctor_services import check_hub, check_mlflow, check_prefect
+from flows.doctor_services import check_hub, check_mlflow, check_outbox, check_prefect
 from flows.show import console
 from rosita_core.data.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.sources import (
@@ -53,6 +53,7 @@ def examine(home: Path) -> list[Check]:
         check_hub,
         check_prefect,
         lambda: check_mlflow(home),
+        lambda: check_outbox(home),
         lambda: check_store(home),
         lambda: check_checkpoints(home),
         lambda: check_attempts(home),

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from flows.cleaning import size_of
 from flows.doctor_findings import OK, PROBLEM, WARNING, Check
-from flows.holdings import all_attempts
+from flows.holdings import all_attempts, is_finished
 from flows.recipes import RECIPES
 from flows.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
 from flows.sizes import shapes
@@ -18,7 +18,7 @@ from flows.wording import counted, listed, size
 from rosita_core.model.shape import count_parameters
 from tasks.checkpoints import CHECKPOINTS
 from tasks.processes import DIED, attempt_state
-from tasks.records import results_folder
+from tasks.records import read_record, unreadable_attempts
 from tasks.store import Store, free_bytes, is_writable
 
 DEMO = "demo"
@@ -96,7 +96,8 @@ def check_checkpoints(home: Path) -> Check:
     if not folders:
         return Check("checkpoints", OK, "none: no stage is half done")
     total = sum(size_of(folder) for folder in folders)
-    done = [path for path in folders if (results_folder(home) / path.name).is_file()]
+    records = all_attempts(home)
+    done = [path for path in folders if is_finished(home, path.name, records)]
     said = f"{counted(len(folders) - len(done), 'unfinished stage')}, {size(total)}"
     if done:
         said += f"; {counted(len(done), 'finished stage')} as well, which `rosita gc` frees"
@@ -104,13 +105,17 @@ def check_checkpoints(home: Path) -> Check:
 
 
 def check_attempts(home: Path) -> Check:
-    """Attempts whose process is gone, and whose stage nobody has completed since."""
+    """Attempts that nobody can read, and those that died and whose stage nobody has completed."""
+    lost = tuple(str(path.relative_to(home.absolute())) for path in unreadable_attempts(home))
+    unread = f"cannot be read and are left out: {listed(lost)}" if lost else ""
     records = all_attempts(home)
     died = [
         record
         for record in records
-        if attempt_state(record) == DIED and not (results_folder(home) / record["key"]).is_file()
+        if attempt_state(record) == DIED and read_record(home, record["key"])[0] is None
     ]
+    if not died and lost:
+        return Check("attempts", WARNING, unread)
     if not died:
         running = sum(attempt_state(record).startswith("running") for record in records)
         said = f"{counted(len(records), 'attempt')}, {running} running, none died unfinished"
@@ -123,5 +128,6 @@ def check_attempts(home: Path) -> Check:
     return Check(
         "attempts",
         WARNING,
-        f"died: {names}; `rosita compress` with the same recipe runs what is unfinished",
+        f"died: {names}; `rosita compress` with the same recipe runs what is unfinished"
+        + (f"; {unread}" if lost else ""),
     )

@@ -10,7 +10,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.doctor_findings import OK, PROBLEM, Check
+from flows.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.wording import counted
 from rosita_core.model.sources import MODELS
 
 NETWORK_SECONDS = 3.0
@@ -49,9 +50,10 @@ def check_prefect() -> Check:
 
 def check_mlflow(home: Path) -> Check:
     """The store that runs are recorded in."""
-    from tasks.tracking import tracking_uri
+    from tasks.uris import redacted, tracking_uri
 
-    uri = tracking_uri(home)
+    full = tracking_uri(home)
+    uri = redacted(full)
     place = urllib.parse.urlsplit(uri)
     if place.scheme in ("http", "https"):
         problem = unreachable(f"{uri.rstrip('/')}/health", (200, 401, 403))
@@ -70,11 +72,33 @@ def check_mlflow(home: Path) -> Check:
     from mlflow import MlflowClient
 
     try:
-        experiments = MlflowClient(tracking_uri=uri).search_experiments()
+        experiments = MlflowClient(tracking_uri=full).search_experiments()
     except Exception as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0]
         return Check("mlflow", PROBLEM, f"{uri} cannot be used: {cause}")
     return Check("mlflow", OK, f"{uri}: {len(experiments)} experiments")
+
+
+def check_outbox(home: Path) -> Check:
+    """What MLflow has not been told, and what it did not accept."""
+    from tasks.outbox import Outbox, waiting
+    from tasks.refused import refused
+
+    unsent, rejected = waiting(home), refused(Outbox(home))
+    found = []
+    if unsent:
+        found.append(
+            f"{counted(unsent, 'run')} of ended processes not sent to MLflow; "
+            "`rosita sync` or the next run sends what waits"
+        )
+    if rejected:
+        found.append(
+            f"{counted(rejected, 'operation')} refused by MLflow; "
+            "`rosita sync --refused` asks again"
+        )
+    if found:
+        return Check("outbox", WARNING, "; ".join(found))
+    return Check("outbox", OK, "nothing waits to be sent to MLflow")
 
 
 def unreachable(url: str, accepted: tuple[int, ...]) -> str | None:

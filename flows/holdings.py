@@ -13,8 +13,8 @@ from typing import Any
 from flows.model_lookup import SUMMARIES, SUMMARY
 from tasks.caching import LOCKS
 from tasks.locks import StageLocks
-from tasks.processes import RUNNING, attempt_state, may_run
-from tasks.records import ATTEMPTS, attempts
+from tasks.processes import RUNNING, attempt_state, may_run, process_began
+from tasks.records import ATTEMPTS, attempts, read_record
 from tasks.store import Store
 
 logger = logging.getLogger(__name__)
@@ -28,15 +28,20 @@ class Holdings:
     """Names that something refers to.
 
     Attributes:
-        keys: stage keys of recent runs and of running stages.
+        keys: stage keys of recent runs and of running ones.
         artifacts: digests that they refer to.
-        running_since: when the oldest running stage began, as seconds since 1970; None where none
-            runs.
+        running_since: when the oldest running run began, as seconds since 1970; None where none
+            runs. What was used since then may be a run's: it takes stages from the cache, which
+            makes no attempt, and needs them later.
     """
 
     keys: frozenset[str]
     artifacts: frozenset[str]
     running_since: float | None
+
+    def used_since(self, moment: float) -> bool:
+        """Whether what was last used at a moment may be what a running run has used."""
+        return self.running_since is not None and moment >= self.running_since
 
 
 def holdings(home: Path, days: float, now: float) -> Holdings:
@@ -53,10 +58,10 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
             for stage in _stages_of(path):
                 keys.add(stage["key"])
                 artifacts.add(stage["artifact"])
-    used = [record for record in all_attempts(home) if _is_in_use(home, record, days, now)]
+    used = _of_running_runs(home, days, now)
     keys.update(record["key"] for record in used)
     artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
-    since = min((_began(record) for record in used), default=None)
+    since = min((_run_began(record) for record in used), default=None)
     return Holdings(frozenset(keys), frozenset(artifacts), since)
 
 
@@ -64,6 +69,24 @@ def all_attempts(home: Path) -> list[Mapping[str, Any]]:
     """The records of all stages' attempts."""
     folders = sorted(path for path in (home / ATTEMPTS).glob("*") if path.is_dir())
     return [record for folder in folders for record in attempts(home, folder.name)]
+
+
+def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the stage of a key is done, so that its checkpoints are of no use.
+
+    It is not while a later attempt computes it again or was stopped doing so, nor where its result
+    cannot be read.
+
+    Args:
+        records: as of `all_attempts`.
+    """
+    result, _ = read_record(home, key)
+    return result is not None and not any(
+        record["key"] == key
+        and record["number"] > result.attempt
+        and record["status"] != "completed"
+        for record in records
+    )
 
 
 def is_locked(home: Path, key: str) -> bool:
@@ -74,6 +97,15 @@ def is_locked(home: Path, key: str) -> bool:
 def age(moment: float, now: float) -> float:
     """Seconds since a moment; 0 for the future, which a clock that was set back makes of today."""
     return max(0.0, now - moment)
+
+
+def _of_running_runs(home: Path, days: float, now: float) -> list[Mapping[str, Any]]:
+    """The attempts that run, and those that completed in the same runs, however long ago."""
+    records = all_attempts(home)
+    used = [record for record in records if _is_in_use(home, record, days, now)]
+    runs = {record["flow_run_id"] for record in used} - {None}
+    before = (r for r in records if r["flow_run_id"] in runs and r["status"] == "completed")
+    return used + [record for record in before if record not in used]
 
 
 def _is_in_use(home: Path, record: Mapping[str, Any], days: float, now: float) -> bool:
@@ -120,6 +152,13 @@ def _stages_of(summary: Path) -> list[Mapping[str, Any]]:
         logger.warning("%s cannot be read; what it refers to is not known", summary)
         return []
     return stages
+
+
+def _run_began(record: Mapping[str, Any]) -> float:
+    """A moment before the first stage of an attempt's run, be it from the cache."""
+    process = process_began(record)
+    # Of another machine, which alone knows: what it looks up before its first attempt takes less.
+    return _began(record) - HOUR if process is None else min(process, _began(record))
 
 
 def _began(record: Mapping[str, Any]) -> float:

@@ -140,7 +140,9 @@ def _command(definition: Mapping[str, Any]) -> str:
     """What runs the grid again. Only shipped grids have their recipe in their names."""
     name, base = definition["name"], definition["base"]
     shipped = name.endswith(f"-{base}") or name == "smoke-grid"
-    changes = "".join(f" --set {field}={value}" for field, value in definition["set"].items())
+    changes = "".join(
+        f" --set {field}={value}" for field, value in sorted(definition["set"].items())
+    )
     seeds = ",".join(map(str, definition["seeds"]))
     if shipped:
         return f"rosita grid --grid {name}{changes} --seeds {seeds}"
@@ -148,7 +150,7 @@ def _command(definition: Mapping[str, Any]) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
+    for name, value in sorted(values.items()):
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):

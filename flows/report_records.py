@@ -122,7 +122,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         predictions=frames["predictions"],
         prunes=frames["prunes"],
         axes=axes,
-        missing={name: why for part in parts for name, why in part.grid["missing"].items()},
+        missing={n: why for part in parts for n, why in sorted(part.grid["missing"].items())},
     )
 
 

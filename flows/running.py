@@ -27,7 +27,7 @@ from tasks.prepare_data import prepare_data
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
-from tasks.records import attempt_path, attempts, read_record, results_folder
+from tasks.records import attempt_path, attempts, read_record, results_folder, to_disk
 from tasks.stage_key import Stage, stage_key
 from tasks.store import Store, free_bytes
 from tasks.tracking import Tracking
@@ -176,6 +176,7 @@ class Run:
                 f"result could not be written to {results_folder(home)}; "
                 f"{free_bytes(home) / 1e6:,.0f} MB are free there"
             )
+        to_disk(home, result.key)
         locks, holder = StageLocks(home / LOCKS), f"settling-{uuid.uuid4().hex}"
         # Whoever has the lock now is computing the stage again, and owns the checkpoints.
         if locks.acquire_lock(result.key, holder, acquire_timeout=0):

@@ -88,9 +88,11 @@ def mlflow_server(port: int, uri: str, artifacts: Path, logs: Path) -> Server:
     # Jobs (scoring traces and the like) have nothing to do here and cost two more processes.
     environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    # Not as an argument, which every user of the machine can read: there may be a password in it.
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri
     arguments = (
         *("-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", uri, "--artifacts-destination", artifacts.as_uri()),
+        *("--artifacts-destination", artifacts.as_uri()),
     )
     return Server(
         name="mlflow",

@@ -12,7 +12,7 @@ from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summa
 from rosita_core.measuring.disk import disk_mb
 from tasks.records import StageResult
 from tasks.store import Store, write_json
-from tasks.tracking import tracking_uri
+from tasks.uris import redacted, tracking_uri
 
 RUNS = "runs"
 
@@ -37,7 +37,7 @@ def summarize(
     return {
         "run_id": run_id,
         "mlflow_run_id": mlflow_run_id,
-        "mlflow_uri": tracking_uri(request.home),
+        "mlflow_uri": redacted(tracking_uri(request.home)),
         "recipe": recipe.name,
         "task": recipe.task,
         "seed": recipe.seed,

@@ -12,7 +12,6 @@ are kept, so that one damaged copy costs one interval; all go when the stage com
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.disk import is_full, no_room
+from tasks.durable import to_disk, tree_to_disk
 from tasks.interruption import stop_requested, stopped
 from tasks.logs import warn
 from tasks.store import FILES, MANIFEST, build_manifest, manifest_problem, write_json
@@ -133,13 +133,17 @@ class StageCheckpoints:
             what = f"a checkpoint of stage {self._stage} after {unit:,} of {total:,} steps"
             raise no_room(what, self.folder) from error
         self._saved_at, self._saved_unit = time.monotonic(), unit
+        self.stop_if_asked(unit, total)
+        return self._latest.files
+
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        """Raise what a signal means, if one waits; what the kernel has done is saved already."""
         if stop_requested():
             warn(
                 f"stage {self._stage} was stopped and saved after {unit:,} of {total:,} steps; "
                 "the same command goes on from there"
             )
             raise stopped()
-        return self._latest.files
 
     def drop(self) -> None:
         """Remove them all."""
@@ -162,12 +166,11 @@ class StageCheckpoints:
             write(files)
             write_json(partial / MANIFEST, build_manifest(files))
             write_json(partial / ABOUT, about)
-            for path in (*files.rglob("*"), partial / MANIFEST, partial / ABOUT):
-                _to_disk(path)
+            tree_to_disk(partial)
             path = partial.rename(self.folder / f"{number:06d}")
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        _to_disk(self.folder)
+        to_disk(self.folder)
         for old in _numbered(self.folder)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return Saved(path, unit, total, seconds, self._again)
@@ -205,12 +208,3 @@ def _described(path: Path) -> Saved:
     about: dict[str, Any] = json.loads((path / ABOUT).read_text(encoding="utf-8"))
     unit, total = int(about["unit"]), int(about["total"])
     return Saved(path, unit, total, float(about["seconds"]), bool(about["again"]))
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or a folder's list of files would survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,22 +5,27 @@ before it is made: a run by its tag `rosita.handle`, a model by its own (see tas
 """
 
 import logging
+import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tasks.documents import complete_document
+from tasks.experiments import Experiments
+from tasks.journal import ENDS, Entry, Journal, Operation
 from tasks.mlflow_errors import HOPELESS, Unavailable, brief, code_of, is_refusal
 from tasks.model_logging import register
-from tasks.outbox import Entry, Journal, Operation, Outbox
+from tasks.outbox import Outbox
+from tasks.refused import refuse
+from tasks.uris import is_remote, redacted
 
 # The store takes no more in one request.
 LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
@@ -41,11 +46,6 @@ class NotYet(RuntimeError):
     """The run waits for its parent run."""
 
 
-def is_remote(uri: str) -> bool:
-    """Whether a tracking URI names a server, which may answer late or never."""
-    return uri.startswith(("http", "databricks"))
-
-
 class Delivery:
     """Sends journals of a home to the MLflow store at `uri`. For one thread."""
 
@@ -56,12 +56,14 @@ class Delivery:
         self.outbox = Outbox(home)
         self._progress = progress
         self._client: MlflowClient | None = None
-        self._experiments: dict[str, str] = {}
+        self._experiments = Experiments(self.home, uri)
 
     @property
     def client(self) -> MlflowClient:
         """The first use of a new local store creates its tables, which takes seconds."""
         if self._client is None:
+            # Or it prints the address of every run, with the password in it.
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
             # Creating tables is not news for the user of a command line.
             for name in ("alembic", "mlflow.store.db.utils"):
                 logging.getLogger(name).setLevel(logging.WARNING)
@@ -90,7 +92,7 @@ class Delivery:
     def close_abandoned(self, journal: Journal) -> None:
         """Add the end that a killed process could not write to its journal."""
         if not journal.state.done and not any(
-            entry.operation["op"] == "terminate" for entry in journal.unsent(journal.left())
+            entry.operation["op"] in ENDS for entry in journal.unsent(journal.left())
         ):
             when = int(journal.path.stat().st_mtime * 1000)
             journal.append({"op": "terminate", "status": "KILLED", "time": when})
@@ -99,10 +101,10 @@ class Delivery:
         operations = [entry.operation for entry in entries]
         try:
             if operations[0]["op"] in LIMITS:
-                for part in _batches(operations):
+                for part in _batches(operations, LIMITS, VALUES_PER_BATCH):
                     self._log(journal, part)
             else:
-                self._perform(journal, operations[0])
+                self._perform_again(journal, operations[0])
         except (Unavailable, NotYet):
             raise
         except Exception as error:
@@ -110,6 +112,15 @@ class Delivery:
                 raise Unavailable(error) from error
             for operation in operations:
                 self._refuse(journal, operation, error)
+
+    def _perform_again(self, journal: Journal, operation: Operation) -> None:
+        """Carry out an operation; once more where its experiment has come back."""
+        try:
+            self._perform(journal, operation)
+        except Exception as error:
+            if not is_refusal(error) or not self._repaired(journal):
+                raise
+            self._perform(journal, operation)
 
     def _perform(self, journal: Journal, operation: Operation) -> None:
         kind = operation["op"]
@@ -135,8 +146,12 @@ class Delivery:
             )
         elif kind == "document":
             path = self.home / operation["path"]
+            if not path.is_file():
+                raise ValueError(f"path of document must be there, got {path}: it was removed")
             complete_document(path, run_id, journal.state.registered)
             self.client.log_artifact(run_id, str(path))
+        elif kind == "resent":
+            pass  # What was refused of a run that has ended.
         elif kind == "terminate":
             if journal.state.doubtful:
                 self._delete_others(journal)
@@ -184,24 +199,12 @@ class Delivery:
         return str(found[0].info.run_id) if found else None
 
     def _experiment_id(self, name: str) -> str:
-        """The experiment, created or brought back from deletion when needed."""
-        if name not in self._experiments:
-            found: Experiment | None = self.client.get_experiment_by_name(name)
-            if found is None:
-                # A server chooses its own place; local stores would choose the working directory.
-                local = not is_remote(self.uri)
-                place = (self.home / "mlartifacts" / name).as_uri() if local else None
-                try:
-                    self.client.create_experiment(name, artifact_location=place)
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                        raise
-                found = self.client.get_experiment_by_name(name)
-            assert found is not None
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            self._experiments[name] = str(found.experiment_id)
-        return self._experiments[name]
+        return self._experiments.id(self.client, name)
+
+    def _repaired(self, journal: Journal) -> bool:
+        """Whether a refusal was about the experiment, which somebody deleted, and is no more."""
+        name = journal.header.get("experiment")
+        return name is not None and self._experiments.repair(self.client, name)
 
     def _log(self, journal: Journal, part: list[tuple[str, Any]]) -> None:
         """Log a batch; when it is refused, halve it until what MLflow refuses stands alone."""
@@ -220,6 +223,9 @@ class Delivery:
         except Exception as error:
             if not is_refusal(error):
                 raise
+            if run_id is not None and self._repaired(journal):
+                self._log(journal, part)
+                return
             if len(part) == 1 or run_id is None or code_of(error) in HOPELESS:
                 self._refuse(journal, {"op": "batch", "values": part}, error)
                 return
@@ -229,7 +235,7 @@ class Delivery:
 
     def _refuse(self, journal: Journal, operation: Operation, error: Exception) -> None:
         why = brief(error)
-        path = self.outbox.refuse(journal.handle, journal.state.run_id, operation, why)
+        path = refuse(self.outbox, journal, operation, why)
         logger.warning(
             "MLflow does not accept a request (%s of run %s): %s; it is kept in %s",
             operation["op"],
@@ -238,24 +244,26 @@ class Delivery:
             path,
         )
         if not isinstance(error, MlflowException | requests.RequestException):
-            logger.debug("".join(traceback.format_exception(error)))
-
-
-def _batches(operations: list[Operation]) -> Iterator[list[tuple[str, Any]]]:
-    """The params, tags and metrics of operations, as (kind, value), in parts of a legal size."""
-    part: list[tuple[str, Any]] = []
-    counts = dict.fromkeys(LIMITS, 0)
-    for operation in operations:
-        kind = operation["op"]
-        for value in operation["values"].items():
-            if len(part) == VALUES_PER_BATCH or counts[kind] == LIMITS[kind]:
-                yield part
-                part, counts = [], dict.fromkeys(LIMITS, 0)
-            part.append((kind, (*value, operation.get("time"), operation.get("step"))))
-            counts[kind] += 1
-    if part:
-        yield part
+            logger.debug(redacted("".join(traceback.format_exception(error))))
 
 
 def _has_handle(handle: str) -> str:
     return f"tags.`{HANDLE_TAG}` = '{handle}'"
+
+
+def _batches(
+    operations: list[Operation], limits: Mapping[str, int], total: int
+) -> Iterator[list[tuple[str, Any]]]:
+    """The params, tags and metrics of operations, as (kind, value), in parts of a legal size."""
+    part: list[tuple[str, Any]] = []
+    counts = dict.fromkeys(limits, 0)
+    for operation in operations:
+        kind = operation["op"]
+        for value in operation["values"].items():
+            if len(part) == total or counts[kind] == limits[kind]:
+                yield part
+                part, counts = [], dict.fromkeys(limits, 0)
+            part.append((kind, (*value, operation.get("time"), operation.get("step"))))
+            counts[kind] += 1
+    if part:
+        yield part

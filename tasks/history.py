@@ -1,7 +1,8 @@
 """The course of a training, kept in the home so that reports need no server.
 
 Each attempt of a stage appends what its kernel reports to its own file beside its record
-(`attempts/<stage>/<number>.history.jsonl`), a line per observation: step, metrics, shape, message.
+(`attempts/<stage>/<number>.history.jsonl`), a line per observation: step, metrics, shape, message,
+phase.
 """
 
 import json
@@ -23,6 +24,8 @@ class Observation(Protocol):
     def shape(self) -> str | None: ...
     @property
     def message(self) -> str | None: ...
+    @property
+    def phase(self) -> str | None: ...
 
 
 def history_path(home: str | Path, stage_name: str, number: int) -> Path:
@@ -37,6 +40,7 @@ def append(path: Path, event: Observation) -> None:
         "metrics": dict(event.metrics),
         "shape": event.shape,
         "message": event.message,
+        "phase": event.phase,
     }
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -46,7 +50,8 @@ def history(home: str | Path, stage_name: str, number: int) -> list[dict[str, An
     """The observations that led to the result of attempt `number`, in order of their steps.
 
     Where it went on from a checkpoint, what earlier attempts of the same key saw up to there comes
-    first. A line that a killed process left unfinished is left out.
+    first. Left out are lines that a killed process left unfinished, and those of a phase before the
+    one that made the result, such as the ranking before a prune in one step: it counts other units.
     """
     made = {record["number"]: record for record in attempts(home, stage_name)}
     found: list[dict[str, Any]] = []
@@ -56,10 +61,16 @@ def history(home: str | Path, stage_name: str, number: int) -> list[dict[str, An
         record = made[current]
         if record["key"] != key or (current != number and record["status"] == "completed"):
             continue
+        if "resumed_from" not in record and current != number:
+            # It ended before it had looked for a checkpoint.
+            continue
         lines = _lines(history_path(home, stage_name, current))
-        found = [line for line in lines if until is None or line["step"] <= until] + found
+        last = [line for line in lines if line.get("phase") is None]
+        found = [line for line in last if until is None or line["step"] <= until] + found
         until = record.get("resumed_from")
-        if until is None:
+        # One that was in an earlier phase has begun the last one itself: `resumed_from` counts
+        # units of the earlier phase, and what others saw of the last one did not lead here.
+        if until is None or len(last) < len(lines):
             break
     return found
 

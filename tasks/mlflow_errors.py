@@ -3,6 +3,8 @@
 import requests
 from mlflow.exceptions import MlflowException, RestException
 
+from tasks.uris import redacted
+
 # What MLflow answers to a request that it will never accept.
 REFUSALS = {
     "BAD_REQUEST",
@@ -25,7 +27,7 @@ class Unavailable(RuntimeError):
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(brief(cause))
-        self.answered = has_failed(cause)
+        self.answered = has_failed(cause) or is_local(cause)
         """MLflow is there but failed; it may well take other requests."""
 
 
@@ -40,10 +42,13 @@ def is_refusal(error: Exception) -> bool:
         status = error.response.status_code
         return 400 <= status < 500 and status not in LATER
     wrong_here = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
-    gone = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
-    return isinstance(error, (*wrong_here, *gone)) and not isinstance(
-        error, requests.RequestException
-    )
+    return isinstance(error, wrong_here) and not isinstance(error, requests.RequestException)
+
+
+def is_local(error: Exception) -> bool:
+    """Whether files of this machine are at fault: a disk is full, a folder is not mounted."""
+    network = (requests.RequestException, ConnectionError, TimeoutError)
+    return isinstance(error, OSError) and not isinstance(error, network)
 
 
 def has_failed(error: Exception) -> bool:
@@ -60,12 +65,12 @@ def code_of(error: Exception) -> str | None:
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line; MLflow's client wraps those of the connection several times."""
+    """An error in one line, without secrets; MLflow's client wraps those of the connection."""
     said = str(error)
     if "API request to" in said:
         if "timeout exception" in said:
             return "no answer in time"
         if "Failed to establish a new connection" in said:
             return "it cannot be reached"
-    text = (str(error).strip().splitlines() or [""])[0]
+    text = (redacted(str(error)).strip().splitlines() or [""])[0]
     return text[:300] or type(error).__name__

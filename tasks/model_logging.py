@@ -126,6 +126,8 @@ def _logged_model(
             model_type="text-classification",
         )
     if str(logged.status) != "READY":
+        if not (files / operation["files"]).is_dir():
+            raise ValueError(f"files of {operation['name']} must be there, got none in {files}")
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch) as place:
             folder = Path(place) / "model"

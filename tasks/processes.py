@@ -50,6 +50,17 @@ def may_run(record: Mapping[str, Any]) -> bool:
     return record["status"] == RUNNING and attempt_state(record) != DIED
 
 
+def process_began(record: Mapping[str, Any]) -> float | None:
+    """When the process of an attempt was started, in seconds since 1970; None if nobody knows.
+
+    Only the machine that it ran on knows.
+    """
+    started = record.get("process_started")
+    if started is None or record.get("host") != socket.gethostname():
+        return None
+    return float(psutil.boot_time()) + float(started)
+
+
 def _started(pid: int) -> float | None:
     """Seconds from the machine's start to the process's; None if there is no such process.
 

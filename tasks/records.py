@@ -7,15 +7,22 @@ Prefect writes the result of a stage to `<home>/results/<stage key>` as one JSON
 import json
 import logging
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.durable import to_disk as path_to_disk
 from tasks.store import Store, is_digest
 
 RESULTS = "results"
 ATTEMPTS = "attempts"
+
+# What every record of an attempt says; see `tasks.attempt.attempt`.
+OF_AN_ATTEMPT = frozenset(
+    ("stage", "key", "components", "recipe", "flow_run_id", "status", "started", "finished")
+)
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +140,15 @@ def touch_record(home: str | Path, key: str) -> None:
         logger.warning("the use of record %s could not be noted: %s", key[:12], error.strerror)
 
 
+def to_disk(home: str | Path, key: str) -> None:
+    """Wait until a record would survive a loss of power, before what it replaces is dropped.
+
+    Raises FileNotFoundError when there is no such record.
+    """
+    path_to_disk(results_folder(home) / key)
+    path_to_disk(results_folder(home))
+
+
 def discard_record(home: str | Path, key: str) -> None:
     """Take a record that cannot be trusted out of use, and set its artifact aside.
 
@@ -169,11 +185,49 @@ def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
     """The records of a stage's attempts in this home, oldest first, each with its `number`.
 
     An attempt whose process was killed says `running` for ever; `tasks.processes.attempt_state`
-    knows better. Half-written claims are left out.
+    knows better. Half-written claims are left out, and so is, with a warning, a record that cannot
+    be read: it is a note of the past, and the other attempts are as good without it.
     """
     records = []
-    for path in sorted(attempts_folder(home, stage_name).glob("[0-9]*.json")):
-        text = path.read_text(encoding="utf-8")
-        if text:
-            records.append({"number": int(path.stem), **json.loads(text)})
+    for path in _attempt_paths(home, stage_name):
+        record, problem = _read_attempt(path)
+        if problem is not None:
+            _warn_once(path, problem)
+        elif record is not None:
+            records.append({"number": int(path.stem), **record})
     return records
+
+
+def unreadable_attempts(home: str | Path) -> list[Path]:
+    """The records of all stages' attempts that cannot be read."""
+    folders = sorted((Path(home).absolute() / ATTEMPTS).glob("*"))
+    paths = [path for folder in folders for path in _attempt_paths(home, folder.name)]
+    return [path for path in paths if _read_attempt(path)[1] is not None]
+
+
+def _attempt_paths(home: str | Path, stage_name: str) -> list[Path]:
+    return sorted(attempts_folder(home, stage_name).glob("[0-9]*.json"))
+
+
+def _read_attempt(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The record, and what is wrong with it; neither for a claim that is half written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text) if text else None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+    except ValueError:
+        return None, "is not readable JSON"
+    if record is None:
+        return None, None
+    if not isinstance(record, dict) or not record.keys() >= OF_AN_ATTEMPT:
+        return None, "is not the record of an attempt"
+    if record["status"] == "completed" and not isinstance(record.get("result"), dict):
+        return None, "has no result although it says completed"
+    return record, None
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(path: Path, problem: str) -> None:
+    """A command looks at the attempts of a stage several times."""
+    logger.warning("%s %s; the attempt is left out", path, problem)

@@ -1,12 +1,14 @@
 """Removing things from a home so that a reader, or a second remover, never sees half of one."""
 
+import os
 import shutil
 import uuid
 from pathlib import Path
 
 from tasks.store import TEMPORARY
+from tasks.workspaces import REMOVED
 
-REMOVED = "removed-"
+__all__ = ["REMOVED", "delete", "remove"]
 
 
 def remove(path: Path, home: Path) -> None:
@@ -25,10 +27,20 @@ def remove(path: Path, home: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Delete a file or folder, also one whose folders are read-only."""
+    """Delete a file or folder, also one whose folders are read-only.
+
+    Another process may delete the same at the same time.
+    """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    for folder in (path, *(inner for inner in path.rglob("*") if inner.is_dir())):
-        folder.chmod(folder.stat().st_mode | 0o700)
-    shutil.rmtree(path)
+    while path.is_dir():
+        try:
+            path.chmod(path.stat().st_mode | 0o700)
+            for folder, names, _ in os.walk(path):
+                for inner in (Path(folder, name) for name in names):
+                    if not inner.is_symlink():
+                        inner.chmod(inner.stat().st_mode | 0o700)
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            continue

@@ -5,12 +5,18 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from tasks.delivery import Delivery, NotYet, is_remote
+from tasks.delivery import Delivery, NotYet
+from tasks.journal import Journal, Operation, State
 from tasks.mlflow_errors import Unavailable, brief
-from tasks.outbox import Journal, Operation, Outbox, State
+from tasks.open_runs import OpenRuns
+from tasks.outbox import Outbox
+from tasks.takeover import Takeover
+from tasks.uris import is_remote, redacted
 
 # Metrics wait so long for more of them: one request a step is slow.
 GATHER_SECONDS = 2.0
@@ -25,6 +31,8 @@ SLOW_SECONDS = 2.0
 # What a slow line carries; a model takes its time to send.
 BYTES_PER_SECOND = 4e6
 EXIT_SECONDS = 3.0
+# A run that MLflow failed to record so many times in a row is left to a later try.
+FAILING = 3
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +43,12 @@ class Sender:
     def __init__(self, home: Path, uri: str, tell: Callable[[str], None]) -> None:
         """`tell` shows a line to the user: MLflow stopped answering, or answers again."""
         self.uri = uri
+        self.shown_uri = redacted(uri)
         self.outbox = Outbox(home)
         self._delivery = Delivery(home, uri, self._moved)
+        self._takeover = Takeover(home, uri, self._say)
         self._tell = tell
-        self._journals: dict[str, Journal] = {}
-        self._closed: dict[str, State] = {}
+        self.runs = OpenRuns(self.outbox, self._say)
         self._failures: dict[str, int] = {}
         self._changed = threading.Condition()
         self._due = float("inf")
@@ -52,31 +61,20 @@ class Sender:
 
     def start(self, header: Operation) -> None:
         """Open the journal of a new run; `header` creates the run."""
-        journal = self.outbox.start(header)
+        self.runs.open(header)
         with self._changed:
-            self._journals[journal.handle] = journal
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
                 self._thread.start()
-                atexit.register(self.flush, EXIT_SECONDS)
+                atexit.register(self._leave)
+                # Once a process, when its first run begins.
+                self._takeover.start()
         self._mark(urgent=True)
 
     def append(self, handle: str, operation: Operation, urgent: bool) -> None:
         """Add an operation to a journal. Raises ValueError for one that this process has not."""
-        self.journal(handle).append(operation)
+        self.runs.append(handle, operation)
         self._mark(urgent)
-
-    def journal(self, handle: str) -> Journal:
-        """An open journal of this process. Raises ValueError when there is none."""
-        with self._changed:
-            if handle not in self._journals:
-                raise ValueError(f"run must be open in this process, got {handle}")
-            return self._journals[handle]
-
-    def has(self, handle: str) -> bool:
-        """Whether this process has the journal."""
-        with self._changed:
-            return handle in self._journals
 
     def run_id(self, handle: str, wait: float) -> str | None:
         """MLflow's id of a run of this process; None when it is not known within `wait` seconds.
@@ -88,12 +86,7 @@ class Sender:
 
     def state(self, handle: str) -> State:
         """How far a run was sent, by whichever process does it; empty for an unknown run."""
-        with self._changed:
-            if handle in self._journals:
-                return self._journals[handle].state
-            if handle in self._closed:
-                return self._closed[handle]
-        return self.outbox.state(handle) or State()
+        return self.runs.state(handle) or self.outbox.state(handle) or State()
 
     def flush(self, seconds: float) -> bool:
         """Send everything now; True when that was done.
@@ -102,6 +95,11 @@ class Sender:
         it is known not to answer. A model that is being sent gets the time that its size needs.
         """
         return self._wait(lambda: not self._unsent(), seconds, impatient=False)
+
+    def _leave(self) -> None:
+        self._takeover.stop()
+        self.flush(EXIT_SECONDS)
+        self._takeover.join(EXIT_SECONDS)
 
     def _wait(self, met: Callable[[], bool], seconds: float, impatient: bool) -> bool:
         local = not is_remote(self.uri)
@@ -113,7 +111,7 @@ class Sender:
             self._changed.notify_all()
             while not met():
                 now = time.monotonic()
-                if self._down or self._silent or self._stuck():
+                if self._down or self._silent or self._failing():
                     left = began + DOWN_SECONDS - now
                 elif local:
                     left = self._since(began) + LOCAL_PATIENCE * seconds - now
@@ -133,17 +131,17 @@ class Sender:
         return max(began, self._progress_at)
 
     def _allowance(self) -> float:
-        folders = [journal.held("") for journal in self._journals.values()]
+        folders = [journal.held("") for journal in self.runs.journals()]
         files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
         return sum(path.stat().st_size for path in files) / BYTES_PER_SECOND
 
     def _unsent(self) -> bool:
-        return any(one.waiting or one.state.done for one in self._journals.values())
+        return any(journal.waiting for journal in self.runs.journals())
 
-    def _stuck(self) -> bool:
-        """Whether MLflow failed at everything that waits."""
-        left = [one.handle for one in self._journals.values() if one.waiting]
-        return bool(left) and set(left) <= set(self._failures)
+    def _failing(self) -> bool:
+        """Whether MLflow answers, but has failed again and again for all that waits."""
+        waiting = [one.handle for one in self.runs.journals() if one.waiting]
+        return bool(waiting) and all(self._failures.get(one, 0) >= FAILING for one in waiting)
 
     def _mark(self, urgent: bool) -> None:
         with self._changed:
@@ -163,17 +161,16 @@ class Sender:
             self._backoff = FIRST_BACKOFF
             self._changed.notify_all()
         if back:
-            self._say(f"MLflow at {self.uri} answers again; what was kept is being sent")
+            self._say(f"MLflow at {self.shown_uri} answers again; what was kept is being sent")
 
     def _work(self) -> None:
         while True:
-            with self._changed:
-                while (left := self._due - time.monotonic()) > 0:
-                    self._changed.wait(None if left == float("inf") else left)
-                self._due = float("inf")
-                journals = list(self._journals.values())
-                self._busy_since = time.monotonic()
-            again = self._send(journals)
+            again = LAST_BACKOFF
+            try:
+                again = self._send(self._due_journals())
+            except Exception as error:
+                # Whatever it is, the thread must live on.
+                again = self._broken(error)
             with self._changed:
                 self._busy_since = None
                 self._due = min(self._due, time.monotonic() + again)
@@ -181,40 +178,58 @@ class Sender:
                     self._due = time.monotonic() + again
                 self._changed.notify_all()
 
+    def _due_journals(self) -> list[Journal]:
+        with self._changed:
+            while (left := self._due - time.monotonic()) > 0:
+                self._changed.wait(None if left == float("inf") else left)
+            self._due = float("inf")
+            self._busy_since = time.monotonic()
+            return self.runs.journals()
+
     def _send(self, journals: list[Journal]) -> float:
         """Send what waits; returns the seconds until it has to be tried again."""
         again = float("inf")
         for journal in journals:
             try:
+                journal.catch_up()
+            except OSError:
+                again = LAST_BACKOFF  # The user knows; what is written can be sent.
+            try:
                 self._delivery.send(journal)
                 self._failures.pop(journal.handle, None)
             except NotYet:
                 again = min(again, PARENT_SECONDS)
-                if journal.header["parent"] in self._failures:
-                    self._failures.setdefault(journal.handle, 1)
+                if (count := self._failures.get(journal.header["parent"])) is not None:
+                    self._failures[journal.handle] = count
             except Unavailable as error:
                 if not error.answered:
                     return self._unavailable(error)
                 again = min(again, self._failed(journal, error))
-            except Exception as error:
-                # The disk of the home, most likely. The thread must live on.
-                logger.exception("The outbox cannot be read or written")
-                return self._unavailable(error)
-        self._close([one for one in journals if one.state.done and not one.waiting])
+        self._let_go(journals)
         return again
 
-    def _close(self, journals: list[Journal]) -> None:
-        """Let go of journals that were sent; only then is a flush complete."""
-        for journal in journals:
-            journal.release()
-        if journals:
-            try:
-                self.outbox.tidy()
-            except OSError as error:
-                logger.warning("The outbox keeps journals that were sent: %s", error)
+    def _let_go(self, journals: list[Journal]) -> None:
+        done = [journal for journal in journals if journal.state.done and not journal.waiting]
+        if done:
+            self.runs.let_go(done)
+            with self._changed:
+                self._changed.notify_all()
+            self.outbox.tidy()
+
+    def _broken(self, error: Exception) -> float:
+        """The files of the outbox cannot be read or written, most likely."""
         with self._changed:
-            for journal in journals:
-                self._closed[journal.handle] = self._journals.pop(journal.handle).state
+            first, self._silent = not self._silent, True
+            again = self._backoff
+            self._backoff = min(2 * self._backoff, LAST_BACKOFF)
+            self._changed.notify_all()
+        if first:
+            logger.warning(redacted("".join(traceback.format_exception(error))))
+            self._say(
+                f"the outbox in {self.outbox.folder} cannot be read or written ({brief(error)}); "
+                "the run goes on, and MLflow is told later, at the latest by `rosita sync`"
+            )
+        return again
 
     def _failed(self, journal: Journal, error: Exception) -> float:
         """MLflow answers, but cannot carry out what this journal asks for; the others go on."""
@@ -233,14 +248,16 @@ class Sender:
             self._changed.notify_all()
         if first:
             self._say(
-                f"MLflow at {self.uri} does not answer ({brief(error)}); the run goes on, "
+                f"MLflow at {self.shown_uri} does not answer ({brief(error)}); the run goes on, "
                 "and what is kept meanwhile is sent later, at the latest by `rosita sync`"
             )
         return again
 
     def _say(self, text: str) -> None:
-        logger.warning(text)
-        self._tell(text)
+        # A terminal that was closed must not end the recording.
+        with suppress(Exception):
+            logger.warning(text)
+            self._tell(text)
 
 
 _senders: dict[tuple[int, Path, str], Sender] = {}

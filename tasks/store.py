@@ -12,8 +12,10 @@ Callers use digests and local directories only, so that a store behind a URL can
 this one.
 """
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -22,11 +24,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.durable import to_disk, tree_to_disk
+from tasks.workspaces import workspace
+
 FILES = "files"
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
 DAMAGED = "damaged"
 TEMPORARY = "tmp"
+# What the system says of a rename onto a folder that holds something.
+ALREADY_THERE = (errno.ENOTEMPTY, errno.EEXIST)
+
+logger = logging.getLogger(__name__)
 
 Manifest = list[list[str | int]]  # [relative path, size in bytes, sha256], sorted by path
 
@@ -42,11 +51,15 @@ def json_digest(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    """Write JSON so that a reader sees the old file or the new one, never a part.
+
+    That holds after a loss of power, too: the new one is on disk before it takes the name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -119,15 +132,13 @@ class Store:
     def workspace(self) -> Iterator[Path]:
         """An empty directory inside the store's filesystem, removed when the block ends.
 
-        Fill it and pass it to `adopt`, which moves it away without copying.
+        Fill it and pass it to `adopt`, which moves it away without copying. What killed processes
+        left there goes first.
         """
-        staging = self.root / TEMPORARY / uuid.uuid4().hex
-        files = staging / FILES
-        files.mkdir(parents=True)
-        try:
+        with workspace(self.root / TEMPORARY) as staging:
+            files = staging / FILES
+            files.mkdir()
             yield files
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def put(self, directory: Path) -> str:
         """Copy a directory into the store and return its digest. Raises as `build_manifest`."""
@@ -139,8 +150,9 @@ class Store:
     def adopt(self, files: Path) -> str:
         """Move the directory of a `workspace` into the store and return its digest.
 
-        When the content is already there and intact, the new copy is dropped; a damaged one is set
-        aside and replaced. Raises as `build_manifest`.
+        When the content is already there and intact, the new copy is dropped and the artifact
+        counts as used now; a damaged one is set aside and replaced. What is in the store is on
+        disk. Raises as `build_manifest`.
         """
         staging = files.parent
         manifest = build_manifest(files)
@@ -152,14 +164,20 @@ class Store:
         ]:
             path.chmod(path.stat().st_mode & ~0o222)
         target = self.root / digest
-        if target.exists() and self.verify(digest) is not None:
+        tree_to_disk(staging)
+        while True:
+            try:
+                staging.rename(target)
+                break
+            except OSError as error:
+                if error.errno not in ALREADY_THERE:
+                    raise
+            # Noted before it is looked at: what was used just now is not freed.
+            _note_use(target)
+            if self.verify(digest) is None:
+                break
             self.set_aside(digest)
-        try:
-            staging.rename(target)
-        except OSError:
-            # Another writer of the same content may have been first; anything else is a failure.
-            if self.verify(digest) is not None:
-                raise
+        to_disk(self.root)
         return digest
 
     def verify(self, digest: str) -> str | None:
@@ -216,6 +234,16 @@ class Store:
         if not record.get("stage_key"):
             raise ValueError("provenance must have a stage_key, got none")
         write_json(folder / PROVENANCE / f"{record['stage_key']}.json", dict(record))
+
+
+def _note_use(folder: Path) -> None:
+    try:
+        os.utime(folder)
+    except FileNotFoundError:
+        logger.debug("artifact %s was freed just now", folder.name[:12])
+    except OSError as error:
+        # Another user's artifact in a shared store is as good.
+        logger.warning("the use of %s could not be noted: %s", folder.name[:12], error.strerror)
 
 
 def _file_digest(path: Path) -> str:

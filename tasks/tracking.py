@@ -7,7 +7,6 @@ its handle, which is made here; MLflow's own id of it comes later, or never.
 
 import json
 import logging
-import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -15,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tasks.hardware import git_commit, hardware
 from tasks.progress import progress_display
 from tasks.records import Context, StageResult, attempts
 from tasks.sender import Sender, sender_of
 from tasks.stage_key import Stage, canonical_config, stage_key
+from tasks.uris import default_uri, redacted, tracking_uri
 
 __all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
 
@@ -33,16 +34,6 @@ FLUSH_SECONDS = 15.0
 ID_SECONDS = 10.0
 
 DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
-
-
-def tracking_uri(home: str | Path) -> str:
-    """`MLFLOW_TRACKING_URI` if set, else a SQLite file in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home)
-
-
-def default_uri(home: str | Path) -> str:
-    """The SQLite file in the home."""
-    return f"sqlite:///{Path(home).absolute()}/mlflow.db"
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -62,12 +53,20 @@ class Tracking:
     """The tracked runs of a home. Making one touches neither the network nor the disk."""
 
     def __init__(self, home: str | Path) -> None:
-        """Raises MLflow's own error where it knows no store of the kind that the URI names."""
+        """Raises MLflow's own error where it knows no store of the kind that the URI names.
+
+        Where its text would hold a password, it is a ValueError instead.
+        """
         self.home = Path(home).absolute()
         self.uri = tracking_uri(home)
         if not self.uri.startswith(DATABASES):
             # Connects to nothing yet, but a mistyped URI should stop the run and not wait in it.
-            MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            try:
+                MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            except MlflowException as error:
+                if (said := redacted(str(error))) == str(error):
+                    raise
+                raise ValueError(f"MLFLOW_TRACKING_URI must be known to MLflow: {said}") from None
         self._sender: Sender = sender_of(self.home, self.uri, _tell)
 
     def start_parent(
@@ -117,17 +116,21 @@ class Tracking:
     ) -> None:
         """Close a run with its summary. Status: FINISHED, FAILED or KILLED.
 
-        Numbers become metrics; a text among the metrics becomes the tag `rosita.<name>`.
+        Numbers become metrics; a text among the metrics becomes the tag `rosita.<name>`. A run that
+        is closed already stays as it is: Ctrl-C may come between the end of a run and its flush.
         """
+        if self._sender.runs.ended(run):
+            return
         numbers = {k: float(value) for k, value in metrics.items() if not isinstance(value, str)}
         texts = {f"rosita.{name}": text for name, text in metrics.items() if isinstance(text, str)}
         self.log_metrics(run, 0, numbers)
         self.log_tags(run, texts | dict(tags))
-        parent = self._sender.journal(run).header["parent"]
+        header = self._sender.runs.header(run)
+        parent = None if header is None else header["parent"]
         operation = {"op": "terminate", "status": status, "time": _now()}
         self._sender.append(run, operation, urgent=True)
         # Where the flow runs in another process, this one may end with the stage.
-        if parent is not None and not self._sender.has(parent):
+        if parent is not None and not self._sender.runs.has(parent):
             self.flush(FLUSH_SECONDS)
 
     def record_cached(self, stage: Stage, result: StageResult, context: Context) -> str | None:
@@ -184,15 +187,15 @@ class Tracking:
         tags: Mapping[str, str],
     ) -> None:
         """Register a checkpoint as the model of a run (see tasks/model_logging.py)."""
-        # On the home's disk: the system's temporary folder may be memory.
-        scratch = self.home / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True)
+        files = self._sender.runs.hold_files(run, checkpoint)
+        if files is None:
+            return
         operation = {
             "op": "register",
             "token": uuid.uuid4().hex,
             "name": name,
             "artifact": artifact,
-            "files": self._sender.journal(run).hold_files(checkpoint, scratch),
+            "files": files,
             "params": flatten(params),
             "tags": dict(tags),
         }
@@ -244,7 +247,7 @@ class Tracking:
             {
                 "op": "create",
                 "handle": handle,
-                "uri": None if self.uri == default_uri(self.home) else self.uri,
+                "uri": None if self.uri == default_uri(self.home) else redacted(self.uri),
                 "experiment": _experiment(task),
                 "parent": parent,
                 "name": name,

@@ -1,12 +1,13 @@
 """The rows of an unfinished augmentation in checkpoints: what came since the last one is a shard.
 
-Earlier shards are linked into each new checkpoint and not copied, so that a checkpoint costs what
-is new in it.
+Earlier shards are linked into each new checkpoint and not copied, so that a checkpoint writes what
+is new in it; where the filesystem has no hard links it writes them all.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -47,10 +48,17 @@ class Shards:
             self._save_if_due()
 
     def watched(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """`frames` as they are, with checkpoints where they are due: nothing is new in them."""
+        """`frames` as they are; between two of them the work can be stopped.
+
+        Nothing is new in them, so that a checkpoint is written only for rows that the last one
+        does not hold yet.
+        """
         for frame in frames:
             yield frame
-            self._save_if_due()
+            if self._new:
+                self._save_if_due()
+            elif self._checkpoints.due(self.done):
+                self._checkpoints.stop_if_asked(self.done, self._total)
 
     def _save_if_due(self) -> None:
         if self._checkpoints.due(self.done):
@@ -60,7 +68,7 @@ class Shards:
     def _write(self, folder: Path) -> None:
         shards = self._paths()
         for path in shards:
-            os.link(path, folder / path.name)
+            _link_or_copy(path, folder / path.name)
         if self._new:
             path = folder / PATTERN.replace("*", f"{len(shards):06d}")
             with (
@@ -73,6 +81,14 @@ class Shards:
 
     def _paths(self) -> list[Path]:
         return [] if self._folder is None else sorted(self._folder.glob(PATTERN))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Some network and foreign filesystems have no hard links; a full disk fails here, too.
+        shutil.copyfile(source, target)
 
 
 def _batches(source: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:

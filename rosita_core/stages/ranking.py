@@ -80,7 +80,8 @@ def rank(
             optimizer.zero_grad(set_to_none=True)
             if number % BATCHES_PER_REPORT == 0 or number == total:
                 message = "ranking heads and FFN units"
-                report(Progress(number, total, {}, str(shape_of(model.config)), message))
+                shape = str(shape_of(model.config))
+                report(Progress(number, total, {}, shape, message, PHASE))
             if number < total and checkpoints.due(number):
                 write = partial(_write, model, optimizer, totals, number)
                 checkpoints.save(number, total, write)

@@ -33,6 +33,9 @@ class Checkpoints(Protocol):
         Does not return where the kernel is to stop: the exception that it raises goes through.
         """
 
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        """As `save` where the newest checkpoint is as good as a new one: nothing is written."""
+
 
 class NoCheckpoints:
     """For kernels that are called on their own."""
@@ -45,6 +48,9 @@ class NoCheckpoints:
 
     def save(self, unit: int, total: int, write: Callable[[Path], None]) -> Path:
         raise AssertionError("nothing is due")
+
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        """Nobody asks."""
 
 
 class FromNow:
@@ -61,6 +67,9 @@ class FromNow:
 
     def save(self, unit: int, total: int, write: Callable[[Path], None]) -> Path:
         return self._checkpoints.save(unit, total, write)
+
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        self._checkpoints.stop_if_asked(unit, total)
 
 
 def write_state(folder: Path, values: dict[str, Any]) -> None:

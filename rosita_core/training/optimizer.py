@@ -130,10 +130,10 @@ def carry_moments(
 
 
 def _steps_of(optimizer: Optimizer) -> torch.Tensor:
-    for slot in optimizer.state.values():
-        if "step" in slot:
-            return slot["step"].clone()
-    return torch.zeros(())
+    # The parameters of a model need not all have taken every step, and after a resume they come in
+    # another order; the loop's count is that of the oldest.
+    steps = [slot["step"] for slot in optimizer.state.values() if "step" in slot]
+    return torch.stack(steps).max() if steps else torch.zeros(())
 
 
 def named_moments(optimizer: Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:

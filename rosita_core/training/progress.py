@@ -16,6 +16,8 @@ class Progress:
         metrics: named numbers at this step, such as train/loss or dev/score.
         shape: the model's shape now, or None where there is no model.
         message: a line for the reader, such as a prune event, or None.
+        phase: of a kernel that counts its units anew for another phase: the name of this one. None
+            for the phase that makes the result.
     """
 
     step: int
@@ -23,6 +25,7 @@ class Progress:
     metrics: dict[str, float]
     shape: str | None
     message: str | None
+    phase: str | None = None
 
 
 Report = Callable[[Progress], None]

@@ -1,7 +1,12 @@
 """Laws of the artifact store: content decides the name, and damage never goes unnoticed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +101,34 @@ def test_a_block_that_raises_stores_nothing(store: Store) -> None:
     assert list((store.root / "tmp").iterdir()) == []
 
 
+def test_what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays(
+    store: Store,
+) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from tasks.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).workspace() as folder:\n"
+        "    (folder / 'half').write_bytes(b'half')\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(store.root.parent)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        with store.workspace() as own, store.workspace() as another:
+            assert folder.is_dir() and own.is_dir() and another.is_dir()
+        assert (folder / "half").read_bytes() == b"half"
+        process.send_signal(signal.SIGKILL)
+    with store.workspace():
+        assert not folder.exists()
+    assert list((store.root / "tmp").iterdir()) == []
+
+
 def test_many_writers_of_one_content_agree(store: Store, tmp_path: Path) -> None:
     fill(tmp_path / "a", FILES)
     digests: list[str] = []
@@ -146,3 +179,29 @@ def test_what_is_no_artifact_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="digest must be 64"):
         store.verify("../../etc")
     assert store.digests() == []
+
+
+def test_content_that_is_stored_again_was_used_now(store: Store, tmp_path: Path) -> None:
+    """Else an old artifact could be freed between its adoption and the record that names it."""
+    digest = store.put(fill(tmp_path / "a", FILES))
+    folder = store.path(digest).parent
+    os.utime(folder, (0, 0))
+    before = time.time()
+    assert store.put(tmp_path / "a") == digest
+    assert folder.stat().st_mtime >= before - 1
+
+
+def test_content_that_is_freed_while_it_is_stored_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.put(fill(tmp_path / "a", FILES))
+    verify, looks = Store.verify, iter((True, False))
+
+    def freed_first(self: Store, asked: str) -> str | None:
+        if next(looks):
+            (self.root / asked).rename(tmp_path / "freed")
+        return verify(self, asked)
+
+    monkeypatch.setattr(Store, "verify", freed_first)
+    assert store.put(tmp_path / "a") == digest
+    assert verify(store, digest) is None

@@ -31,3 +31,8 @@ class StoppingAt:
         write(folder)
         self.saved.append(folder)
         raise Stopped(f"at {unit} of {total}")
+
+    def stop_if_asked(self, unit: int, total: int) -> None:
+        if self.due(unit):
+            self.units.pop(0)
+            raise Stopped(f"at {unit} of {total}, which is saved")

@@ -16,7 +16,9 @@ from rosita_core.training.optimizer import (
     carry_moments,
     clip_gradients,
     learning_rate_factor,
+    named_moments,
     parameter_groups,
+    set_moments,
 )
 
 
@@ -180,6 +182,30 @@ def test_the_moments_of_kept_weights_are_carried(stepped, bias_correction, rank)
         for name, parameter in pruned.named_parameters():
             if name in after:
                 assert new.state[parameter]["step"].item() == 3
+
+
+def test_steps_are_counted_by_the_oldest_parameter(stepped):
+    """Freshly factorized embeddings have taken fewer; where they come in the file says nothing."""
+    model, old = stepped(rank=8)
+    names = [name for name, _ in model.named_parameters()]
+    moments = named_moments(old, model)
+    for what in ("step", "exp_avg", "exp_avg_sq"):
+        for name in (WORDS, PROJECTION):
+            moments[f"{what}/{name}"] = torch.zeros_like(moments[f"{what}/{name}"])
+    kept = keep_layers(shape_of(model.config), (0,))
+    for order in (names, [WORDS, PROJECTION, *names], names[::-1]):
+        resumed = build_optimizer(model, 1e-3, 0.01, True)
+        by_name = {
+            key: moments[key].clone()
+            for name in dict.fromkeys(order)
+            for key in moments
+            if key.endswith(f"/{name}")
+        }
+        set_moments(resumed, model, by_name)
+        pruned = prune(model, kept)
+        new = build_optimizer(pruned, 1e-3, 0.01, True)
+        carry_moments(resumed, model, new, pruned, kept)
+        assert {new.state[p]["step"].item() for p in pruned.parameters()} == {3}
 
 
 @pytest.mark.parametrize("bias_correction", [True, False])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 
 import pandas as pd
@@ -188,6 +190,8 @@ def test_one_step_pruning(
         scoring=scoring(),
     )
 
+    reports = []
+
     def run(checkpoints):
         return prune_one_step(
             source,
@@ -199,19 +203,28 @@ def test_one_step_pruning(
             special,
             settings,
             numerics,
-            lambda _: None,
+            reports.append,
             checkpoints,
         )
 
     whole = run(NoCheckpoints())
+    # Batches of the ranking are told from the steps of the training after it.
+    assert [event.message for event in reports if event.phase] == ["ranking heads and FFN units"]
     resumed, stopped = finish(run, StoppingAt(tmp_path, stops))
     assert stopped > 0
     assert same_weights(resumed.model, whole.model)
     assert resumed.best_score == whole.best_score
 
 
-@pytest.mark.parametrize("stops", [[1], [512], [600], [1, 600, 1200], [1300]])
-def test_augmentation(tokenizer, tmp_path, stops):
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("stops", [[1], [512], [600], [1, 600, 1200], [1300], [600, 1300, 1300]])
+def test_augmentation(tokenizer, tmp_path, monkeypatch, stops, links):
+    if not links:
+
+        def no_links(source, target):
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+        monkeypatch.setattr(os, "link", no_links)
     words = ["good", "bad", "wa", "wb", "wc", "wd"]
     matrix = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     vectors = WordVectors(words, torch.nn.functional.normalize(matrix).numpy())
@@ -246,6 +259,9 @@ def test_augmentation(tokenizer, tmp_path, stops):
         return facts, files
 
     whole = run(NoCheckpoints())
-    resumed, stopped = finish(run, StoppingAt(tmp_path / "checkpoints", stops))
+    checkpoints = StoppingAt(tmp_path / "checkpoints", stops)
+    resumed, stopped = finish(run, checkpoints)
     assert stopped == len(stops)
     assert resumed == whole
+    # While word pieces are cut nothing is new, and stopping then writes nothing.
+    assert len(checkpoints.saved) == len(set(stops))

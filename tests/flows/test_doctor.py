@@ -96,6 +96,19 @@ def test_what_was_left_unfinished(copied_home: Home) -> None:
     found = doctor_home.check_attempts(home)
     assert found.status == WARNING
     assert found.detail.startswith("died: width 4 of recipe smoke;")
+    path.with_name("000005.json").write_text("half a rec")
+    assert doctor_home.check_attempts(home).detail == (
+        f"{found.detail}; cannot be read and are left out: attempts/width/000005.json"
+    )
+    path.with_name("000004.json").unlink()
+    found = doctor_home.check_attempts(home)
+    assert found.status == WARNING
+    assert found.detail == "cannot be read and are left out: attempts/width/000005.json"
+    # The last rerun has not completed, so that its checkpoints are of use.
+    assert doctor_home.check_checkpoints(home).detail.startswith("2 unfinished stages")
+    (home / "results" / done["key"]).write_text("half a rec")
+    path.with_name("000003.json").unlink()
+    assert doctor_home.check_attempts(home).detail.startswith("died: width 2 of recipe smoke;")
 
 
 def test_room_for_the_shipped_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

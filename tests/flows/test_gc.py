@@ -9,7 +9,9 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,10 @@ from command_line import Done, rosita
 from test_plan import NAMES, everything, planned
 from typed_command import ROSITA, Home, environment
 
-from flows.cleaning import find_garbage, free
+from flows import cleaning
+from flows.cleaning import _came_into_use, _drop, find_garbage, free
 from tasks.locks import StageLocks
-from tasks.processes import this_process
+from tasks.processes import process_began, this_process
 from tasks.removal import REMOVED
 from tasks.store import Store
 
@@ -135,6 +138,7 @@ def test_what_a_running_stage_holds_stays(copied_home: Home) -> None:
     aged(home, 31)
     path = home / "attempts" / "width" / "000001.json"
     running = json.loads(path.read_text()) | {"key": "1" * 64, **this_process()}
+    running["flow_run_id"] = "another"
     del running["result"]
     path.with_name("000002.json").write_text(json.dumps(running | {"status": "running"}))
     (home / "checkpoints" / ("1" * 64)).mkdir(parents=True)
@@ -147,6 +151,38 @@ def test_what_a_running_stage_holds_stays(copied_home: Home) -> None:
     died = running | {"status": "running", "process_started": -1.0}
     path.with_name("000002.json").write_text(json.dumps(died))
     assert found(home) == all_of(copied_home) | {("checkpoint", "1" * 64)}
+
+
+def test_a_running_run_keeps_what_it_has_made_and_used(copied_home: Home) -> None:
+    """However long ago: the stage that runs may take weeks, and another one reads it later."""
+    home = copied_home.home
+    aged(home, 31)
+    path = home / "attempts" / "width" / "000001.json"
+    record = json.loads(path.read_text()) | {"key": "1" * 64, "status": "running"}
+    running = record | this_process()
+    path.with_name("000002.json").write_text(json.dumps(running))
+    assert found(home) == set()
+    # A run that makes nothing of what there is, but took two stages from the cache when it began,
+    # before its first attempt.
+    running = running | {"flow_run_id": "another"}
+    del running["result"]
+    running["components"] = running["components"] | {"inputs": {}}
+    path.with_name("000002.json").write_text(json.dumps(running))
+    assert found(home, days=0) == all_of(copied_home)
+    used = ("data", "teacher")
+    began = process_began(running)
+    assert began is not None
+    for name in used:
+        os.utime(home / "results" / keys(copied_home)[name], (began + 1, began + 1))
+    stays = {("result", keys(copied_home)[name]) for name in used} | {
+        ("artifact", artifacts(copied_home)[name]) for name in used
+    }
+    assert found(home, days=0) == all_of(copied_home) - stays
+    # So does what it has stored and has no result of yet.
+    digest = artifacts(copied_home)["depth"]
+    (home / "results" / keys(copied_home)["depth"]).unlink()
+    Store(home).put(Store(home).path(digest))
+    assert ("artifact", digest) not in found(home, days=0)
 
 
 def test_what_another_process_has_locked_stays(copied_home: Home) -> None:
@@ -172,6 +208,103 @@ def test_what_comes_into_use_after_it_was_listed_stays(copied_home: Home) -> Non
         keys(copied_home)["depth"],
         artifacts(copied_home)["depth"],
     }
+
+
+def test_an_artifact_that_is_stored_again_after_it_was_listed_stays(copied_home: Home) -> None:
+    home, name = copied_home.home, "depth"
+    aged(home, 31)
+    digest = artifacts(copied_home)[name]
+    listed = {one.path.name: one for one in find_garbage(home, 30)}
+    record = home / "results" / keys(copied_home)[name]
+    content = record.read_bytes()
+    record.unlink()
+    assert not _came_into_use(listed[digest], home)
+    Store(home).put(Store(home).path(digest))
+    assert _came_into_use(listed[digest], home)
+    os.utime(listed[digest].path, (0, 0))
+    assert not _came_into_use(listed[digest], home)
+    # Another stage has a result of the same content now.
+    record.write_bytes(content)
+    assert not _drop(listed[digest], home)
+    assert Store(home).verify(digest) is None
+
+
+def test_two_at_once(copied_home: Home) -> None:
+    home = copied_home.home
+    aged(home, 31)
+    listed = find_garbage(home, 30)
+    assert free(listed, home, 30) == ()
+    # The second one finds nothing left of what it had listed, which is what it wanted.
+    assert free(listed, home, 30) == ()
+
+
+def test_four_at_once(copied_home: Home) -> None:
+    home = copied_home.home
+    store = Store(home)
+    for number in range(40):
+        with store.workspace() as folder:
+            (folder / "a").write_text(str(number))
+            digest = store.adopt(folder)
+        content = json.dumps({"result": json.dumps({"stage": "s", "artifact": digest})})
+        (home / "results" / f"{number:064d}").write_text(content)
+        (home / "store" / "tmp" / f"{REMOVED}{number}" / "a" / "b").mkdir(parents=True)
+    aged(home, 31)
+    barrier = threading.Barrier(4)
+
+    def gc_once() -> None:
+        barrier.wait()
+        free(find_garbage(home, 30), home, 30)
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(gc_once) for _ in range(4)]:
+            future.result()
+    # What one kept because another was at it goes with the next.
+    assert free(find_garbage(home, 30), home, 30) == ()
+    assert found(home) == set()
+    assert store.digests() == []
+
+
+@pytest.mark.parametrize("kind", ["result", "damaged copy"])
+def test_what_vanishes_while_it_is_listed(
+    copied_home: Home, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    home = copied_home.home
+    aged(home, 31)
+    gone = home / "results" / keys(copied_home)["width"]
+    if kind == "damaged copy":
+        gone = home / "results" / "damaged" / "abc-1"
+        gone.parent.mkdir()
+        # Listed by its folder, and not there when it is asked.
+        gone.symlink_to(home / "nowhere")
+    else:
+        read = cleaning.record_names
+
+        def read_and_freed(path: Path) -> tuple[str, str] | None:
+            names = read(path)
+            if path == gone:
+                path.unlink(missing_ok=True)
+            return names
+
+        monkeypatch.setattr(cleaning, "record_names", read_and_freed)
+    assert (kind, gone.name) not in found(home)
+
+
+def test_checkpoints_of_a_stage_that_is_not_done(copied_home: Home) -> None:
+    """They go by age, where a result is there that cannot be read or is being replaced."""
+    home, key = copied_home.home, keys(copied_home)["width"]
+    (home / "checkpoints" / key).mkdir(parents=True)
+    assert found(home) == {("checkpoint", key)}
+    # It was run again on purpose, and its process died.
+    path = home / "attempts" / "width" / "000001.json"
+    died = json.loads(path.read_text()) | {"status": "running", **this_process()}
+    path.with_name("000002.json").write_text(json.dumps(died | {"process_started": -1.0}))
+    assert found(home) == set()
+    later = time.time() + 31 * DAY
+    assert ("checkpoint", key) in found(home, now=later)
+    path.with_name("000002.json").unlink()
+    assert found(home) == {("checkpoint", key)}
+    (home / "results" / key).write_text("half a rec")
+    assert ("checkpoint", key) not in found(home)
 
 
 def test_damaged_copies_leftovers_and_checkpoints(copied_home: Home) -> None:
@@ -210,10 +343,15 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import tasks.removal as removal
-removal.delete = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+delete = removal.delete
+def killed(path):
+    if path.is_dir() == (sys.argv[2] == "artifact"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    delete(path)
+removal.delete = killed
 import flows.cleaning as cleaning
 home = Path(sys.argv[1])
-cleaning.free([one for one in cleaning.find_garbage(home, 30) if one.kind == sys.argv[2]], home, 30)
+cleaning.free(cleaning.find_garbage(home, 30), home, 30)
 """
 
 

@@ -14,6 +14,7 @@ from serving import free_ports
 
 from flows.servers import mlflow_server, running, stop_requests, wait_until_ready
 
+SECRET = "s3cret-of-someone"
 CACHE = ("store", "results", "attempts", "downloads", "locks")
 
 
@@ -25,6 +26,9 @@ def test_a_run_without_mlflow_is_sent_later(
         shutil.copytree(smoke_home.home / name, home / name)
     (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
+    # A server that asks for no name takes any.
+    login = {"MLFLOW_TRACKING_URI": uri.replace("//", f"//someone:{SECRET}@")}
+    said: list[str] = []
     # The last stages are computed, the others are taken from the cache.
     change = "width.keep_heads=1"
     done = rosita(
@@ -34,8 +38,9 @@ def test_a_run_without_mlflow_is_sent_later(
         "--set",
         change,
         home=home,
-        env={"MLFLOW_TRACKING_URI": uri},
+        env=login,
     )
+    said += (done.stdout, done.stderr)
     assert done.returncode == 0, done.stderr
     assert "MLflow does not answer: `rosita sync` sends what is kept" in done.stdout
     assert done.stderr.count(f"MLflow at {uri} does not answer (it cannot be reached)") == 1
@@ -43,14 +48,21 @@ def test_a_run_without_mlflow_is_sent_later(
     summary = json.loads(path.read_text(encoding="utf-8"))
     assert (summary["mlflow_run_id"], summary["registered_model"]) == (None, None)
 
-    failed = rosita("sync", home=home)
+    doctor = rosita("doctor", home=home, env=login)
+    assert f"{1 + len(summary['stages'])} runs of ended processes not sent" in " ".join(
+        doctor.stdout.replace("│", " ").split()
+    )
+    failed = rosita("sync", home=home, env=login)
+    said += (doctor.stdout, doctor.stderr, failed.stdout, failed.stderr)
     assert failed.returncode == 1
     assert failed.stderr.strip().endswith(f"could not be sent to {uri}: it cannot be reached")
 
     server = mlflow_server(port, f"sqlite:///{tmp_path}/server.db", tmp_path / "art", tmp_path)
     with stop_requests() as stop, running([server]) as processes:
         wait_until_ready([server], processes, stop)
-        sent = rosita("sync", "--json", home=home)
+        ended = path.stat().st_mtime_ns
+        sent = rosita("sync", "--json", home=home, env=login)
+        said += (sent.stdout, sent.stderr)
         assert sent.returncode == 0, sent.stderr
         report = json.loads(sent.stdout)
         assert report["in_use"] == 0
@@ -59,6 +71,8 @@ def test_a_run_without_mlflow_is_sent_later(
         assert all(run["left"] == 0 and run["sent"] > 2 for run in report["runs"])
 
         filled = json.loads(path.read_text(encoding="utf-8"))
+        # It says when the run ended, and so which run is the newest.
+        assert path.stat().st_mtime_ns == ended
         assert filled["registered_model"]["uri"] == "models:/rosita-film-reviews/1"
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         parent = client.get_run(filled["mlflow_run_id"])
@@ -81,3 +95,6 @@ def test_a_run_without_mlflow_is_sent_later(
         assert list((home / "outbox").iterdir()) == []
         again = rosita("sync", home=home)
         assert (again.returncode, again.stdout) == (0, "nothing waits\n"), again.stderr
+    assert SECRET not in "".join(said)
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []

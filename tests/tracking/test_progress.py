@@ -14,6 +14,7 @@ class Event:
     metrics: dict[str, float] = field(default_factory=dict)
     shape: str | None = None
     message: str | None = None
+    phase: str | None = None
 
 
 class Clock:

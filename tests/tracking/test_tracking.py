@@ -34,6 +34,7 @@ class Event:
     metrics: dict[str, float]
     shape: str | None = None
     message: str | None = None
+    phase: str | None = None
 
 
 STAGE = Stage("student", "rosita_core.stages", Settings(2e-5), {}, NUMERICS)

@@ -73,20 +73,27 @@ def grid(
         return
     from flows.grid import GridError
     from flows.grid import grid as flow
+    from flows.grid_parallel import start_one_server
+    from flows.servers import ServerError
     from tasks.progress import progress_display
 
     progress_display().line(plan_line(definition, cells, planned))
     document: dict[str, Any]
     failure: str | None = None
+    home = home_directory()
     try:
+        if min(workers, len(cells)) > 1:
+            start_one_server(home / "logs")
         document = run_flow(
-            home_directory(),
+            home,
             "grid",
             lambda: flow(definition, tuple(only or ()), max_cells, workers),
             (GridError,),
         )
     except GridError as error:
         document, failure = error.document, str(error)
+    except ServerError as error:
+        raise Failure(str(error)) from None
     if json_:
         print(json.dumps(document, indent=2))
     else:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.live import Live
 
 from flows.compress import INTERRUPTED_SECONDS
-from flows.grid_board import Board
+from flows.grid_board import INTERRUPTED, Board
 from flows.grid_cell import CellWork, carry_out
 from flows.grid_choice import chosen_cells
 from flows.grid_files import write_definition
 from flows.grid_pages import publish
-from flows.grid_parallel import one_server, run_cells
+from flows.grid_parallel import run_cells
 from flows.grid_plan import GridPlan, limited, plan_grid, prepared
 from flows.grids import Cell, Grid
 from flows.outcome import achieved
@@ -79,8 +79,8 @@ def grid(
 
         def ended(cell: str, document: dict[str, Any] | None) -> None:
             board.ended(cell, document)
-            if document is not None:
-                documents[cell] = document
+            # Where the grid goes on, only the cell's own process was sent a signal.
+            documents[cell] = document or {"status": INTERRUPTED, "error": "stopped by a signal"}
 
         if works[0].processes > 1:
             _at_once(works, plan, board, ended)
@@ -138,7 +138,7 @@ def _at_once(
         taken = {stage for cell in running for stage in plan.to_run(cell)}
         return min(waiting, key=lambda cell: len(taken & set(plan.to_run(cell))))
 
-    with one_server(), _live(board):
+    with _live(board):
         run_cells(works, choose, board.started, ended)
 
 

@@ -6,24 +6,31 @@ same time are told apart by the stage locks: one computes it and the others wait
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.context import refresh_global_settings_context
 from prefect.futures import PrefectFuture
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.grid_cell import CellWork
 from flows.grid_process import POLL_SECONDS, prepare, work_on
+from flows.servers import HOST, prefect_server, running, wait_until_ready
 
 Document = dict[str, Any] | None
+KILLED = "its process was killed, as the system does when memory runs out"
 
 
 @task(name="cell", task_run_name="{work.cell}")
@@ -33,26 +40,31 @@ def run_cell(work: CellWork) -> Document:
     return work_on(work)
 
 
-@contextmanager
-def one_server() -> Iterator[None]:
-    """One Prefect server for all processes of the block; each would start its own otherwise.
+def start_one_server(logs: Path) -> None:
+    """One Prefect server for this process and those that it starts, unless they have one.
 
-    It is the temporary one that this process has already, and ends with this process.
+    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
+    have saved what they were at. It stops when this process ends, after what Prefect still sends.
+
+    Raises:
+        ServerError: where it does not start.
     """
     if get_current_settings().api.url:
-        yield
         return
-    server = SubprocessASGIServer()
-    server.start()
-    before = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = server.api_url
-    try:
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
-            yield
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        if before is not None:
-            os.environ["PREFECT_API_URL"] = before
+    server = prefect_server(_free_port(), logs)
+    with ExitStack() as stack:
+        processes = stack.enter_context(running([server]))
+        wait_until_ready([server], processes, threading.Event())
+        atexit.register(stack.pop_all().close)
+    # Of the process and not of a context: Prefect's own threads are to find it, too.
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    refresh_global_settings_context()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def run_cells(
@@ -69,42 +81,49 @@ def run_cells(
         started, ended: told of every cell; None is a cell that was interrupted.
     """
     waiting = {work.cell: work for work in works}
-    running: dict[str, PrefectFuture[Document]] = {}
-    with ProcessPoolTaskRunner(max_workers=works[0].processes, initializer=prepare) as runner:
-        try:
-            while waiting or running:
-                while waiting and len(running) < works[0].processes:
-                    cell = choose(tuple(waiting), tuple(running))
-                    work = waiting.pop(cell)
-                    running[cell] = runner.submit(run_cell, {"work": work})
-                    started(cell)
-                _collect(running, ended)
-        except BaseException:
-            _stop(running, ended)
-            raise
+    while waiting:
+        now: dict[str, PrefectFuture[Document]] = {}
+        with ProcessPoolTaskRunner(max_workers=works[0].processes, initializer=prepare) as runner:
+            try:
+                while waiting or now:
+                    while waiting and len(now) < works[0].processes:
+                        cell = choose(tuple(waiting), tuple(now))
+                        now[cell] = runner.submit(run_cell, {"work": waiting.pop(cell)})
+                        started(cell)
+                    _collect(now, ended)
+            except BrokenProcessPool:
+                # Its other processes end with one that was killed; the next cells get new ones.
+                for cell in now:
+                    ended(cell, {"status": "failed", "error": KILLED})
+            except BaseException:
+                _stop(now, ended)
+                raise
 
 
 def _collect(
-    running: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]
+    now: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]
 ) -> None:
-    """Wait a moment; tell of the cells that ended meanwhile and take them out of `running`."""
+    """Wait a moment; tell of the cells that ended meanwhile and take them out of `now`."""
     time.sleep(POLL_SECONDS)
-    for cell, future in list(running.items()):
+    for cell, future in list(now.items()):
         with suppress(TimeoutError):
             future.wait(timeout=0)
         if future.state.is_final():
-            del running[cell]
-            ended(cell, future.result())
+            document = future.result()
+            del now[cell]
+            ended(cell, document)
 
 
-def _stop(
-    running: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]
-) -> None:
+def _stop(now: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]) -> None:
     """Ask the processes to save and stop, and wait until they have."""
     try:
         _terminate()
-        while running:
-            _collect(running, ended)
+        while now:
+            _collect(now, ended)
+    except BrokenProcessPool:
+        # One had nothing to save yet.
+        for cell in now:
+            ended(cell, None)
     except BaseException:
         # A second signal: they stop without saving.
         _terminate()

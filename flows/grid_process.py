@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextvars import copy_context
+from types import FrameType
 from typing import Any
 
 from prefect.exceptions import TerminationSignal
@@ -46,8 +47,16 @@ def prepare() -> None:
     """Before the first cell: the parent alone stops this process, and speaks for it."""
     # Ctrl-C reaches every process of a terminal's group; here the parent passes it on, once.
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, _terminated)
     progress_display().silent = True
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Prefect sends a signal that a flow has heeded once more, which must not end the process."""
+    if _busy.is_set():
+        raise TerminationSignal(signal=number)
+    os._exit(128 + number)
 
 
 def _watch(parent: int) -> None:

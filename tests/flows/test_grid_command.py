@@ -8,8 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,22 +57,26 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
-def run(home: Path, *args: str, faults: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
-    """`rosita ARGS` in a process that faults befall."""
+def command(home: Path, *args: str, faults: list[dict[str, Any]]) -> dict[str, Any]:
+    """What starts `rosita ARGS` in a process that faults befall."""
     path = [str(INJECTED), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {
         "FAULTS": json.dumps(faults),
         "PYTHONPATH": os.pathsep.join(path),
         "PREFECT_API_URL": str(get_current_settings().api.url),
     }
+    return {
+        "args": [str(ROSITA), *args],
+        "env": environment(home, home.parent / "prefect", variables),
+        "stdin": subprocess.DEVNULL,
+        "text": True,
+    }
+
+
+def run(home: Path, *args: str, faults: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """`rosita ARGS` to its end."""
     return subprocess.run(
-        [str(ROSITA), *args],
-        env=environment(home, home.parent / "prefect", variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
+        **command(home, *args, faults=faults), capture_output=True, timeout=SECONDS, check=False
     )
 
 
@@ -321,22 +326,53 @@ def test_failed_cell_stops_no_other(copied: Path, tmp_path: Path) -> None:
     assert collect(copied, "mine").grid["missing"] == {}
 
 
-def test_several_processes_run_each_stage_once(copied: Path) -> None:
+def test_several_processes_run_each_stage_once_and_save_when_stopped(
+    copied: Path, tmp_path: Path
+) -> None:
     before = {(r["stage"], r["number"]) for r in made(copied)}
+    flag = tmp_path / "flag"
+    hold = {"do": "hold", "stage": "width", "call": 4, "flag": str(flag)}
+    arguments = (*SMOKE, "--seeds", "44", "--workers", "2")
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            **command(copied, *arguments, faults=[hold]), stdout=said, stderr=said
+        )
+        wait_for(lambda: flag.with_name("flag.reached").exists(), process)
+        process.terminate()
+        # The process of the cell has to have heard of it before its training goes on.
+        wait_for(lambda: "SIGTERM: saving" in (tmp_path / "said").read_text(), process)
+        flag.touch()
+        code = process.wait(SECONDS)
+    said_text = (tmp_path / "said").read_text(encoding="utf-8")
+    assert code == 128 + signal.SIGTERM, said_text
+    assert "4-s44: interrupted" in said_text
+    assert "Traceback" not in said_text
+    assert attempts(copied, "width")[-1]["status"] == "interrupted"
+
     done = rosita(*SMOKE, "--seeds", "44", "--workers", "2", "--json", home=copied)
     assert done.code == 0, done.stderr
-    new = [r for r in made(copied) if (r["stage"], r["number"]) not in before]
-    assert len({r["pid"] for r in new}) == 2
-    assert os.getpid() not in {r["pid"] for r in new}
-    assert {r["status"] for r in new} == {"completed"}
+    made_now = [r for r in made(copied) if (r["stage"], r["number"]) not in before]
+    new = [r for r in made_now if r["status"] == "completed"]
+    assert len({r["pid"] for r in made_now}) > 2
+    assert os.getpid() not in {r["pid"] for r in made_now}
+    assert attempts(copied, "width")[-1]["resumed_from"] == 4
     # Teacher and augmentation are wanted by both cells at the same time.
     assert len(new) == len({r["key"] for r in new}) == 10
-    assert done.document["stages"] == {"distinct": 11, "computed": 10}
+    assert done.document["stages"]["distinct"] == 11
     cells = done.document["cells"]
     assert [(cell["cell"], cell["status"]) for cell in cells] == [
         ("1-s44", "finished"),
         ("4-s44", "finished"),
     ]
+
+
+def wait_for(moment: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for what must come before the process ends."""
+    deadline = time.monotonic() + SECONDS
+    while not moment():
+        assert process.poll() is None, f"ended with {process.returncode} too early"
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
 
 
 def test_records_are_what_the_runs_measured(grid_home: GridHome, tmp_path: Path) -> None:

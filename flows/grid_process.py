@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import time
+from contextvars import copy_context
 from typing import Any
 
 from prefect.exceptions import TerminationSignal
+from prefect.transactions import BaseTransaction
 
 from flows.grid_cell import CellWork, carry_out
 from tasks.progress import progress_display
@@ -23,11 +25,21 @@ def work_on(work: CellWork) -> dict[str, Any] | None:
     """One cell; its document, or None where a signal stopped it."""
     _busy.set()
     try:
-        return carry_out(work)
+        return copy_context().run(_alone, work)
     except (KeyboardInterrupt, TerminationSignal):
         return None
     finally:
         _busy.clear()
+
+
+def _alone(work: CellWork) -> dict[str, Any]:
+    """The cell outside of the transaction of the task that it runs in.
+
+    Inside, Prefect would hold back the results and the locks of its stages until the cell is done:
+    other cells would wait for all of it, and a kill would lose all of it.
+    """
+    BaseTransaction.__var__.set(None)  # type: ignore[arg-type]
+    return carry_out(work)
 
 
 def prepare() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ import yaml
 from command_line import Done, rosita
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
@@ -112,13 +114,13 @@ class GridHome:
 def grid_home(tmp_path_factory: pytest.TempPathFactory) -> GridHome:
     home = tmp_path_factory.mktemp("grid") / "home"
 
-    def strike(stage: str, name: str) -> subprocess.CompletedProcess[str]:
-        fault = {"do": "signal", "stage": stage, "call": 2, "signals": [name]}
+    def strike(stage: str, step: int, name: str) -> subprocess.CompletedProcess[str]:
+        fault = {"do": "signal", "stage": stage, "call": step, "signals": [name]}
         return run(home, *SMOKE, "--json", faults=[fault])
 
-    killed = strike("width", "SIGKILL")
+    killed = strike("width", 4, "SIGKILL")
     left = made(home)
-    terminated = strike("teacher", "SIGTERM")
+    terminated = strike("teacher", 2, "SIGTERM")
     finished = rosita(*SMOKE, "--json", home=home)
     assert finished.code == 0, (killed.stderr, terminated.stderr, finished.stderr)
     return GridHome(home, killed, left, terminated, finished)
@@ -215,7 +217,9 @@ def test_tree_in_mlflow_and_names_in_prefect(grid_home: GridHome) -> None:
 
     with get_client(sync_client=True) as client:
         names = {flow_run.name for flow_run in client.read_flow_runs()}
-        found = {artifact.key: artifact for artifact in client.read_latest_artifacts()}
+        flow_run = ArtifactFilterFlowRunId(any_=[UUID(document["run_id"])])
+        shown = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=flow_run))
+    found = {artifact.key: artifact for artifact in shown}
     assert {"smoke-grid", *(f"smoke-grid/{cell}" for cell in CELLS)} <= names
     assert [row["cell"] for row in json.loads(found["rosita-grid"].data)] == CELLS
     assert found["rosita-grid-report"].data.startswith("# Report of smoke-grid")

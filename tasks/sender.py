@@ -212,8 +212,6 @@ class Sender:
         done = [journal for journal in journals if journal.state.done and not journal.waiting]
         if done:
             self.runs.let_go(done)
-            with self._changed:
-                self._changed.notify_all()
             self.outbox.tidy()
 
     def _broken(self, error: Exception) -> float:

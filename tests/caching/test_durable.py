@@ -72,7 +72,7 @@ def test_an_artifact(observed: Observed, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint(observed: Observed, tmp_path: Path) -> None:
-    checkpoints = StageCheckpoints(tmp_path / "of-a-stage", "width", 300, None)
+    checkpoints = StageCheckpoints(tmp_path / "of-a-stage", "width", 300, None, False)
     path = checkpoints.save(1, 2, fill).parent
     assert inodes(path) <= observed.before(path.name)
     assert checkpoints.folder.stat().st_ino in observed.after(path.name)

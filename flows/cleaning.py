@@ -15,6 +15,7 @@ from typing import Any
 from flows.holdings import DAY, Holdings, age, all_attempts, holdings, is_finished, is_locked
 from tasks.caching import LOCKS
 from tasks.checkpoints import CHECKPOINTS
+from tasks.leftovers import old_leftovers
 from tasks.locks import StageLocks
 from tasks.records import RESULTS, record_names
 from tasks.removal import REMOVED, delete, remove
@@ -62,7 +63,7 @@ def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Gar
         *records,
         *_artifacts(home, held, freed, days, moment),
         *_damaged(home, days, moment),
-        *_leftovers(home, held, moment),
+        *_leftovers(home, held, days, moment),
         *_checkpoints(home, held, days, moment),
     )
     unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
@@ -197,7 +198,9 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
                 yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
 
 
-def _leftovers(home: Path, held: Holdings, now: float) -> Iterator[Garbage]:
+def _leftovers(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
+    for path in old_leftovers(home, now - days * DAY):
+        yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), _newest(path))
     for folder in (home / "store" / TEMPORARY, home / "tmp"):
         for path in sorted(folder.glob("*")):
             used = _newest(path)

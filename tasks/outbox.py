@@ -95,18 +95,24 @@ class Outbox:
             os.close(descriptor)
 
     def paths(self) -> list[Path]:
-        """All journals, the oldest run first and a parent before its children."""
-        found: list[tuple[int, bool, Path]] = []
+        """All journals, parents before their children, and the oldest run first."""
+        headers: dict[str, Operation] = {}
         for path in self.folder.glob("*.jsonl"):
             try:
-                header = _header(path)
-                time, child = header.get("time"), header.get("parent") is not None
+                headers[path.stem] = _header(path)
             except FileNotFoundError:
                 continue  # Another process has just sent the last of it.
             except OSError:
-                time, child = None, True  # Whoever takes it will say what is wrong.
-            found.append((time if isinstance(time, int) else 0, child, path))
-        return [path for _, _, path in sorted(found)]
+                headers[path.stem] = {}  # Whoever takes it will say what is wrong.
+
+        def place(handle: str) -> tuple[int, int, str]:
+            # Not by time alone: two runs begin in one millisecond, and a clock may be set back.
+            depth, parent, time = 0, headers[handle].get("parent"), headers[handle].get("time")
+            while parent in headers and depth < len(headers):
+                depth, parent = depth + 1, headers[parent].get("parent")
+            return depth, time if isinstance(time, int) else 0, handle
+
+        return [self.folder / f"{handle}.jsonl" for handle in sorted(headers, key=place)]
 
     def state(self, handle: str) -> State | None:
         """How far a journal was sent; None when there is no such journal.
@@ -125,7 +131,7 @@ class Outbox:
     def tidy(self) -> None:
         """Remove the journals that were sent completely and that no other names as its parent."""
         parents = dict(self._parents())
-        # Children are younger than their parents.
+        # Children first: a parent stays as long as one of them names it.
         for path in reversed(list(parents)):
             state = self.state(path.stem)
             if state is None or not state.done or path.stem in parents.values():

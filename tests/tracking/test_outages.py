@@ -181,7 +181,9 @@ def runs(server: MlflowServer, since: int) -> list[Run]:
     found = mlflow.get_experiment_by_name(f"rosita-{TASK}")
     if found is None:
         return []
-    every = mlflow.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+    every = mlflow.search_runs([found.experiment_id])
+    # Parent and child may begin in one millisecond.
+    every.sort(key=lambda run: (run.info.start_time, "mlflow.parentRunId" in run.data.tags))
     return [run for run in every if run.info.start_time >= since]
 
 

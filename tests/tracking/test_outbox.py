@@ -85,6 +85,19 @@ def test_a_state_of_more_than_there_is_sends_everything_again(tmp_path: Path) ->
     assert len(taken.unsent(10)) == 1
 
 
+def test_parents_come_before_children_that_began_with_or_before_them(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for handle, parent, moment in (("c", None, 5), ("b", "c", 5), ("a", "b", 1), ("d", None, 4)):
+        header = {"op": "create", "handle": handle, "uri": None, "parent": parent, "time": moment}
+        journal = outbox.start(header)
+        journal.state.done = True
+        journal.note()
+        journal.release()
+    assert [path.stem for path in outbox.paths()] == ["d", "c", "b", "a"]
+    outbox.tidy()
+    assert list(outbox.folder.iterdir()) == []
+
+
 def test_counting_what_waits_changes_nothing(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     assert waiting(tmp_path) == 0

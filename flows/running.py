@@ -46,6 +46,10 @@ TASKS: Mapping[str, Any] = {
 """Stage name -> task. They are called with (stage, context, states of the stages before)."""
 
 
+VERIFICATION_SECONDS = 30.0
+"""More than reading a large artifact takes."""
+
+
 class StageError(RuntimeError):
     """A stage failed; the message names stage, attempt, recipe and where to look."""
 
@@ -178,8 +182,9 @@ class Run:
             )
         to_disk(home, result.key)
         locks, holder = StageLocks(home / LOCKS), f"settling-{uuid.uuid4().hex}"
-        # Whoever has the lock now is computing the stage again, and owns the checkpoints.
-        if locks.acquire_lock(result.key, holder, acquire_timeout=0):
+        # A run that waited for this result has the lock while it verifies it. Whoever has it for
+        # longer is computing the stage again, and owns the checkpoints.
+        if locks.acquire_lock(result.key, holder, acquire_timeout=VERIFICATION_SECONDS):
             try:
                 drop_checkpoints(home, result.key)
             finally:

@@ -20,6 +20,7 @@ def rerun(place: FaultyHome, *args: str, **options: object) -> Done:
     return place.run("rerun", *args, *RECIPE, **options)
 
 
+@pytest.mark.long
 def test_one_stage_alone_then_what_follows(home_before: MakeHome, undisturbed: Done) -> None:
     place = home_before(None)
     before = undisturbed.artifacts()["depth"]

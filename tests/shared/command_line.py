@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,12 +49,14 @@ def rosita(*args: str, home: Path) -> Done:
 @contextlib.contextmanager
 def _place(home: Path) -> Iterator[None]:
     argv, path, variables = sys.argv, list(sys.path), dict(os.environ)
+    terminate = signal.getsignal(signal.SIGTERM)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ["ROSITA_HOME"] = str(home)
     try:
         yield
     finally:
         sys.argv, sys.path[:] = argv, path
+        signal.signal(signal.SIGTERM, terminate)
         for name in ("ROSITA_HOME", "MLFLOW_TRACKING_URI"):
             os.environ.pop(name, None)
             if name in variables:

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
+HELD_SECONDS = 600
 CHECKPOINTS = "tasks.checkpoints"
 # The modules of the project that ask `datetime` for the time.
 DATED = ("flows.cleaning", "flows.holdings", "flows.show_garbage", "flows.wording", "tasks.attempt")
@@ -48,7 +49,11 @@ def _strike(fault):
     if fault["do"] == "hold":
         flag = Path(fault["flag"])
         flag.with_name(flag.name + ".reached").touch()
+        # A test that ended before it said so must not leave a process for ever.
+        deadline = time.monotonic() + HELD_SECONDS
         while not flag.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody made {flag}")
             time.sleep(0.02)
         return
     for name in fault["signals"]:

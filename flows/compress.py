@@ -62,9 +62,9 @@ def tracked(
 
     The block finishes the parent run itself where all went well, since it knows the numbers.
     """
-    begun()
     recipe = request.recipe
     tracking = Tracking(request.home)
+    begun()
     parent = tracking.start_parent(
         recipe.task,
         recipe.name,

@@ -54,6 +54,8 @@ def grid(
     Raises:
         GridError: once all cells were run, where some failed.
     """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     home = home_directory()
     cells = chosen_cells(definition, only)
     plan = plan_grid(prepared(cells, download=True))

@@ -95,7 +95,7 @@ def _shipped(
     parts = TEMPLATES[template].build(start, frozenset(fields))
     return {
         "name": f"{template}-{Path(base).stem if own is None else own}",
-        "base": base,
+        "base": base if base in RECIPES else str(Path(base).resolve()),
         "description": TEMPLATES[template].description,
         **parts,
         "set": {**parts.get("set", {}), **fields},
@@ -134,5 +134,5 @@ def _from_file(name: str) -> dict[str, Any]:
     base = values.get("base")
     if isinstance(base, str) and base not in RECIPES:
         # A recipe beside the grid is found from anywhere.
-        values["base"] = str(path.parent / base)
+        values["base"] = str((path.parent / base).resolve())
     return {"name": path.stem, **values}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from flows.report_records import Records, report_records
 from flows.report_tables import every_cell, paper_tables, results, stage_times
 
 TABLES = "tables"
+WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")
+"""What a report leaves in its folders."""
 FORMATS = ("markdown", "html", "tables")
 
 
@@ -94,7 +95,7 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
             if "markdown" in formats:
                 files[folder / PLOTS / f"{plot.name}.png"] = png(figure)
             if "html" in formats:
-                images[plot.name] = svg(figure, adaptive=True)
+                images[plot.name] = svg(figure)
     if "markdown" in formats:
         files[folder / "report.md"] = markdown(report, images=True).encode()
     if "html" in formats:
@@ -103,8 +104,10 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
         for table in report.tables:
             text = table.frame.to_csv(index=False, lineterminator="\n")
             files[folder / TABLES / f"{table.name}.csv"] = text.encode()
-    for name in (PLOTS, TABLES):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for pattern in WRITTEN:
+        # What an earlier report left; other files in the folder are the user's own.
+        for old in folder.glob(pattern):
+            old.unlink()
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

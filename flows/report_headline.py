@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
+
 from flows.report_differences import ALPHA, METHOD
 from flows.report_parts import Table, percent, points, rows_of, score
 from flows.report_records import Records
@@ -41,7 +43,7 @@ def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
         name = name[0].upper() + name[1:]
     seeds = f"{best['seeds']} seed{'s' if best['seeds'] != 1 else ''}"
     kept = ""
-    if best["retention"] is not None and best["retention"] == best["retention"]:
+    if pd.notna(best["retention"]):
         kept = f"keeps {percent(best['retention'])} of the teacher's {best['score_name']} "
     else:
         kept = f"reaches {best['score_name']} {score(best['score'])} "

@@ -140,11 +140,6 @@ def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
 def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
     kd = kd_axis(cells, axes)
-    if not axes:
-        return [
-            f"{KD_TITLES[kd]}, {shape}"
-            for kd, shape in zip(cells["kd_setting"], cells["shape"], strict=True)
-        ]
     names = []
     for _, cell in cells.iterrows():
         parts = []
@@ -154,7 +149,8 @@ def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
                 parts.append(KD_TITLES.get(str(cell["kd_setting"]), str(value)))
             elif pd.notna(value):
                 parts.append(_axis_text(axis, value))
-        names.append(", ".join(parts))
+        # A grid of seeds alone has no axis.
+        names.append(", ".join(parts) or f"{KD_TITLES[cell['kd_setting']]}, {cell['shape']}")
     return names
 
 

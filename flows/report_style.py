@@ -150,14 +150,13 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def svg(figure: Figure, adaptive: bool) -> str:
-    """The figure without ground; with `adaptive` it follows a dark page by itself."""
+def svg(figure: Figure) -> str:
+    """The figure without ground, which follows a dark page by itself."""
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "rosita"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
-    text = text[text.index("<svg") :]
-    return _following_the_page(text) if adaptive else text
+    return _following_the_page(text[text.index("<svg") :])
 
 
 def _following_the_page(text: str) -> str:

@@ -155,6 +155,9 @@ def _task_columns(records: Records) -> list[Shown]:
 
 def _kd_strategies(records: Records) -> Table | None:
     varying = _varying(records)
+    # A column per task has room for one grid of each.
+    if len(records.families) > len(records.tasks):
+        return None
     if len(varying) != 1 or kd_axis(records.cells, varying) is None:
         return None
     settings = sorted(set(records.cells["kd_setting"]), key=list(KD_TITLES).index)
@@ -177,6 +180,8 @@ def _kd_strategies(records: Records) -> Table | None:
 
 def _architectures(records: Records) -> Table | None:
     shapes = records.cells.drop_duplicates("shape")
+    if len(records.families) > len(records.tasks):
+        return None
     if len(shapes) < 2 or len(shapes) != len(records.configurations):
         return None
     rows = []
@@ -220,7 +225,9 @@ def _means(cells: pd.DataFrame) -> dict[str, Any]:
 
 def _crossed(records: Records) -> Table | None:
     varying = _varying(records)
-    if len(varying) != 2:
+    named = [AXIS + axis for axis in varying]
+    # Two grids of one axis each are not crossed.
+    if len(varying) != 2 or bool(records.cells[named].isna().any(axis=None)):
         return None
     down, across = varying
     values = list(dict.fromkeys(records.cells[AXIS + across]))

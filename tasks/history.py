@@ -6,26 +6,11 @@ phase.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from tasks.progress import ProgressEvent
 from tasks.records import attempt_path, attempts
-
-
-class Observation(Protocol):
-    """What a kernel reports: `rosita_core.training.progress.Progress` has this form."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-    @property
-    def shape(self) -> str | None: ...
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def phase(self) -> str | None: ...
 
 
 def history_path(home: str | Path, stage_name: str, number: int) -> Path:
@@ -33,7 +18,7 @@ def history_path(home: str | Path, stage_name: str, number: int) -> Path:
     return attempt_path(home, stage_name, number).with_suffix(".history.jsonl")
 
 
-def append(path: Path, event: Observation) -> None:
+def append(path: Path, event: ProgressEvent) -> None:
     """Add one observation."""
     line = {
         "step": event.step,

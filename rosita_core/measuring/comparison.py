@@ -49,11 +49,6 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(numbers.mean()), sd, int(numbers.size))
 
 
-def retention(score: float, teacher_score: float) -> float | None:
-    """Student score / teacher score; None where the teacher has nothing to keep (0 or below)."""
-    return score / teacher_score if teacher_score > 0 else None
-
-
 @dataclass(frozen=True)
 class McNemar:
     """Rows on which exactly one of two models is right.

@@ -14,7 +14,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flows.environment import prepare_environment
 
@@ -40,9 +42,8 @@ def median_seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(taken)
 
 
-def bench_cached_run(home: Path) -> list[str]:
+def bench_cached_run() -> list[str]:
     """A fully cached run of `smoke` against a flow of as many tasks that do nothing."""
-    os.environ["ROSITA_HOME"] = str(home)
     from prefect import flow, task
 
     from flows.compress import compress
@@ -106,18 +107,27 @@ def bench_verification(home: Path) -> str:
     )
 
 
+def _write(state: Any, folder: Path) -> None:
+    from rosita_core.training.checkpoints import write_state
+
+    write_state(folder, state.write(folder))
+
+
 def bench_checkpoints(home: Path) -> list[str]:
     """A checkpoint of a training that prunes, with its best weights, at two sizes."""
     import torch
 
+    from flows.method import method
+    from flows.preparation import prepare_request
+    from flows.recipes import load_recipe
     from rosita_core.model.checkpoint import fresh, shape_of
     from rosita_core.model.modeling_rosita import RositaConfig
     from rosita_core.pruning.schedule import PruneEvent
-    from rosita_core.training.checkpoints import write_state
     from rosita_core.training.state import TrainingState
     from tasks.checkpoints import StageCheckpoints
-    from tests.bench.settings import TRAINING
 
+    nodes = method(prepare_request(load_recipe("smoke", ()), download=True))
+    settings = next(node.config.training for node in nodes if node.name == "width")
     lines = []
     for name, hidden, head, layers in (("MiniLM-L6", 384, 32, 6), ("BERT-base", 768, 64, 12)):
         config = RositaConfig(
@@ -129,18 +139,15 @@ def bench_checkpoints(home: Path) -> list[str]:
         )
         model = fresh(config, 0)
         events = (PruneEvent(10, shape_of(model.config)),)
-        state = TrainingState(model, TRAINING, (), events, "cpu")
+        state = TrainingState(model, settings, (), events, "cpu")
         for parameter in state.model.parameters():
             parameter.grad = torch.full_like(parameter, 1e-3)
         state.update(1e-5)
         state.best = (state.model.config, dict(state.model.state_dict()))
-        checkpoints = StageCheckpoints(home / name, "width", INTERVAL_SECONDS, None, False)
-
-        def write(folder: Path, state: TrainingState = state) -> None:
-            write_state(folder, state.write(folder))
-
-        seconds = median_seconds(lambda: checkpoints.save(1, 2, write), 3)  # noqa: B023
-        size = sum(p.stat().st_size for p in checkpoints.latest().rglob("*")) / 1e6  # type: ignore[union-attr]
+        folder = home / name
+        checkpoints = StageCheckpoints(folder, "width", INTERVAL_SECONDS, None, False)
+        seconds = median_seconds(partial(checkpoints.save, 1, 2, partial(_write, state)), 3)
+        size = sum(path.stat().st_size for path in (folder / "000003").rglob("*")) / 1e6
         share = 100 * seconds / INTERVAL_SECONDS
         lines.append(
             f"| checkpoint of {name} with importance and best weights | {seconds:.2f} s, "
@@ -164,10 +171,14 @@ def main() -> None:
     # Not in the system's temporary folder, which may be memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         home = Path(folder)
+        os.environ["ROSITA_HOME"] = str(home)
+        # Servers of the shell's own would be measured, and written to.
+        for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+            os.environ.pop(name, None)
         print(bench_verification(home), flush=True)
         for line in bench_checkpoints(home):
             print(line, flush=True)
-        for line in bench_cached_run(home):
+        for line in bench_cached_run():
             print(line, flush=True)
 
 

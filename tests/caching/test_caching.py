@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contexts import stage_context
 from prefect import flow, task
 from prefect.context import TaskRunContext
 from prefect.states import State
@@ -49,25 +50,6 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
-def make_context(home: Path) -> Context:
-    return Context(
-        home=str(home),
-        parent_run=None,
-        recipe_name="r",
-        task="sst2",
-        seed=1,
-        flow_run_id=None,
-        total_stages=1,
-        position=1,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        checkpoint_seconds=300.0,
-        checkpoint_steps=None,
-        begin_anew=False,
-    )
-
-
 @task
 def student(stage: Stage, context: Context) -> StageResult:
     with attempt(stage, context) as work:
@@ -82,7 +64,7 @@ def student(stage: Stage, context: Context) -> StageResult:
 @flow
 def pipeline(stage: Stage, home: Path, copies: int) -> list[State[StageResult]]:
     ready = student.with_options(**stage_options(home))
-    futures = [ready.submit(stage, make_context(home)) for _ in range(copies)]
+    futures = [ready.submit(stage, stage_context(home, None)) for _ in range(copies)]
     for future in futures:
         future.wait()
     return [future.state for future in futures]
@@ -90,7 +72,7 @@ def pipeline(stage: Stage, home: Path, copies: int) -> list[State[StageResult]]:
 
 def run(home: Path, stage: Stage = STAGE) -> tuple[str | None, Any]:
     ready = student.with_options(**stage_options(home))
-    state = ready(stage, make_context(home), return_state=True)
+    state = ready(stage, stage_context(home, None), return_state=True)
     return state.name, state.result(raise_on_failure=False)
 
 

@@ -11,7 +11,6 @@ from rosita_core.measuring.comparison import (
     mcnemar,
     paired_bootstrap,
     pareto_front,
-    retention,
     spread,
 )
 from rosita_core.measuring.metrics import compute_metrics
@@ -48,12 +47,6 @@ def test_spread_is_that_of_a_sample():
 def test_spread_needs_finite_numbers(values):
     with pytest.raises(ValueError, match="values must be finite numbers"):
         spread(values)
-
-
-def test_retention_is_a_share_of_something():
-    assert retention(0.45, 0.9) == pytest.approx(0.5)
-    assert retention(0.45, 0.0) is None
-    assert retention(0.45, -0.1) is None
 
 
 def test_mcnemar_counts_the_rows_on_which_one_is_right():

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from browser import needs_browser, wide_page
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from serving import Serving, serving
 from typed_command import Home, run_rosita
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 60_000
-
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs a browser: no chromium or chromium-browser on the PATH"
-)
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +43,8 @@ def mlflow(grid_home: Home) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"],
-        )
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
+    with wide_page() as page:
         yield page
-        browser.close()
 
 
 def cells_of(runs: list[Run]) -> list[Run]:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from browser import needs_browser, wide_page
+from playwright.sync_api import Page, expect
 from serving import Serving
 from typed_command import Home
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# A page of scripts on a busy machine.
-PATIENCE_MS = 60_000
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs a browser: no chromium or chromium-browser on the PATH"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"],
-        )
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
+    with wide_page() as page:
         yield page
-        browser.close()
 
 
 def test_mlflow_shows_the_experiment_and_the_run(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contexts import stage_context
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_server import MlflowServer
@@ -25,7 +26,6 @@ from mlflow_server import MlflowServer
 from tasks.attempt import attempt
 from tasks.delivery import Delivery
 from tasks.outbox import OUTBOX, Outbox, waiting
-from tasks.records import Context
 from tasks.refused import REFUSED
 from tasks.stage_key import Stage
 from tasks.store import write_json
@@ -93,25 +93,6 @@ def client(server: MlflowServer) -> MlflowClient:
     return MlflowClient(tracking_uri=server.uri, registry_uri=server.uri)
 
 
-def context(home: Path, parent: str) -> Context:
-    return Context(
-        home=str(home),
-        parent_run=parent,
-        recipe_name="demo",
-        task=TASK,
-        seed=3,
-        flow_run_id="flow",
-        total_stages=9,
-        position=4,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        checkpoint_seconds=300.0,
-        checkpoint_steps=None,
-        begin_anew=False,
-    )
-
-
 _watched: set[int] = set()
 
 
@@ -145,7 +126,9 @@ def begin(home: Path) -> tuple[Tracking, str, str]:
     with without_a_connection():
         tracking = Tracking(home)
         parent = tracking.start_parent(TASK, "demo", {"seed": 3, "a": {"b": 1}}, 3, "flow", "a2")
-        child = tracking.start_child(STAGE, context(home, parent), "k" * 64, 1, cached=False)
+        child = tracking.start_child(
+            STAGE, stage_context(home, parent, TASK), "k" * 64, 1, cached=False
+        )
     return tracking, parent, child
 
 
@@ -439,12 +422,12 @@ def test_the_late_id_of_the_run_that_computed_a_stage(server: MlflowServer, home
     try:
         tracking = Tracking(home)
         parent = tracking.start_parent(TASK, "demo", {}, 3, None, None)
-        with attempt(STAGE, context(home, parent)) as work:
+        with attempt(STAGE, stage_context(home, parent, TASK)) as work:
             with work.output() as folder:
                 (folder / "weights").write_text("w")
             result = work.result({})
         assert result.mlflow_run_id is None
-        tracking.record_cached(STAGE, result, context(home, parent))
+        tracking.record_cached(STAGE, result, stage_context(home, parent, TASK))
         tracking.finish(parent, "FINISHED", {}, {})
     finally:
         server.thaw()
@@ -458,7 +441,7 @@ def test_runs_of_several_threads_keep_their_order(server: MlflowServer, home: Pa
     tracking = Tracking(home)
     parent = tracking.start_parent(TASK, "demo", {}, 3, None, None)
     opened = [
-        tracking.start_child(STAGE, context(home, parent), "k", number, cached=False)
+        tracking.start_child(STAGE, stage_context(home, parent, TASK), "k", number, cached=False)
         for number in range(4)
     ]
     threads = [threading.Thread(target=learn, args=(tracking, run)) for run in opened]

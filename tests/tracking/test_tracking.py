@@ -9,11 +9,12 @@ import mlflow
 import pandas as pd
 import pytest
 import torch
+from contexts import stage_context
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
-from tasks.attempt import Context, attempt, attempts
+from tasks.attempt import attempt, attempts
 from tasks.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
 from tasks.model_logging import log_compressed_model
 from tasks.stage_key import Stage
@@ -72,25 +73,6 @@ def found(tracking: Tracking, client: MlflowClient, run: str) -> Run:
     return client.get_run(run_id)
 
 
-def make_context(home: Path, parent: str | None) -> Context:
-    return Context(
-        home=str(home),
-        parent_run=parent,
-        recipe_name="demo",
-        task="sst2",
-        seed=3,
-        flow_run_id="flow-run",
-        total_stages=9,
-        position=4,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        checkpoint_seconds=300.0,
-        checkpoint_steps=None,
-        begin_anew=False,
-    )
-
-
 def children(tracking: Tracking, client: MlflowClient, parent: str) -> list[Run]:
     info = found(tracking, client, parent).info
     return list(
@@ -137,7 +119,7 @@ def test_an_attempt_is_a_child_run_with_its_curve(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = len(attempts(home, "student"))
-    with attempt(STAGE, make_context(home, parent)) as work:
+    with attempt(STAGE, stage_context(home, parent)) as work:
         for step in range(1, 251):
             work.report(Event(step, 250, {"train/loss": 1 / step}))
         with work.output() as folder:
@@ -161,7 +143,7 @@ def test_an_attempt_is_a_child_run_with_its_curve(
     assert [(point.step, point.value) for point in curve] == [(n, 1 / n) for n in range(1, 251)]
     assert "[4/9] student: started" in capsys.readouterr().err
 
-    cached = tracking.record_cached(STAGE, result, make_context(home, parent))
+    cached = tracking.record_cached(STAGE, result, stage_context(home, parent))
     assert cached is not None
     copy = found(tracking, client, cached)
     assert copy.data.tags["rosita.cached"] == "true"
@@ -186,7 +168,7 @@ def test_an_attempt_that_does_not_end_well_says_so(
     run_status: str,
 ) -> None:
     def body() -> None:
-        with attempt(STAGE, make_context(home, parent)) as work:
+        with attempt(STAGE, stage_context(home, parent)) as work:
             work.report(Event(1, 2, {"train/loss": 1.0}))
             raise error
 
@@ -199,7 +181,7 @@ def test_an_attempt_that_does_not_end_well_says_so(
 
 
 def test_without_a_parent_nothing_is_tracked(tmp_path: Path) -> None:
-    with attempt(STAGE, make_context(tmp_path, None)) as work:
+    with attempt(STAGE, stage_context(tmp_path, None)) as work:
         work.report(Event(1, 2, {"train/loss": 1.0}))
         with work.output() as folder:
             (folder / "weights.bin").write_text("w")
@@ -209,14 +191,14 @@ def test_without_a_parent_nothing_is_tracked(tmp_path: Path) -> None:
 
 
 def test_inputs_are_read_from_the_store(tmp_path: Path) -> None:
-    with attempt(STAGE, make_context(tmp_path, None)) as work:
+    with attempt(STAGE, stage_context(tmp_path, None)) as work:
         with pytest.raises(ValueError, match="input of student must be one of none, got 'data'"):
             work.input("data")
         with work.output() as folder:
             (folder / "rows.txt").write_text("3")
         made = work.result({})
     later = Stage("depth", STAGE.kernel, STAGE.config, {"student": made.artifact}, NUMERICS)
-    with attempt(later, make_context(tmp_path, None)) as work:
+    with attempt(later, stage_context(tmp_path, None)) as work:
         assert (work.input("student") / "rows.txt").read_text() == "3"
         with work.output() as folder:
             (folder / "rows.txt").write_text("4")

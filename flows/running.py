@@ -24,6 +24,7 @@ from tasks.interruption import signals_caught, stop_if_requested, stop_requested
 from tasks.locks import StageLocks
 from tasks.logs import warn
 from tasks.prepare_data import prepare_data
+from tasks.progress import progress_display
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
@@ -136,6 +137,10 @@ class Run:
             self._note(node.name, stage, context, state)
         return state
 
+    def tell_hit(self, context: Context, name: str) -> None:
+        """Say that a stage came from the cache."""
+        progress_display().line(f"[{context.position}/{context.total_stages}] {name}: cached")
+
     def _done_in_this_run(self, stage: Stage) -> bool:
         """Whether this flow run has computed the stage already: Prefect retries a run as it was."""
         key = stage_key(stage)
@@ -165,6 +170,7 @@ class Run:
             self._settle(result)
         self.states[name], self.results[name] = state, (result, cached)
         if cached:
+            self.tell_hit(context, name)
             self.tracking.record_cached(stage, result, context)
 
     def _settle(self, result: StageResult) -> None:

@@ -48,5 +48,6 @@ bench: $(INSTALLED) ## Kernels, caching and checkpoints beside their baselines
 
 report: $(INSTALLED) ## Published tables and plots again, from the committed records
 	for folder in $(patsubst %/records,%,$(wildcard tests/bench/results/*/records)); do \
-		$(BIN)/rosita report --records $$folder/records --out $$folder --format markdown || exit 1; \
+		$(BIN)/rosita report --records $$folder/records --out $$folder \
+			--format markdown --format tables || exit 1; \
 	done

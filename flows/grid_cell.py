@@ -51,14 +51,20 @@ class CellWork(BaseModel):
     grid_run: str
     processes: int
 
+    @property
+    def name(self) -> str:
+        """Unique among all grids of a home."""
+        return f"{self.grid}/{self.cell}"
+
 
 @flow(name="grid-cell", flow_run_name="{work.grid}/{work.cell}", validate_parameters=True)
 def grid_cell(work: CellWork) -> dict[str, Any]:
     """The whole method by the cell's recipe, below the grid's run; returns the summary."""
     request = prepare_request(work.recipe, download=True)
     flow_run_id = str(runtime.flow_run.id)
-    with tracked(request, flow_run_id, work.grid_run) as (tracking, parent):
+    with tracked(request, flow_run_id, work.grid_run, work.cell) as (tracking, parent):
         tracking.log_params(parent, {f"axis.{axis}": label for axis, label in work.labels.items()})
+        # Of the cells alone: where the grid's own run is found as well, pages fold them below it.
         tracking.log_tags(parent, {"rosita.grid": work.grid, "rosita.cell": work.cell})
         numerics = _shared(numerics_of(work.recipe), work)
         run = _CellRun(work, request, numerics, tracking, parent, flow_run_id)
@@ -106,6 +112,7 @@ class _CellRun(Run):
 
     def __init__(self, work: CellWork, *args: Any) -> None:
         super().__init__(*args)
+        self.cell = work.name
         self._work = work
         self._document = _document(work)
 

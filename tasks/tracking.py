@@ -78,16 +78,17 @@ class Tracking:
         flow_run_id: str | None,
         shape: str | None,
         parent: str | None = None,
+        name: str | None = None,
     ) -> str:
         """Open the run of a whole flow run and return its handle.
 
         The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
-        of a grid has the handle of the grid's run as its `parent`.
+        of a grid has the handle of the grid's run as its `parent`, and a short `name`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
         if shape is not None:
             tags["rosita.shape"] = shape
-        run = self._start(task, recipe_name, tags, parent)
+        run = self._start(task, name or recipe_name, tags, parent)
         self.log_params(run, flatten(recipe))
         text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
         self._sender.append(run, text, urgent=False)
@@ -103,7 +104,12 @@ class Tracking:
             "rosita.attempt": str(attempt),
             "rosita.cached": "true" if cached else "false",
         }
-        run = self._start(context.task, stage.name, tags, context.parent_run)
+        name = stage.name
+        if context.cell is not None:
+            # Not the cell's own tag, so that a search for that finds the cells alone.
+            tags["rosita.of_cell"] = context.cell
+            name = f"{context.cell.rpartition('/')[2]}/{name}"
+        run = self._start(context.task, name, tags, context.parent_run)
         self.log_params(run, flatten(canonical_config(stage.config)))
         return run
 

@@ -8,6 +8,7 @@ recipes sees their curves beside their params.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ COMPARED = {
     "dev/score": "selection",
     "shape/params": "params",
 }
-"""Metrics of a stage's run -> what each is called after the stage in the run of a recipe.
+"""Metrics of a stage's run -> what each is called after `stage/<stage>/` in that of a recipe.
 
-MLflow shows the charts of all metrics with the same words before the last slash together.
+MLflow shows the charts of metrics with the same words before the last slash together, in the order
+of these words: the last training, which has `dev/score` and so on, before the stages.
 """
 
 
@@ -48,7 +50,7 @@ def last_training(stages: Sequence[str]) -> str:
 def record_course(
     tracking: Tracking, run: str, home: Path, result: StageResult, last: bool
 ) -> None:
-    """Log the course of a training with the run of its recipe, as `<stage>/loss` and so on.
+    """Log the course of a training with the run of its recipe, as `stage/<stage>/loss`.
 
     That of the last training is there under the names of the stage's own run, too: the stage has
     one name or another by the KD setting, and recipes are compared by the training that made their
@@ -65,11 +67,14 @@ def record_course(
     for name, points in series(history(home, result.stage, result.attempt)).items():
         if name not in COMPARED:
             continue
-        names = [f"{result.stage}/{COMPARED[name]}", *([name] if last else [])]
+        names = [f"stage/{result.stage}/{COMPARED[name]}", *([name] if last else [])]
         for step, value in points:
             steps.setdefault(step, {}).update(dict.fromkeys(names, value))
+    # When each was is not recorded, and pages have the time of training as an axis.
+    end = 1000 * datetime.fromisoformat(result.finished_at).timestamp()
     for step in sorted(steps):
-        tracking.log_metrics(run, step, steps[step])
+        left = 1 - step / max(steps)
+        tracking.log_metrics(run, step, steps[step], round(end - 1000 * result.seconds * left))
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

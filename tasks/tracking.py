@@ -223,10 +223,12 @@ class Tracking:
         """Set tags, however many."""
         self._values(run, "tags", tags)
 
-    def log_metrics(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics at a step, however many."""
+    def log_metrics(
+        self, run: str, step: int, metrics: Mapping[str, float], time: int | None = None
+    ) -> None:
+        """Log metrics at a step, however many; `time` is in milliseconds since 1970, else now."""
         numbers = {name: float(value) for name, value in metrics.items()}
-        self._values(run, "metrics", numbers, time=_now(), step=step)
+        self._values(run, "metrics", numbers, time=_now() if time is None else time, step=step)
 
     def run_id(self, run: str, wait: float = 0.0) -> str | None:
         """MLflow's id of a run; None when it is not known within `wait` seconds.
@@ -241,10 +243,7 @@ class Tracking:
         return None if found is None else {key: found[key] for key in ("name", "version", "uri")}
 
     def flush(self, seconds: float) -> bool:
-        """Send what waits; False when MLflow took nothing for so many seconds.
-
-        When it is known not to answer, the wait is about one second.
-        """
+        """Send what waits; False when MLflow took nothing for so long, or one second when down."""
         return self._sender.flush(seconds)
 
     def _start(self, task: str, name: str, tags: Mapping[str, str], parent: str | None) -> str:

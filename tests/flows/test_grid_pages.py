@@ -63,7 +63,12 @@ def address(server: Serving, route: str, runs: list[Run], **parameters: Any) -> 
 def cells_page(server: Serving, cells: dict[str, Run], **parameters: str) -> str:
     """Of the cells in their experiment, without the grid and the stages."""
     [experiment] = {run.info.experiment_id for run in cells.values()}
-    named = {"searchFilter": 'tags.`rosita.grid` = "smoke-grid"', **parameters}
+    named = {
+        "searchFilter": 'tags.`rosita.grid` = "smoke-grid"',
+        # By time, MLflow folds them below the grid.
+        "orderByKey": "metrics.`score`",
+        **parameters,
+    }
     query = "&".join(f"{name}={quote(value)}" for name, value in named.items())
     return f"{server.url('mlflow')}/#/experiments/{experiment}/runs?{query}"
 
@@ -106,7 +111,7 @@ def test_the_curves_of_cells_lie_in_one_chart(
     metric = "train/loss"
     page.goto(address(mlflow, "metric", both, metric=metric, plot_metric_keys=[metric]))
     for run in both:
-        expect(page.get_by_text(f"{metric}, {run.info.run_name}").first).to_be_visible()
+        expect(page.get_by_text(f"{run.info.run_name} ({metric})").first).to_be_visible()
     lines = page.locator(".scatterlayer path.js-line")
     expect(lines).to_have_count(DRAWN * 2)
     paths = {line.get_attribute("d") or "" for line in lines.all()}
@@ -121,7 +126,7 @@ def test_the_page_of_charts_has_the_cells_and_their_curves(
     page.goto(cells_page(mlflow, cells, compareRunsMode="CHART"))
     for name in CELLS:
         expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
-    for section in ("train (2)", "width (4)", "one-step (4)"):
+    for section in ("train (2)", "stage/width (4)", "stage/one-step (4)"):
         expect(page.get_by_text(section, exact=True)).to_be_attached()
 
 

@@ -13,9 +13,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ def run_cells(
                 while waiting or now:
                     while waiting and len(now) < works[0].processes:
                         cell = choose(tuple(waiting), tuple(now))
-                        now[cell] = runner.submit(run_cell, {"work": waiting.pop(cell)})
+                        with _signals_wait():
+                            now[cell] = runner.submit(run_cell, {"work": waiting.pop(cell)})
                         started(cell)
                     _collect(now, ended)
             except BrokenProcessPool:
@@ -98,6 +99,21 @@ def run_cells(
             except BaseException:
                 _stop(now, ended)
                 raise
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """A process that starts here hears SIGTERM when it is prepared for it, and not before.
+
+    One that a signal ends while it still imports would break the pool, which then signals the
+    others once more; they would stop without saving. The mask is inherited: by the thread of the
+    runner that starts the processes, and from there by them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _collect(
@@ -121,7 +137,7 @@ def _stop(now: dict[str, PrefectFuture[Document]], ended: Callable[[str, Documen
         while now:
             _collect(now, ended)
     except BrokenProcessPool:
-        # One had nothing to save yet.
+        # One was killed before it had saved.
         for cell in now:
             ended(cell, None)
     except BaseException:

@@ -51,6 +51,8 @@ def prepare() -> None:
     # Ctrl-C reaches every process of a terminal's group; here the parent passes it on, once.
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, _terminated)
+    # It waited since this process was started.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     progress_display().silent = True
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 

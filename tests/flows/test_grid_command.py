@@ -9,8 +9,10 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from command_line import rosita
 from grid_homes import CELLS, SECONDS, SMOKE, GridHome, command, grid_file, keys, made
@@ -155,3 +157,29 @@ def test_several_processes_run_each_stage_once_and_save_when_stopped(
         ("1-s44", "finished"),
         ("4-s44", "finished"),
     ]
+
+
+def test_a_signal_while_processes_start_reaches_each(tmp_path: Path) -> None:
+    """One that ended by it would break the pool, and the others with it."""
+    arguments = (*SMOKE, "--seeds", "44", "--workers", "2")
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            **command(tmp_path / "home", *arguments, faults=[]), stdout=said, stderr=said
+        )
+        wait_for(lambda: len(started_by(process)) == 2, process)
+        process.terminate()
+        code = process.wait(SECONDS)
+    said_text = (tmp_path / "said").read_text(encoding="utf-8")
+    assert code == 128 + signal.SIGTERM, said_text
+    assert said_text.count(": interrupted") == 2
+    assert "Traceback" not in said_text
+
+
+def started_by(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that run its cells, as soon as they exist."""
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.Error):
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.append(child)
+    return found

@@ -127,19 +127,17 @@ def add_to(app: typer.Typer) -> None:
 def _beside(
     prefect: Server | None, home: Path, stop: threading.Event
 ) -> Iterator[tuple[list[Server], dict[str, subprocess.Popen[bytes]]]]:
-    """The worker of a server, once that answers; nothing without a server or after `stop`."""
+    """The worker of a server that answers; nothing without a server or after `stop`."""
     if prefect is None or stop.is_set():
         yield [], {}
         return
-    from flows.servers import running
     from flows.work_pool import prepare_work_pool
     from flows.worker import POOL, worker_beside
 
     api = f"{prefect.url}/api"
     prepare_work_pool(api)
-    worker = worker_beside(api, home, POOL, home / "logs")
-    with running([worker]) as processes:
-        yield [worker], processes
+    with worker_beside(api, home, POOL) as (worker, process):
+        yield [worker], {worker.name: process}
 
 
 def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:

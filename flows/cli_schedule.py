@@ -63,25 +63,27 @@ def worker(
     """Take runs of deployments from Prefect's server at PREFECT_API_URL, until Ctrl-C.
 
     The work pool is made where it is missing. Each run is a process of its own, in the ROSITA_HOME
-    of this command. The worker of `rosita ui --worker` is the same.
+    of this command. As the worker ends, what runs saves a checkpoint and waits for another worker.
     """
     from prefect.settings import get_current_settings
 
     from flows.cli import Failure
     from flows.request import home_directory
-    from flows.servers import ServerError
+    from flows.servers import ServerError, stop_requests
     from flows.work_pool import prepare_work_pool
-    from flows.worker import worker_command, worker_environment
+    from flows.worker import run_worker, worker_command, worker_environment
 
     api = get_current_settings().api.url
     if not api:
         raise ValueError("PREFECT_API_URL must name Prefect's server (see `rosita ui`), got none")
     try:
         prepare_work_pool(api, pool)
+        with stop_requests() as stop:
+            environment = worker_environment(api, home_directory())
+            run_worker(worker_command(pool, name), environment, stop)
     except ServerError as error:
         raise Failure(str(error)) from None
-    command = worker_command(pool, name)
-    os.execve(command[0], command, worker_environment(api, home_directory()))
+    print("stopped", file=sys.stderr)
 
 
 def add_to(app: typer.Typer) -> None:

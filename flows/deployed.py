@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
 
-from flows.environment import prepare_environment
+from flows.deployed_run import deployed_run
 from flows.forms import (
     AS_IT_IS,
     NO_RECIPE,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from flows.recipe import Recipe
 
 HOUR = 3600.0
-MOST_STARTS = 4
-"""A run whose process was lost starts again, but not for ever where it is lost every time."""
 CELL_DEPLOYMENT = "grid/weekly"
 """What `grid_spread` runs once for each cell."""
 PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
@@ -83,18 +81,18 @@ def compress(
         settings: other fields of the recipe, each as field=value, such as width.epochs=3
         preflight: run every stage in miniature first; auto: before a long run
     """
-    begin()
-    sizes = {
-        "depth.keep_layers": keep_layers,
-        "width.keep_heads": keep_heads,
-        "width.ffn_units": ffn_units,
-        "width.embedding_rank": embedding_rank,
-    }
-    changes = [f"{name}={size}" for name, size in sizes.items() if size != AS_IT_IS]
-    changes += [] if seed == OWN_SEED else [f"seed={seed}"]
-    from flows.compress import compress as whole
+    with deployed_run():
+        sizes = {
+            "depth.keep_layers": keep_layers,
+            "width.keep_heads": keep_heads,
+            "width.ffn_units": ffn_units,
+            "width.embedding_rank": embedding_rank,
+        }
+        changes = [f"{name}={size}" for name, size in sizes.items() if size != AS_IT_IS]
+        changes += [] if seed == OWN_SEED else [f"seed={seed}"]
+        from flows.compress import compress as whole
 
-    return whole.fn(_recipe(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
+        return whole.fn(_recipe(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
 
 
 @flow(name="rerun", flow_run_name=_stage_name, timeout_seconds=48 * HOUR)
@@ -115,10 +113,10 @@ def rerun(
             downstream: everything that depends on it
         settings: fields of the recipe, each as field=value
     """
-    begin()
-    from flows.rerun import rerun as again
+    with deployed_run():
+        from flows.rerun import rerun as again
 
-    return again.fn(_recipe(recipe, recipe_file, settings), stage, scope)
+        return again.fn(_recipe(recipe, recipe_file, settings), stage, scope)
 
 
 @flow(name="grid", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
@@ -142,13 +140,13 @@ def grid(
         only: cells or labels to run; none: all of them
         workers: cells at a time, each in a process of its own
     """
-    begin()
-    from flows.grid import grid as whole
-    from flows.grid_loading import load_grid
+    with deployed_run():
+        from flows.grid import grid as whole
+        from flows.grid_loading import load_grid
 
-    base = None if recipe == NO_RECIPE else recipe
-    definition = load_grid(grid_file or grid, base, settings, seeds or None)
-    return whole.fn(definition, only, None, workers)
+        base = None if recipe == NO_RECIPE else recipe
+        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        return whole.fn(definition, only, None, workers)
 
 
 @flow(name="grid-spread", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
@@ -170,17 +168,17 @@ def grid_spread(
         seeds: instead of the grid's own
         only: cells or labels to run; none: all of them
     """
-    begin()
-    from flows.grid_choice import chosen_cells
-    from flows.grid_loading import load_grid
-    from flows.spread import run_everywhere
+    with deployed_run():
+        from flows.grid_choice import chosen_cells
+        from flows.grid_loading import load_grid
+        from flows.spread import run_everywhere
 
-    base = None if recipe == NO_RECIPE else recipe
-    definition = load_grid(grid_file or grid, base, settings, seeds or None)
-    parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
-    parameters |= {"settings": settings, "seeds": seeds}
-    cells = [cell.id for cell in chosen_cells(definition, only)]
-    return run_everywhere(cells, CELL_DEPLOYMENT, parameters)
+        base = None if recipe == NO_RECIPE else recipe
+        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
+        parameters |= {"settings": settings, "seeds": seeds}
+        cells = [cell.id for cell in chosen_cells(definition, only)]
+        return run_everywhere(cells, CELL_DEPLOYMENT, parameters)
 
 
 @flow(name="report", flow_run_name="{grid}", timeout_seconds=2 * HOUR)
@@ -196,25 +194,10 @@ def report(
         out: the folder to write into; empty: reports/<grid> in ROSITA_HOME
         formats: tables are CSV and Parquet
     """
-    begin()
-    from flows.report_flow import write_report
+    with deployed_run():
+        from flows.report_flow import write_report
 
-    return write_report(grid, out, formats)
-
-
-def begin() -> None:
-    """What comes before anything heavy is imported.
-
-    Raises:
-        RuntimeError: in a run that was lost too often; Prefect calls it failed, and leaves it.
-    """
-    prepare_environment()
-    starts = int(runtime.flow_run.run_count or 1)
-    if starts > MOST_STARTS:
-        raise RuntimeError(
-            f"its process was lost {MOST_STARTS} times, so it does not start again; a new run goes "
-            "on from what is saved"
-        )
+        return write_report(grid, out, formats)
 
 
 def _recipe(name: str, file: str, changes: tuple[str, ...]) -> Recipe:

@@ -71,6 +71,8 @@ def prefect_server(port: int, logs: Path) -> Server:
     environment.pop("PREFECT_API_URL", None)
     environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
     environment["PREFECT_SERVER_UI_ENABLED"] = "true"
+    # A command's own console has its progress; a server's log has what goes wrong in it.
+    environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
     return Server(
@@ -128,6 +130,13 @@ def check_ports(ports: Mapping[str, int]) -> None:
                 raise ValueError(
                     f"{name} must be a free port of {HOST}, got {port}: {error.strerror}"
                 ) from None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -27,10 +27,12 @@ TAG = "rosita"
 HEARTBEAT_SECONDS = 30
 LOST_AFTER_SECONDS = 120
 """A run whose process is gone with its machine says nothing any more."""
+AGAIN_AFTER_SECONDS = 20
 LOST = "rosita: a run whose process is gone has crashed"
 AGAIN = "rosita: a crashed run starts again"
 STATES = ("Completed", "Failed", "TimedOut", "Crashed", "Cancelling", "Cancelled", "AwaitingRetry")
 """A run in one of these need not say that it lives."""
+BEGINNING = ("Scheduled", "Pending", "Running")
 HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
@@ -104,7 +106,15 @@ def automations(lost_after: int) -> tuple[dict[str, Any], ...]:
         "expect": [HEARTBEAT, *(f"prefect.flow-run.{state}" for state in STATES)],
         "within": lost_after,
     }
-    crashed = {"posture": "Reactive", "expect": ["prefect.flow-run.Crashed"], "within": 0}
+    # Some seconds later: the process and its worker may both say that it crashed.
+    crashed = {
+        "posture": "Proactive",
+        "after": ["prefect.flow-run.Crashed"],
+        "expect": [
+            f"prefect.flow-run.{state}" for state in (*STATES, *BEGINNING) if state != "Crashed"
+        ],
+        "within": AGAIN_AFTER_SECONDS,
+    }
     return (
         _automation(
             LOST, about | lost, "CRASHED", "Crashed", f"no sign of life for {lost_after} s"

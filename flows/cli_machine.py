@@ -141,7 +141,7 @@ def _beside(
 
 
 def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:
-    from flows.servers import experiment_pages
+    from flows.mlflow_pages import experiment_pages
     from flows.worker import POOL
 
     if "prefect" in urls:

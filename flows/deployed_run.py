@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelled
 
 from flows.environment import prepare_environment
@@ -33,15 +33,17 @@ def deployed_run() -> Iterator[None]:
     try:
         yield
     except TerminationSignal:
-        _cancelled_if_asked()
+        if _cancelled():
+            # Prefect's own way to end a run whose state others have decided.
+            raise Abort("cancelled") from None
         raise
 
 
-def _cancelled_if_asked() -> None:
-    """A run that was cancelled is cancelled, once its stage has saved a checkpoint.
+def _cancelled() -> bool:
+    """Whether the run was cancelled, and Prefect knows that it has ended.
 
     Prefect takes a signal for a crash where its own handler is not the one that was called, and a
-    stage that saves has one of its own.
+    stage that saves a checkpoint first has one of its own.
     """
     from flows.running import one_line
     from tasks.logs import warn
@@ -49,8 +51,11 @@ def _cancelled_if_asked() -> None:
     try:
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(runtime.flow_run.id)
-            if run.state is not None and run.state.is_cancelling():
-                client.set_flow_run_state(run.id, Cancelled(message="cancelled"), force=True)
+            if run.state is None or not (run.state.is_cancelling() or run.state.is_cancelled()):
+                return False
+            client.set_flow_run_state(run.id, Cancelled(message="cancelled"), force=True)
+            return True
     except Exception as error:
         # The run ends in any case; what Prefect then shows is a crash.
         warn(f"Prefect's server was not told that the run is cancelled: {one_line(error)}")
+        return False

@@ -69,6 +69,8 @@ def prefect_server(port: int, logs: Path) -> Server:
     environment["PREFECT_SERVER_UI_ENABLED"] = "true"
     # A command's own console has its progress; a server's log has what goes wrong in it.
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
+    # SQLite lets one write at a time, and those of a busy machine wait long.
+    environment.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
     return Server(

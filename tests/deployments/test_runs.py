@@ -20,7 +20,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateName,
 )
-from prefect.client.schemas.objects import State
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling
@@ -157,9 +156,8 @@ def test_a_cancelled_run_saves_first_and_is_not_started_again(stack: Stack, tmp_
     assert resumed(stack, "student", seed) == [("interrupted", None), ("completed", 5)]
     found = statuses(stack.summary(again))
     assert [found[stage] for stage in BEFORE_STUDENT] == ["cached"] * 3
-    # Longer than a crashed run waits before it starts again.
-    assert stack.states(run)[-1] == "Cancelled"
-    assert "AwaitingRetry" not in stack.states(run)
+    states = stack.states(run)
+    assert states[states.index("Cancelling") + 1 :] == ["Cancelled"] * states.count("Cancelled")
 
 
 def test_another_worker_goes_on_where_one_was_killed(stack: Stack, tmp_path: Path) -> None:
@@ -195,7 +193,7 @@ def test_a_worker_that_stops_lets_its_run_save(stack: Stack, tmp_path: Path) -> 
     assert stack.states(run)[-1] == "Completed"
 
 
-def test_two_workers_share_a_grid_and_compute_each_stage_once(stack: Stack) -> None:
+def test_two_workers_share_a_grid_compute_each_stage_once_and_report(stack: Stack) -> None:
     before = {stage: len(attempts(stack.home, stage)) for stage in all_stages(stack)}
     with stack.client() as client:
         queue = client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=POOL)
@@ -233,27 +231,27 @@ def test_two_workers_share_a_grid_and_compute_each_stage_once(stack: Stack) -> N
     for worker in (first, second):
         assert "smoke-grid" in worker.said(), "a worker of two had nothing to do"
 
+    with stack.worker("first"):
+        reporting = stack.run("report/weekly", {"grid": "smoke-grid"})
+        done = stack.wait(reporting, "Completed", "Failed", "Crashed")
+    assert done.state is not None and done.state.is_completed(), done.state
+    folder = stack.home / "reports" / "smoke-grid"
+    assert {path.name for path in folder.iterdir()} >= {"report.md", "report.html", "tables"}
+    with stack.client() as client:
+        keys = {a.key for a in client.read_artifacts() if a.flow_run_id == reporting}
+    assert "rosita-report" in keys
+
 
 def all_stages(stack: Stack) -> list[str]:
     return [path.name for path in (stack.home / "attempts").iterdir()]
 
 
-def test_a_report_of_the_grid(stack: Stack) -> None:
-    with stack.worker("first"):
-        run = stack.run("report/weekly", {"grid": "smoke-grid"})
-        done = stack.wait(run, "Completed", "Failed", "Crashed")
-    state: State[Any] | None = done.state
-    assert state is not None and state.is_completed(), state
-    folder = stack.home / "reports" / "smoke-grid"
-    assert {path.name for path in folder.iterdir()} >= {"report.md", "report.html", "tables"}
-    with stack.client() as client:
-        assert "rosita-report" in {a.key for a in client.read_artifacts() if a.flow_run_id == run}
-
-
 def test_one_stage_again_by_its_deployment(stack: Stack) -> None:
     parameters = {"recipe": "smoke", "settings": [*SETTINGS, "seed=1", "width.keep_heads=1"]}
-    before = len(attempts(stack.home, "width"))
     with stack.worker("first"):
+        # From the cache, where another test has computed it.
+        stack.wait(stack.run("compress/nightly", smoke(seed=1, keep_heads=1)), "Completed")
+        before = len(attempts(stack.home, "width"))
         run = stack.run("rerun/stage", {**parameters, "stage": "width", "scope": "only"})
         done = stack.wait(run, "Completed", "Failed", "Crashed")
     assert done.state is not None and done.state.is_completed(), done.state

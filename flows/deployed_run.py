@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,6 +54,8 @@ def _cancelled() -> bool:
             run = client.read_flow_run(runtime.flow_run.id)
             if run.state is None or not (run.state.is_cancelling() or run.state.is_cancelled()):
                 return False
+            # A worker that stops now would send another, which ends the run as crashed after all.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             client.set_flow_run_state(run.id, Cancelled(message="cancelled"), force=True)
             return True
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -159,7 +160,7 @@ def test_several_processes_run_each_stage_once_and_save_when_stopped(
     ]
 
 
-def test_a_signal_while_processes_start_reaches_each(tmp_path: Path) -> None:
+def test_a_signal_while_processes_start_ends_none_of_them(tmp_path: Path) -> None:
     """One that ended by it would break the pool, and the others with it."""
     arguments = (*SMOKE, "--seeds", "44", "--workers", "2")
     with (tmp_path / "said").open("w") as said:
@@ -167,9 +168,11 @@ def test_a_signal_while_processes_start_reaches_each(tmp_path: Path) -> None:
             **command(tmp_path / "home", *arguments, faults=[]), stdout=said, stderr=said
         )
         wait_for(lambda: len(started_by(process)) == 2, process)
+        held_back = [signal.SIGTERM in blocked(worker) for worker in started_by(process)]
         process.terminate()
         code = process.wait(SECONDS)
     said_text = (tmp_path / "said").read_text(encoding="utf-8")
+    assert held_back == [True, True]
     assert code == 128 + signal.SIGTERM, said_text
     assert said_text.count(": interrupted") == 2
     assert "Traceback" not in said_text
@@ -183,3 +186,10 @@ def started_by(process: subprocess.Popen[str]) -> list[psutil.Process]:
             if any("spawn_main" in word for word in child.cmdline()):
                 found.append(child)
     return found
+
+
+def blocked(process: psutil.Process) -> set[int]:
+    """The signals that wait, by the kernel's list of them."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    mask = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}

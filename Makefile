@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test faults bench report lint lock clean help
+.PHONY: run test test-deployments faults bench report lint lock clean help
 
 help: ## Show the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its teacher
 	$(BIN)/rosita compress --recipe demo
@@ -16,6 +16,9 @@ test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	$(BIN)/python -m pytest tests/faults -m "long or not long"
+
+test-deployments: $(INSTALLED) ## Real servers, workers and pages on loopback (deployments/README.md)
+	$(BIN)/python -m pytest tests/deployments -m deployments
 
 lint: $(INSTALLED) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

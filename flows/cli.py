@@ -235,7 +235,15 @@ def print_json(document: Any) -> None:
 
 def _register_commands() -> None:
     """Commands that live in files of their own."""
-    from flows import cli_cache, cli_grid, cli_machine, cli_model, cli_report, cli_tracking
+    from flows import (
+        cli_cache,
+        cli_grid,
+        cli_machine,
+        cli_model,
+        cli_report,
+        cli_schedule,
+        cli_tracking,
+    )
 
     cli_cache.add_to(app)
     cli_model.add_to(app)
@@ -243,6 +251,7 @@ def _register_commands() -> None:
     cli_tracking.add_to(app)
     cli_grid.add_to(app)
     cli_report.add_to(app)
+    cli_schedule.add_to(app)
 
 
 def main() -> None:

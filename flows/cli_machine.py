@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import subprocess
+    import threading
+
+    from flows.servers import Server
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
@@ -18,11 +27,15 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.")] = MLFLOW_PORT,
     prefect: Annotated[bool, typer.Option(help="Start Prefect's server.")] = True,
     mlflow: Annotated[bool, typer.Option(help="Start MLflow's server.")] = True,
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Start a worker, which runs what is deployed.")
+    ] = False,
 ) -> None:
     """Serve flow runs (Prefect) and results (MLflow) on loopback until Ctrl-C.
 
-    Both write their logs under ROSITA_HOME/logs. Where MLFLOW_TRACKING_URI names a server, that
-    one has the runs, and none is started.
+    All write their logs under ROSITA_HOME/logs. Where MLFLOW_TRACKING_URI names a server, that
+    one has the runs, and none is started. A worker takes runs from the work pool `rosita`, which is
+    made with it; see deployments/README.md.
     """
     from flows.cli import Failure
     from flows.request import HOME_VARIABLE, home_directory
@@ -46,6 +59,8 @@ def ui(
     if elsewhere:
         started.pop("mlflow_port")
     ports = {name: port for name, (wanted, port) in started.items() if wanted}
+    if worker and not prefect:
+        raise ValueError("worker must have Prefect's server beside it, got --no-prefect")
     if not ports:
         there = f"; MLflow is at {redacted(uri)}" if elsewhere else ""
         raise ValueError(f"at least one server must be started, got none{there}")
@@ -64,9 +79,15 @@ def ui(
                 names = " and ".join(server.name for server in servers)
                 print(f"starting {names}; logs in {home / 'logs'}", file=sys.stderr)
                 wait_until_ready(servers, processes, stop)
-                if not stop.is_set():
-                    _show_addresses({server.name: server.url for server in servers}, redacted(uri))
-                    watch(servers, processes, stop)
+                # Inside, so that it ends first, and its server hears how its runs ended.
+                with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
+                    everything = [*servers, *beside]
+                    processes |= its_process
+                    wait_until_ready(everything, processes, stop)
+                    if not stop.is_set():
+                        urls = {server.name: server.url for server in servers}
+                        _show_addresses(urls, redacted(uri), worker)
+                        watch(everything, processes, stop)
         except ServerError as error:
             raise Failure(str(error)) from None
     print("stopped", file=sys.stderr)
@@ -102,8 +123,26 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def _show_addresses(urls: dict[str, str], tracking: str) -> None:
-    from flows.servers import experiment_pages
+@contextmanager
+def _beside(
+    prefect: Server | None, home: Path, stop: threading.Event
+) -> Iterator[tuple[list[Server], dict[str, subprocess.Popen[bytes]]]]:
+    """The worker of a server that answers; nothing without a server or after `stop`."""
+    if prefect is None or stop.is_set():
+        yield [], {}
+        return
+    from flows.work_pool import prepare_work_pool
+    from flows.worker import POOL, worker_beside
+
+    api = f"{prefect.url}/api"
+    prepare_work_pool(api)
+    with worker_beside(api, home, POOL) as (worker, process):
+        yield [worker], {worker.name: process}
+
+
+def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:
+    from flows.mlflow_pages import experiment_pages
+    from flows.worker import POOL
 
     if "prefect" in urls:
         print(f"Prefect: {urls['prefect']}")
@@ -116,4 +155,6 @@ def _show_addresses(urls: dict[str, str], tracking: str) -> None:
     if "prefect" in urls and os.environ.get("PREFECT_API_URL") != f"{urls['prefect']}/api":
         print("for runs that show up in Prefect while they are running, in their shell:")
         print(f"  export PREFECT_API_URL={urls['prefect']}/api")
+    if worker:
+        print(f"a worker takes runs from the work pool {POOL}")
     print("Ctrl-C stops what was started.", flush=True)

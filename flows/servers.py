@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -25,9 +24,6 @@ START_SECONDS = 180.0
 STOP_SECONDS = 7.0
 POLL_SECONDS = 0.25
 HEALTH_SECONDS = 2.0
-LIST_SECONDS = 30.0
-MOST_PAGES = 20
-TRAINING = "workflowType=machine_learning"
 TAIL_LINES = 8
 TAIL_BYTES = 16384
 # A proxy of the user's environment has no way to this machine's loopback.
@@ -71,6 +67,8 @@ def prefect_server(port: int, logs: Path) -> Server:
     environment.pop("PREFECT_API_URL", None)
     environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
     environment["PREFECT_SERVER_UI_ENABLED"] = "true"
+    # A command's own console has its progress; a server's log has what goes wrong in it.
+    environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
     return Server(
@@ -128,6 +126,13 @@ def check_ports(ports: Mapping[str, int]) -> None:
                 raise ValueError(
                     f"{name} must be a free port of {HOST}, got {port}: {error.strerror}"
                 ) from None
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -224,36 +229,6 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def experiment_pages(url: str) -> dict[str, str]:
-    """Addresses of the tables of runs, by experiment, the one that changed last first.
-
-    Args:
-        url: of an MLflow server.
-
-    Raises:
-        ServerError: where it does not say which experiments there are.
-    """
-    query = {
-        "filter": "name LIKE 'rosita-%'",
-        "order_by": ["last_update_time DESC"],
-        "max_results": MOST_PAGES,
-    }
-    request = urllib.request.Request(
-        f"{url}/api/2.0/mlflow/experiments/search",
-        json.dumps(query).encode(),
-        {"Content-Type": "application/json"},
-    )
-    try:
-        with DIRECT.open(request, timeout=LIST_SECONDS) as response:
-            found = json.load(response).get("experiments", [])
-    except (OSError, ValueError) as error:
-        raise ServerError(f"mlflow cannot list its experiments: {error}") from None
-    # MLflow's own first page is about traces of language models; training runs come second there.
-    return {
-        one["name"]: f"{url}/#/experiments/{one['experiment_id']}/runs?{TRAINING}" for one in found
-    }
 
 
 def last_lines(log: Path) -> str:

@@ -1,0 +1,206 @@
+"""The flows as deployments run them; their parameters are the forms in Prefect's UI.
+
+Nothing heavy is imported before a run starts: `prefect deploy` and whoever serves a deployment load
+this module, too. The command line runs the same flows by whole recipes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, runtime
+
+from flows.deployed_run import deployed_run
+from flows.forms import (
+    AS_IT_IS,
+    NO_RECIPE,
+    OWN_SEED,
+    File,
+    Format,
+    GridName,
+    GridSeed,
+    Preflight,
+    Processes,
+    RecipeName,
+    RecipeOrNone,
+    Scope,
+    Seed,
+    Setting,
+    Size,
+    StageName,
+)
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
+
+HOUR = 3600.0
+CELL_DEPLOYMENT = "grid/weekly"
+"""What `grid_spread` runs once for each cell."""
+PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
+
+
+def _recipe_name() -> str:
+    given = runtime.flow_run.parameters
+    return Path(given["recipe_file"]).stem if given["recipe_file"] else str(given["recipe"])
+
+
+def _grid_name() -> str:
+    given = runtime.flow_run.parameters
+    name = Path(given["grid_file"]).stem if given["grid_file"] else str(given["grid"])
+    base = "" if given["recipe"] == NO_RECIPE else f"-{given['recipe']}"
+    return name + base + "".join(f" {cell}" for cell in given["only"])
+
+
+def _stage_name() -> str:
+    return f"{_recipe_name()}: {runtime.flow_run.parameters['stage']}"
+
+
+@flow(name="compress", flow_run_name=_recipe_name, timeout_seconds=48 * HOUR)
+def compress(
+    recipe: RecipeName = "demo",
+    recipe_file: File = "",
+    seed: Seed = OWN_SEED,
+    keep_layers: Size = AS_IT_IS,
+    keep_heads: Size = AS_IT_IS,
+    ffn_units: Size = AS_IT_IS,
+    embedding_rank: Size = AS_IT_IS,
+    settings: tuple[Setting, ...] = (),
+    preflight: Preflight = "auto",
+) -> dict[str, Any]:
+    """Compress a model by a recipe; returns what `rosita compress --json` prints.
+
+    Args:
+        recipe: a shipped recipe, see `rosita recipes`
+        recipe_file: instead of it a recipe file on the worker's machine
+        seed: of training, dropout and augmentation; -1: the recipe's own
+        keep_layers: layers of the compressed model; 0: as in the recipe
+        keep_heads: attention heads per layer; 0: as in the recipe
+        ffn_units: FFN units per layer; 0: as in the recipe
+        embedding_rank: rank of the word embedding; 0: as in the recipe
+        settings: other fields of the recipe, each as field=value, such as width.epochs=3
+        preflight: run every stage in miniature first; auto: before a long run
+    """
+    with deployed_run():
+        sizes = {
+            "depth.keep_layers": keep_layers,
+            "width.keep_heads": keep_heads,
+            "width.ffn_units": ffn_units,
+            "width.embedding_rank": embedding_rank,
+        }
+        changes = [f"{name}={size}" for name, size in sizes.items() if size != AS_IT_IS]
+        changes += [] if seed == OWN_SEED else [f"seed={seed}"]
+        from flows.compress import compress as whole
+
+        return whole.fn(_recipe(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
+
+
+@flow(name="rerun", flow_run_name=_stage_name, timeout_seconds=48 * HOUR)
+def rerun(
+    stage: StageName = "width",
+    recipe: RecipeName = "demo",
+    recipe_file: File = "",
+    scope: Scope = "follow",
+    settings: tuple[Setting, ...] = (),
+) -> dict[str, Any]:
+    """Compute one stage of a recipe again, whatever the cache says.
+
+    Args:
+        stage: as `rosita plan` names it
+        recipe: whose stage; a shipped recipe
+        recipe_file: instead of it a recipe file on the worker's machine
+        scope: what else runs. follow: the stages whose inputs change by it; only: nothing;
+            downstream: everything that depends on it
+        settings: fields of the recipe, each as field=value
+    """
+    with deployed_run():
+        from flows.rerun import rerun as again
+
+        return again.fn(_recipe(recipe, recipe_file, settings), stage, scope)
+
+
+@flow(name="grid", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
+def grid(
+    grid: GridName = "smoke-grid",
+    grid_file: File = "",
+    recipe: RecipeOrNone = NO_RECIPE,
+    settings: tuple[Setting, ...] = (),
+    seeds: tuple[GridSeed, ...] = (),
+    only: tuple[str, ...] = (),
+    workers: Processes = 1,
+) -> dict[str, Any]:
+    """Run many recipes as one DAG; a stage that several cells need runs once.
+
+    Args:
+        grid: a shipped grid, see `rosita recipes`
+        grid_file: instead of it a grid file on the worker's machine
+        recipe: what a shipped grid starts from; none for smoke-grid or a file
+        settings: fields to change in all cells, each as field=value
+        seeds: instead of the grid's own
+        only: cells or labels to run; none: all of them
+        workers: cells at a time, each in a process of its own
+    """
+    with deployed_run():
+        from flows.grid import grid as whole
+        from flows.grid_loading import load_grid
+
+        base = None if recipe == NO_RECIPE else recipe
+        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        return whole.fn(definition, only, None, workers)
+
+
+@flow(name="grid-spread", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
+def grid_spread(
+    grid: GridName = "smoke-grid",
+    grid_file: File = "",
+    recipe: RecipeOrNone = NO_RECIPE,
+    settings: tuple[Setting, ...] = (),
+    seeds: tuple[GridSeed, ...] = (),
+    only: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """Run each cell of a grid as a flow run of its own, on as many workers as there are.
+
+    Args:
+        grid: a shipped grid, see `rosita recipes`
+        grid_file: instead of it a grid file, in the same place on every worker's machine
+        recipe: what a shipped grid starts from; none for smoke-grid or a file
+        settings: fields to change in all cells, each as field=value
+        seeds: instead of the grid's own
+        only: cells or labels to run; none: all of them
+    """
+    with deployed_run():
+        from flows.grid_choice import chosen_cells
+        from flows.grid_loading import load_grid
+        from flows.spread import run_everywhere
+
+        base = None if recipe == NO_RECIPE else recipe
+        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
+        parameters |= {"settings": settings, "seeds": seeds}
+        cells = [cell.id for cell in chosen_cells(definition, only)]
+        return run_everywhere(cells, CELL_DEPLOYMENT, parameters)
+
+
+@flow(name="report", flow_run_name="{grid}", timeout_seconds=2 * HOUR)
+def report(
+    grid: str = "smoke-grid",
+    out: str = "",
+    formats: tuple[Format, ...] = ("markdown", "html", "tables"),
+) -> dict[str, Any]:
+    """Write tables and plots of a grid that has run; nothing is trained.
+
+    Args:
+        grid: its name, such as kd-settings-minilm-sst2
+        out: the folder to write into; empty: reports/<grid> in ROSITA_HOME
+        formats: tables are CSV and Parquet
+    """
+    with deployed_run():
+        from flows.report_flow import write_report
+
+        return write_report(grid, out, formats)
+
+
+def _recipe(name: str, file: str, changes: tuple[str, ...]) -> Recipe:
+    from flows.recipes import load_recipe
+
+    return load_recipe(file or name, changes)

@@ -1,0 +1,86 @@
+"""`rosita schedule` and `rosita ui --worker` as an operator types them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from deployed_stack import ROOT, SETTINGS, until
+from serving import is_free, serving
+from typed_command import ROSITA, Home, environment
+
+from tasks.records import attempts
+
+pytestmark = pytest.mark.deployments
+
+
+def test_a_schedule_from_a_laptop_starts_all_it_needs_and_ends_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings = [f"--set={change}" for change in SETTINGS]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [str(ROSITA), "schedule", "smoke", "--interval", "5", *settings],
+            cwd=tmp_path,
+            env=environment(home, tmp_path / "prefect"),
+            stdout=said,
+            stderr=said,
+        )
+    log = tmp_path / "said"
+    try:
+        runs = home / "runs"
+        # Nobody is there to start it: the second run comes by itself, too.
+        until(
+            lambda: len(list(runs.glob("*/summary.json"))) >= 2, "two scheduled runs", log.read_text
+        )
+        found = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+        assert {
+            connection.laddr.ip
+            for one in found
+            for connection in one.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        } == {"127.0.0.1"}
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(90)
+    text = log.read_text()
+    assert code == 0, text[-3000:]
+    assert re.search(r"compress/smoke runs next at \d{4}-", text)
+    assert text.rstrip().endswith("stopped")
+    assert len(attempts(home, "width")) == 1, "the second run takes it from the cache"
+    assert not [child for child in found if child.is_running()]
+
+
+def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) -> None:
+    place = Home(tmp_path / "home", tmp_path / "prefect", {})
+    with serving(place, "--worker") as running:
+        assert "a worker takes runs from the work pool rosita" in running.printed
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        assert any("worker" in child.cmdline() for child in children)
+        listening = {
+            connection.laddr.ip
+            for child in children
+            for connection in child.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+        done = subprocess.run(
+            [str(ROSITA.with_name("prefect")), "work-pool", "inspect", "rosita"],
+            cwd=ROOT,
+            env=environment(
+                place.home, place.prefect, {"PREFECT_API_URL": f"{running.url('prefect')}/api"}
+            ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "READY" in done.stdout
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) == 0
+    assert all(is_free(port) for port in running.ports.values())
+    assert not [child for child in children if child.is_running()]

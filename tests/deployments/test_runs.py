@@ -1,0 +1,264 @@
+"""Runs of what is deployed: from the API, on schedule, refused, cancelled, killed, shared."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from deployed_stack import SETTINGS, Stack, Worker, hold_at, is_held, smoke, until
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+)
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Cancelling
+
+from flows.work_pool import LOST_AFTER_SECONDS, TRAINING_QUEUE, prepare_work_pool
+from flows.worker import POOL
+from tasks.records import attempts
+
+pytestmark = pytest.mark.deployments
+
+BEFORE_STUDENT = ("data", "teacher", "augment")
+
+
+def statuses(summary: dict[str, Any]) -> dict[str, str]:
+    return {stage["name"]: stage["status"] for stage in summary["stages"]}
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """Where they wait for connections."""
+    found = set()
+    for process in processes:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add(connection.laddr.ip)
+    return found
+
+
+def resumed(stack: Stack, stage: str, seed: int) -> list[tuple[str, int | None]]:
+    """How each attempt of a stage of a seed ended, and where it went on from."""
+    return [
+        (made["status"], made.get("resumed_from"))
+        for made in attempts(stack.home, stage)
+        if made["components"]["config"]["training"]["seed"] == seed
+    ]
+
+
+def held(stack: Stack, worker: Worker, flag: Path, seed: int) -> UUID:
+    """A run that waits in the fifth step of the student."""
+    run = stack.run("compress/nightly", smoke(seed=seed))
+    until(lambda: is_held(flag), "the run to be held", worker.said)
+    return run
+
+
+def test_what_the_server_knows_after_deploying(stack: Stack) -> None:
+    prepare_work_pool(stack.api, lost_after=LOST_AFTER_SECONDS)
+    with stack.client() as client:
+        names = {f"{d.name}" for d in client.read_deployments()}
+        assert names == {"try", "nightly", "weekly", "cells", "stage"}
+        nightly = client.read_deployment_by_name("compress/nightly")
+        assert [s.active for s in nightly.schedules] == [False]
+        assert nightly.enforce_parameter_schema
+        queue = client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=POOL)
+        assert queue.concurrency_limit == 1
+        # Made once, whoever comes next.
+        assert len(client.read_automations()) == 2
+
+
+def test_run_from_the_api_with_changed_parameters(stack: Stack) -> None:
+    with stack.worker("first") as worker:
+        run = stack.run("compress/nightly", smoke(seed=1, keep_heads=1))
+        assert stack.wait(run, "Running").name == "smoke"
+        everything = [*psutil.Process(stack.process.pid).children(recursive=True)]
+        assert listening([*everything, *worker.everything()]) == {"127.0.0.1"}
+        done = stack.wait(run, "Completed", "Failed", "Crashed")
+    assert done.state is not None and done.state.is_completed(), worker.said()[-4000:]
+    summary = stack.summary(run)
+    assert summary["student"]["shape"].startswith("a1_")
+    assert set(statuses(summary).values()) == {"completed"}
+    with stack.client() as client:
+        [artifact] = [a for a in client.read_artifacts() if a.flow_run_id == run]
+        assert artifact.key == "rosita-comparison"
+
+
+def test_wrong_parameters_are_refused_or_fail_once(stack: Stack) -> None:
+    for wrong in ({"recipe": "nope"}, {"keep_heads": -1}, {"settings": ["width"]}, {"seed": None}):
+        with pytest.raises(PrefectHTTPStatusError, match="Validation failed for field"):
+            stack.run("compress/nightly", wrong)
+    with stack.worker("first"):
+        # What no schema can say is said by the run, which then is not tried again.
+        run = stack.run("compress/nightly", smoke(settings=["width.keep_heads=99"]))
+        failed = stack.wait(run, "Failed", "Completed", "Crashed")
+        assert failed.state is not None
+        assert "width.keep_heads must be in [1, 4] for a4_l2_f128_e32, got 99" in str(
+            failed.state.message
+        )
+        assert failed.run_count == 1
+
+
+def test_runs_come_on_schedule(stack: Stack) -> None:
+    with stack.client() as client:
+        nightly = client.read_deployment_by_name("compress/nightly")
+        parameters = smoke(seed=1, keep_heads=1)
+        every = IntervalSchedule(interval=datetime.timedelta(seconds=10))
+        [made] = client.create_deployment_schedules(nightly.id, [(every, True)])
+        client._client.patch(f"/deployments/{nightly.id}", json={"parameters": parameters})
+    try:
+        with stack.worker("first"), stack.client() as client:
+            completed = FlowRunFilter(
+                state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Completed"])),
+            )
+            deployment = DeploymentFilter(id=DeploymentFilterId(any_=[nightly.id]))
+
+            def scheduled() -> list[UUID]:
+                runs = client.read_flow_runs(
+                    flow_run_filter=completed, deployment_filter=deployment
+                )
+                return [run.id for run in runs if run.auto_scheduled]
+
+            until(lambda: bool(scheduled()), "a scheduled run to complete")
+            run = scheduled()[0]
+            # One run through the queue at a time, so the others wait their turn.
+            client.delete_deployment_schedule(nightly.id, made.id)
+        assert set(statuses(stack.summary(run)).values()) == {"cached"}
+    finally:
+        with stack.client() as client:
+            client._client.patch(
+                f"/deployments/{nightly.id}", json={"parameters": {"recipe": "demo"}}
+            )
+
+
+def test_a_cancelled_run_saves_first_and_is_not_started_again(stack: Stack, tmp_path: Path) -> None:
+    flag, seed = tmp_path / "flag", 3
+    with stack.worker("holding", hold_at("student", 5, flag)) as worker:
+        run = held(stack, worker, flag, seed)
+        with stack.client() as client:
+            client.set_flow_run_state(run, Cancelling())
+        until(lambda: "SIGTERM: saving a checkpoint" in worker.said(), "SIGTERM", worker.said)
+        flag.touch()
+        stack.wait(run, "Cancelled")
+        until(lambda: resumed(stack, "student", seed)[-1][0] == "interrupted", "the attempt's end")
+    with stack.worker("first"):
+        again = stack.run("compress/nightly", smoke(seed=seed))
+        stack.wait(again, "Completed", "Failed", "Crashed")
+    assert resumed(stack, "student", seed) == [("interrupted", None), ("completed", 5)]
+    found = statuses(stack.summary(again))
+    assert [found[stage] for stage in BEFORE_STUDENT] == ["cached"] * 3
+    # Longer than a crashed run waits before it starts again.
+    assert stack.states(run)[-1] == "Cancelled"
+    assert "AwaitingRetry" not in stack.states(run)
+
+
+def test_another_worker_goes_on_where_one_was_killed(stack: Stack, tmp_path: Path) -> None:
+    flag, seed = tmp_path / "flag", 4
+    with stack.worker("holding", hold_at("student", 5, flag)) as worker:
+        run = held(stack, worker, flag, seed)
+        worker.kill()
+    with stack.worker("second") as second:
+        # First nobody says that the run is gone; then nobody says that it lives.
+        stack.wait(run, "Completed", "Failed")
+        assert "Flow run 'smoke'" in second.said()
+    states = stack.states(run)
+    assert states[states.index("Running") :][:3] == ["Running", "Crashed", "AwaitingRetry"]
+    assert states[-1] == "Completed"
+    assert resumed(stack, "student", seed) == [("running", None), ("completed", 4)]
+    found = statuses(stack.summary(run))
+    assert [found[stage] for stage in BEFORE_STUDENT] == ["cached"] * 3
+    assert found["student"] == "completed"
+
+
+def test_a_worker_that_stops_lets_its_run_save(stack: Stack, tmp_path: Path) -> None:
+    flag, seed = tmp_path / "flag", 5
+    with stack.worker("holding", hold_at("student", 5, flag)) as worker:
+        run = held(stack, worker, flag, seed)
+        worker.process.send_signal(signal.SIGTERM)
+        until(lambda: "SIGTERM: saving a checkpoint" in worker.said(), "SIGTERM", worker.said)
+        assert "1 running: saving before the worker ends" in worker.said()
+        flag.touch()
+        assert worker.process.wait(60) == 0, worker.said()[-3000:]
+    with stack.worker("second"):
+        stack.wait(run, "Completed", "Failed")
+    assert resumed(stack, "student", seed) == [("interrupted", None), ("completed", 5)]
+    assert stack.states(run)[-1] == "Completed"
+
+
+def test_two_workers_share_a_grid_and_compute_each_stage_once(stack: Stack) -> None:
+    before = {stage: len(attempts(stack.home, stage)) for stage in all_stages(stack)}
+    with stack.client() as client:
+        queue = client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=POOL)
+        client.update_work_queue(queue.id, concurrency_limit=2)
+    try:
+        with stack.worker("first") as first, stack.worker("second") as second:
+            parameters = {
+                "grid": "smoke-grid",
+                "recipe": "-",
+                "settings": list(SETTINGS),
+                "seeds": [6],
+            }
+            run = stack.run("grid-spread/cells", parameters)
+            done = stack.wait(run, "Completed", "Failed", "Crashed", seconds=480)
+            assert done.state is not None and done.state.is_completed(), first.said()[-3000:]
+            said = first.said() + second.said()
+    finally:
+        with stack.client() as client:
+            client.update_work_queue(queue.id, concurrency_limit=1)
+    made = Counter(
+        attempt["key"]
+        for stage in all_stages(stack)
+        for attempt in attempts(stack.home, stage)[before.get(stage, 0) :]
+    )
+    # Both cells have data, teacher and augment in common.
+    assert set(made.values()) == {1}
+    cells = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (stack.home / "grids" / "smoke-grid").glob("*-s6.json")
+    ]
+    assert len(cells) == 2
+    computed = [stage["key"] for cell in cells for stage in cell["stages"] if not stage["cached"]]
+    assert len(computed) == len(set(computed)) == len(made)
+    assert "Flow run 'smoke-grid 1-s6'" in said
+    for worker in (first, second):
+        assert "smoke-grid" in worker.said(), "a worker of two had nothing to do"
+
+
+def all_stages(stack: Stack) -> list[str]:
+    return [path.name for path in (stack.home / "attempts").iterdir()]
+
+
+def test_a_report_of_the_grid(stack: Stack) -> None:
+    with stack.worker("first"):
+        run = stack.run("report/weekly", {"grid": "smoke-grid"})
+        done = stack.wait(run, "Completed", "Failed", "Crashed")
+    state: State[Any] | None = done.state
+    assert state is not None and state.is_completed(), state
+    folder = stack.home / "reports" / "smoke-grid"
+    assert {path.name for path in folder.iterdir()} >= {"report.md", "report.html", "tables"}
+    with stack.client() as client:
+        assert "rosita-report" in {a.key for a in client.read_artifacts() if a.flow_run_id == run}
+
+
+def test_one_stage_again_by_its_deployment(stack: Stack) -> None:
+    parameters = {"recipe": "smoke", "settings": [*SETTINGS, "seed=1", "width.keep_heads=1"]}
+    before = len(attempts(stack.home, "width"))
+    with stack.worker("first"):
+        run = stack.run("rerun/stage", {**parameters, "stage": "width", "scope": "only"})
+        done = stack.wait(run, "Completed", "Failed", "Crashed")
+    assert done.state is not None and done.state.is_completed(), done.state
+    assert done.name == "smoke: width"
+    made = attempts(stack.home, "width")
+    assert len(made) == before + 1
+    first = next(m for m in made if m["key"] == made[-1]["key"])
+    assert first["number"] < made[-1]["number"]

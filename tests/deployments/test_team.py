@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,8 +18,8 @@ from pathlib import Path
 import boto3
 import pytest
 from mlflow import MlflowClient
-from team_stack import TeamStack
-from typed_command import run_rosita
+from team_stack import ROOT, TeamStack
+from typed_command import ROSITA, environment, run_rosita
 
 pytestmark = [pytest.mark.deployments]
 
@@ -111,6 +114,43 @@ def test_two_homes_compute_once_and_everything_is_recorded(
         told[database] = dump(stack, database)
     assert len(told) > LEAST
     assert [(where, name) for where, name in leaks(stack, told)] == []
+
+
+def test_a_worker_runs_what_was_deployed(stack: TeamStack, tmp_path: Path) -> None:
+    """By the worker's own command and those of TEAM.md; what the homes before it made is shared."""
+    variables = environment(tmp_path / "home", tmp_path / "prefect", stack.worker_environment())
+    prefect = str(Path(sys.executable).parent / "prefect")
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [prefect, *args], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300
+        )
+
+    command = stack.services["worker"]["command"]
+    log = tmp_path / "worker.log"
+    with log.open("w") as out:
+        worker = subprocess.Popen(
+            [str(ROSITA), *command[1:]], cwd=ROOT, env=variables, stdout=out, stderr=out
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while run("work-pool", "inspect", "rosita").returncode:
+            assert worker.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+        done = run("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        settings = [part.removeprefix("--set=") for part in RECIPE[2:]]
+        parameters = {"recipe": "smoke", "settings": settings, "preflight": "no"}
+        asked = ("compress/nightly", "--params", json.dumps(parameters), "--watch")
+        done = run("deployment", "run", *asked)
+        assert done.returncode == 0, done.stdout + done.stderr + log.read_text()[-4000:]
+    finally:
+        worker.terminate()
+        assert worker.wait(120) in (0, 143), log.read_text()[-4000:]
+    (summary,) = (tmp_path / "home" / "runs").glob("*/summary.json")
+    assert len(json.loads(summary.read_text())["stages"]) == 8
+    told = {str(path): _text(path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert list(leaks(stack, told)) == []
 
 
 def test_a_worker_finds_its_store(stack: TeamStack, tmp_path: Path) -> None:

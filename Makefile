@@ -26,12 +26,15 @@ lint: $(INSTALLED) ## Lint, format, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: .venv/bin/python ## Refresh requirements.lock from pyproject.toml
+lock: .venv/bin/python ## Refresh both locks
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra dev --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	# A build's own suffix (+cpu, +cu130) would install on that build's machines only.
 	sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --constraint requirements.lock --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --output-file requirements-deployments.lock \
+		deployments/requirements.in
 
 clean: ## Remove the virtual environment and caches; keeps .rosita
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info

@@ -23,7 +23,13 @@ from flows.doctor_home import (
     check_home,
     check_store,
 )
-from flows.doctor_services import check_hub, check_mlflow, check_outbox, check_prefect
+from flows.doctor_services import (
+    check_hub,
+    check_mlflow,
+    check_outbox,
+    check_prefect,
+    check_shared_store,
+)
 from flows.show import console
 from rosita_core.data.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.sources import (
@@ -53,6 +59,7 @@ def examine(home: Path) -> list[Check]:
         lambda: check_film_reviews(home / "downloads"),
         check_hub,
         check_prefect,
+        check_shared_store,
         lambda: check_mlflow(home),
         lambda: check_outbox(home),
         lambda: check_store(home),

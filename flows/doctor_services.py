@@ -48,6 +48,19 @@ def check_prefect() -> Check:
     )
 
 
+def check_shared_store() -> Check:
+    """The store of all machines, and whether it can hold locks."""
+    from tasks.shared_files import VARIABLE, checked_files
+
+    try:
+        files = checked_files(write=True)
+    except ValueError as error:
+        return Check("shared store", PROBLEM, str(error))
+    if files is None:
+        return Check("shared store", OK, f"none: {VARIABLE} is not set")
+    return Check("shared store", OK, f"{files.url} can be read, written and locked")
+
+
 def check_mlflow(home: Path) -> Check:
     """The store that runs are recorded in."""
     from tasks.uris import redacted, tracking_uri

@@ -19,7 +19,8 @@ from flows.stages import numerics_of, stage_of
 from flows.survey import CACHED, TO_RUN
 from rosita_core.model.sources import weights_digest
 from rosita_core.training.loop import total_steps
-from tasks.records import StageResult, find_record
+from tasks.records import StageResult
+from tasks.shared_store import look
 from tasks.stage_key import canonical_config, stage_key
 from tasks.store import json_digest
 
@@ -164,7 +165,7 @@ class _Planner:
                 }
             )
             if identity not in self._found:
-                record = None if key is None else find_record(request.home, key)
+                record = None if key is None else look(request.home, key)[0]
                 rows = _units(node, request, records)
                 self._found[identity] = _Found(node, request, key, record, [], rows)
             found = self._found[identity]

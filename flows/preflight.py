@@ -33,7 +33,8 @@ from rosita_core.training.loop import total_steps
 from tasks.hardware import Numerics
 from tasks.interruption import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.progress import progress_display
-from tasks.records import Context, StageResult, find_record, read_record
+from tasks.records import Context, StageResult
+from tasks.shared_store import look_quickly, obtain
 from tasks.stage_key import stage_key
 from tasks.store import Store, free_bytes
 
@@ -101,7 +102,7 @@ def steps_left(request: Request, numerics: Numerics) -> int:
     Artifacts are not verified: a damaged one is found, and computed again, by the run itself.
     """
     nodes = method(request)
-    done = _cached(request, nodes, numerics, lambda home, key: read_record(home, key)[0])
+    done = _cached(request, nodes, numerics, look_quickly)
     rows = _real_rows(request, done)
     left = [node for node in nodes if is_training(node) and node.name not in done]
     return sum(total_steps(rows[_rows_from(node)], node.config.training) for node in left)
@@ -117,7 +118,7 @@ def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> Preflight
     """
     began = time.monotonic()
     nodes = method(request)
-    done = _cached(request, nodes, numerics, find_record)
+    done = _cached(request, nodes, numerics, obtain)
     forget_peak(numerics.device)
     with (
         _scratch(request.home) as scratch,

@@ -13,7 +13,9 @@ from flows.stages import numerics_of, stage_of
 from rosita_core.data.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.sources import nothing_fetched
 from rosita_core.training.loop import total_steps
-from tasks.records import find_record
+from tasks.shared_files import checked_files
+from tasks.shared_lease import lease_seconds
+from tasks.shared_store import look
 from tasks.stage_key import stage_key
 
 
@@ -35,8 +37,10 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
 def _prepared(recipe: Recipe, download: bool) -> Request:
     numerics = numerics_of(recipe)
     request = check(recipe, home_directory())
+    lease_seconds()
+    checked_files(write=download)
     data = method(request)[0]
-    record = find_record(request.home, stage_key(stage_of(data, {}, numerics)))
+    record, _ = look(request.home, stage_key(stage_of(data, {}, numerics)))
     if record is not None:
         check_steps(request, int(record.metrics["rows_train"]))
     elif download or is_here(request):

@@ -14,7 +14,7 @@ from flows.recipe import Recipe
 from flows.request import Request
 from flows.running import Run, StageError
 from flows.stages import numerics_of, stage_of
-from tasks.records import find_record
+from tasks.shared_store import obtain
 from tasks.stage_key import stage_key
 
 Scope = Literal["follow", "only", "downstream"]
@@ -69,7 +69,7 @@ def cached_inputs(request: Request, stage: str) -> dict[str, str]:
             return artifacts
         if not missing:
             key = stage_key(stage_of(node, artifacts, numerics))
-            if (record := find_record(request.home, key)) is not None:
+            if (record := obtain(request.home, key)) is not None:
                 artifacts[node.name] = record.artifact
     raise AssertionError(f"{stage} is no stage of the recipe")
 

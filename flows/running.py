@@ -30,6 +30,8 @@ from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
 from tasks.records import attempt_path, attempts, read_record, results_folder, to_disk
+from tasks.shared_files import SharedStoreError
+from tasks.shared_turn import shared_turn
 from tasks.stage_key import Stage, stage_key
 from tasks.store import Store, free_bytes
 from tasks.tracking import Tracking
@@ -136,9 +138,17 @@ class Run:
         task = TASKS[node.name].with_options(**options)
         context = self._context(node, again)
         upstream = [self.states[n] for n in dict.fromkeys(node.inputs.values()) if n in self.states]
-        state: State = task(stage, context, upstream, return_state=True)
-        if state.is_completed():
-            self._note(node.name, stage, context, state)
+        try:
+            with shared_turn(self.request.home, node.name, stage_key(stage), again) as turn:
+                state: State = task(stage, context, upstream, return_state=True)
+                if state.is_completed():
+                    self._note(node.name, stage, context, state)
+                    if turn is not None:
+                        turn.publish(self.results[node.name][0])
+        except SharedStoreError as error:
+            raise StageError(
+                f"stage {node.name} of recipe {self.request.recipe.name} could not start: {error}"
+            ) from error
         return state
 
     def tell_hit(self, context: Context, name: str) -> None:

@@ -10,7 +10,8 @@ from flows.method import method
 from flows.request import Request
 from flows.stages import numerics_of, stage_of
 from rosita_core.model.sources import nothing_fetched
-from tasks.records import StageResult, attempts, inspect_record
+from tasks.records import StageResult, attempts
+from tasks.shared_store import look
 from tasks.source_closure import source_parts
 from tasks.stage_key import key_components
 from tasks.store import json_digest
@@ -29,7 +30,7 @@ class SurveyedStage:
             inputs that have yet to be computed.
         parts: module -> function or other part -> digest of its code.
         key: its stage key, or None where an input has yet to be computed.
-        record: its verified result, or None.
+        record: its verified result, of the home or else of the shared store, or None.
         problem: what is wrong with a record that cannot be used, or None.
         attempts: in this home, oldest first (see `tasks.records.attempts`).
     """
@@ -75,7 +76,7 @@ def survey(request: Request) -> Survey:
         key, record, problem = None, None, None
         if all(known.values()):
             key = json_digest(components)
-            record, problem = inspect_record(request.home, key)
+            record, problem = look(request.home, key)
         if record is not None:
             artifacts[node.name] = record.artifact
         inputs = {role: digest or None for role, digest in components["inputs"].items()}

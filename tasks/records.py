@@ -108,6 +108,11 @@ def read_record(home: str | Path, key: str) -> tuple[StageResult | None, str | N
         return None, None
     except UnicodeDecodeError:
         return None, "its record is not readable JSON"
+    return parse_record(text, key)
+
+
+def parse_record(text: str, key: str) -> tuple[StageResult | None, str | None]:
+    """The result of a stage key in the text of its record, and what is wrong with that."""
     try:
         record = StageResult.model_validate(_unwrap(json.loads(json.loads(text)["result"])))
     except ValidationError:

@@ -11,7 +11,7 @@ from typing import Any
 
 ROSITA = Path(sys.executable).parent / "rosita"
 # What the user's own shell may say must not reach the tests.
-FOREIGN = ("ROSITA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
+FOREIGN = ("ROSITA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "ROSITA_STORE")
 
 
 def environment(home: Path, prefect: Path, env: dict[str, str] | None = None) -> dict[str, str]:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test faults bench report lint lock clean help
+.PHONY: run test faults bench bench-parallel report lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ $(INSTALLED): .venv/bin/python requirements.lock pyproject.toml
 bench: $(INSTALLED) ## Kernels, caching and checkpoints beside their baselines
 	$(BIN)/python -m tests.bench.kernels
 	$(BIN)/python -m tests.bench.caching
+
+bench-parallel: $(INSTALLED) ## Training by one process and by two that share each batch
+	$(BIN)/python -m tests.bench.parallel
 
 report: $(INSTALLED) ## Published tables and plots again, from the committed records
 	for folder in $(patsubst %/records,%,$(wildcard tests/bench/results/*/records)); do \

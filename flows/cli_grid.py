@@ -43,6 +43,12 @@ def grid(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and how long; run nothing.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Show what it would cost; run nothing.")
+    ] = False,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", help="Of the estimate: GPUs (or other devices); 1.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run many recipes as one DAG: stages that several cells need run once.
@@ -54,7 +60,11 @@ def grid(
     from flows.grid_loading import load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
-    for name, number in (("workers", workers), ("max_cells", max_cells)):
+    if gpus is not None and not estimate:
+        raise ValueError(f"gpus must be left out unless --estimate is given, got {gpus}")
+    if plan and estimate:
+        raise ValueError("plan and estimate must not be asked for at once, got both")
+    for name, number in (("workers", workers), ("max_cells", max_cells), ("gpus", gpus)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     cells = chosen_cells(definition, tuple(only or ()))
@@ -62,7 +72,7 @@ def grid(
     from flows.grid_show import plan_document, plan_line, show_grid, show_grid_plan
     from flows.request import home_directory
 
-    planned = plan_grid(prepared(cells, download=not plan))
+    planned = plan_grid(prepared(cells, download=not (plan or estimate)))
     cells = limited(cells, planned, max_cells)
     planned = planned.of(cells)
     if plan:
@@ -70,6 +80,15 @@ def grid(
             print(json.dumps(plan_document(definition, cells, planned), indent=2))
         else:
             show_grid_plan(definition, cells, planned)
+        return
+    if estimate:
+        from flows.grid_cost import cost_document, cost_of, show_cost
+
+        cost = cost_of(planned, gpus or 1)
+        if json_:
+            print(json.dumps(cost_document(definition, cost), indent=2))
+        else:
+            show_cost(definition, cost)
         return
     from flows.grid import GridError
     from flows.grid import grid as flow

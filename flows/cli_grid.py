@@ -40,6 +40,12 @@ def grid(
     workers: Annotated[
         int, typer.Option("--workers", help="Cells at a time, each in a process of its own.")
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", help="Run on a Dask cluster: tcp://host:8786, or `local` for --workers."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and how long; run nothing.")
     ] = False,
@@ -68,6 +74,10 @@ def grid(
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     cells = chosen_cells(definition, tuple(only or ()))
+    if cluster is not None:
+        from flows.grid_cluster import check_cluster
+
+        check_cluster(cluster, workers)
     from flows.grid_plan import limited, plan_grid, prepared
     from flows.grid_show import plan_document, plan_line, show_grid, show_grid_plan
     from flows.request import home_directory
@@ -92,6 +102,7 @@ def grid(
         return
     from flows.grid import GridError
     from flows.grid import grid as flow
+    from flows.grid_cluster import ClusterError
     from flows.grid_parallel import start_one_server
     from flows.servers import ServerError
     from tasks.progress import progress_display
@@ -101,13 +112,13 @@ def grid(
     failure: str | None = None
     home = home_directory()
     try:
-        if min(workers, len(cells)) > 1:
+        if min(workers, len(cells)) > 1 or cluster is not None:
             start_one_server(home / "logs")
         document = run_flow(
             home,
             "grid",
-            lambda: flow(definition, tuple(only or ()), max_cells, workers),
-            (GridError,),
+            lambda: flow(definition, tuple(only or ()), max_cells, workers, cluster),
+            (GridError, ClusterError),
         )
     except GridError as error:
         document, failure = error.document, str(error)

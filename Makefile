@@ -54,5 +54,6 @@ bench-workers: $(INSTALLED) ## A grid of eight small cells on one and on two wor
 
 report: $(INSTALLED) ## Published tables and plots again, from the committed records
 	for folder in $(patsubst %/records,%,$(wildcard tests/bench/results/*/records)); do \
-		$(BIN)/rosita report --records $$folder/records --out $$folder --format markdown || exit 1; \
+		$(BIN)/rosita report --records $$folder/records --out $$folder \
+			--format markdown --format tables || exit 1; \
 	done

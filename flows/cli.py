@@ -67,7 +67,7 @@ def compress(
     request = checked_request(recipe, set_, download=True)
     from flows.compress import compress as flow
 
-    summary = _run(request, lambda: flow(request.recipe, preflight=preflight))
+    summary = _run(request, "compress", lambda: flow(request.recipe, preflight=preflight))
     _show_summary(request, summary, json_)
 
 
@@ -98,10 +98,12 @@ def rerun(
     check_stage(request, stage)
     if not only:
         scope: Scope = "downstream" if downstream else "follow"
-        _show_summary(request, _run(request, lambda: flow(request.recipe, stage, scope)), json_)
+        _show_summary(
+            request, _run(request, "rerun", lambda: flow(request.recipe, stage, scope)), json_
+        )
         return
     cached_inputs(request, stage)
-    document = _run(request, lambda: flow(request.recipe, stage, "only"))
+    document = _run(request, "rerun", lambda: flow(request.recipe, stage, "only"))
     if json_:
         print_json(document)
     else:
@@ -170,14 +172,12 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
     return prepare_request(loaded, download)
 
 
-def _run(request: Any, flow: Callable[[], Any]) -> Any:
+def _run(request: Any, name: str, flow: Callable[[], Any]) -> Any:
     from flows.preflight_errors import PreflightError, PreflightRefused
     from flows.running import StageError
 
     try:
-        return run_flow(
-            request.home, "compress", flow, (StageError, PreflightError, PreflightRefused)
-        )
+        return run_flow(request.home, name, flow, (StageError, PreflightError, PreflightRefused))
     except (StageError, PreflightError) as error:
         raise Failure(str(error)) from None
 

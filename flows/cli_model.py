@@ -145,9 +145,42 @@ def benchmark(
         show_speed(document)
 
 
+def export(
+    folder: Annotated[Path, typer.Argument(help="A directory that is new or empty.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Copy a compressed model out of the store: a Hugging Face checkpoint to take anywhere.
+
+    It has its own model code: transformers loads it with trust_remote_code=True where this project
+    is not installed. Its README.md is a model card.
+    """
+    from flows.copying import copy_model, size_of
+    from flows.model_lookup import compressed_model
+    from flows.request import home_directory
+    from flows.wording import size
+
+    found = compressed_model(model, home_directory())
+    copy_model(found.folder, folder)
+    if json_:
+        print(
+            json.dumps(
+                {"model": str(folder), "run_id": found.run_id, "bytes": size_of(folder)}, indent=2
+            )
+        )
+        return
+    if found.run_id is not None:
+        print(f"recipe {found.recipe}, run {found.run_id}", file=sys.stderr)
+    print(f"{folder}: {size(size_of(folder))}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(predict)
+    app.command()(export)
     app.command()(benchmark)
 
 

@@ -34,7 +34,7 @@ def report(
         raise ValueError(
             "report must have --grid or --records, got " + ("both" if grid else "neither")
         )
-    from flows.grid_records import collect, load, save
+    from flows.grid_records import collect, load, save_all
     from flows.report import FORMATS, as_json, build, check_formats, write
     from flows.report_records import report_records
     from flows.request import home_directory
@@ -45,8 +45,8 @@ def report(
     found = report_records([*loaded, *collected.values()])
     made = build(found)
     files = write(made, out, formats)
-    for name, part in collected.items():
-        save(part, out / "records" / name if len(collected) > 1 else out / "records")
+    if collected:
+        save_all(collected, out / "records")
     if json_:
         print(json.dumps(as_json(made, found, files), indent=2))
         return

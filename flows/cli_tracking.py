@@ -27,6 +27,7 @@ def sync(
     MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
     """
     from flows.request import home_directory
+    from flows.wording import counted
     from tasks.sync import sync as send
 
     report = send(home_directory(), uri, refused_too=refused)
@@ -38,16 +39,18 @@ def sync(
     if left:
         from flows.cli import Failure
 
-        operations = sum(run.left for run in left)
+        operations = counted(sum(run.left for run in left), "operation")
+        uris = {run.uri for run in left}
+        place = f" to {left[0].uri}" if len(uris) == 1 else ""
         raise Failure(
-            f"{operations} operations of {len(left)} runs could not be sent to {left[0].uri}: "
+            f"{operations} of {counted(len(left), 'run')} could not be sent{place}: "
             f"{left[0].problem}"
         )
     if refused and report.refused:
         from flows.cli import Failure
 
         raise Failure(
-            f"{report.refused} operations are refused by MLflow; the reasons are in "
+            f"MLflow refuses {counted(report.refused, 'operation')}; the reasons are in "
             f"{home_directory() / 'outbox' / 'refused'}"
         )
 
@@ -59,8 +62,10 @@ def add_to(app: typer.Typer) -> None:
 
 def _show(report: Any) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from flows.show import console
+    from flows.wording import counted
 
     if report.runs:
         table = Table(title="sent to MLflow")
@@ -69,11 +74,12 @@ def _show(report: Any) -> None:
         for name in ("operations sent", "left"):
             table.add_column(name, justify="right")
         for run in report.runs:
-            table.add_row(run.name, run.run_id or "-", str(run.sent), str(run.left))
+            table.add_row(Text(run.name), run.run_id or "-", str(run.sent), str(run.left))
         console().print(table)
     elif not report.in_use:
         print("nothing waits")
     if report.refused:
-        print(f"MLflow has refused {report.refused} operations; --refused asks again")
+        print(f"MLflow has refused {counted(report.refused, 'operation')}; --refused asks again")
     if report.in_use:
-        print(f"{report.in_use} runs are in use by a process that sends them itself")
+        runs = counted(report.in_use, "run")
+        print(f"in use by a process that sends what it keeps itself: {runs}")

@@ -56,11 +56,12 @@ def compress_again(request: Request, again: frozenset[str]) -> dict[str, Any]:
 
 @contextmanager
 def tracked(
-    request: Request, flow_run_id: str, grid_run: str | None = None
+    request: Request, flow_run_id: str, grid_run: str | None = None, name: str | None = None
 ) -> Iterator[tuple[Tracking, str]]:
     """The tracking and the parent run of a flow run, which ends as the block does.
 
     The block finishes the parent run itself where all went well, since it knows the numbers.
+    The run is called `name`, or by default as its recipe.
     """
     recipe = request.recipe
     tracking = Tracking(request.home)
@@ -73,6 +74,7 @@ def tracked(
         flow_run_id,
         str(request.student),
         grid_run,
+        name,
     )
     try:
         yield tracking, parent

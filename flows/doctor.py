@@ -13,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.table import Table
+from rich.text import Text
 
 from flows.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.doctor_home import (
@@ -68,7 +69,7 @@ def show_checks(checks: list[Check]) -> None:
         table.add_column(title, overflow="fold")
     for check in checks:
         style = STYLES[check.status]
-        table.add_row(check.name, f"[{style}]{check.status}[/{style}]", check.detail)
+        table.add_row(check.name, Text(check.status, style), Text(check.detail))
     console().print(table)
 
 

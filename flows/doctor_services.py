@@ -76,7 +76,7 @@ def check_mlflow(home: Path) -> Check:
     except Exception as error:
         cause = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0]
         return Check("mlflow", PROBLEM, f"{uri} cannot be used: {cause}")
-    return Check("mlflow", OK, f"{uri}: {len(experiments)} experiments")
+    return Check("mlflow", OK, f"{uri}: {counted(len(experiments), 'experiment')}")
 
 
 def check_outbox(home: Path) -> Check:

@@ -170,7 +170,6 @@ def _tracked(grid: Grid, task: str, flow_run_id: str) -> Iterator[tuple[Tracking
     seeds = ", ".join(map(str, grid.seeds))
     values = grid.model_dump(mode="json")
     run = tracking.start_parent(task, grid.name, values, seeds, flow_run_id, None)
-    tracking.log_tags(run, {"rosita.grid": grid.name})
     try:
         yield tracking, run
     except BaseException as error:

@@ -22,6 +22,7 @@ from flows.request import home_directory
 from flows.running import Run, StageError, one_line
 from flows.stages import numerics_of
 from flows.summary import read_summary
+from tasks.attempt import Context
 from tasks.hardware import Numerics, git_commit, hardware
 from tasks.stage_key import library_versions
 from tasks.store import write_json
@@ -50,14 +51,20 @@ class CellWork(BaseModel):
     grid_run: str
     processes: int
 
+    @property
+    def name(self) -> str:
+        """Unique among all grids of a home."""
+        return f"{self.grid}/{self.cell}"
+
 
 @flow(name="grid-cell", flow_run_name="{work.grid}/{work.cell}", validate_parameters=True)
 def grid_cell(work: CellWork) -> dict[str, Any]:
     """The whole method by the cell's recipe, below the grid's run; returns the summary."""
     request = prepare_request(work.recipe, download=True)
     flow_run_id = str(runtime.flow_run.id)
-    with tracked(request, flow_run_id, work.grid_run) as (tracking, parent):
+    with tracked(request, flow_run_id, work.grid_run, work.cell) as (tracking, parent):
         tracking.log_params(parent, {f"axis.{axis}": label for axis, label in work.labels.items()})
+        # Of the cells alone: where the grid's own run is found as well, pages fold them below it.
         tracking.log_tags(parent, {"rosita.grid": work.grid, "rosita.cell": work.cell})
         numerics = _shared(numerics_of(work.recipe), work)
         run = _CellRun(work, request, numerics, tracking, parent, flow_run_id)
@@ -105,6 +112,7 @@ class _CellRun(Run):
 
     def __init__(self, work: CellWork, *args: Any) -> None:
         super().__init__(*args)
+        self.cell = work.name
         self._work = work
         self._document = _document(work)
 
@@ -114,6 +122,9 @@ class _CellRun(Run):
             self._document | {"stage": node.name},
         )
         return super().stage(node, artifacts, again)
+
+    def tell_hit(self, context: Context, name: str) -> None:
+        """The cell's own line counts them."""
 
 
 def _document(work: CellWork) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def running_stage(home: Path, grid: str, cell: str) -> str | None:
 
 def write_definition(home: Path, grid: Grid) -> None:
     """Remember what the grid asks."""
-    write_json(grid_folder(home, grid.name) / DEFINITION, grid.model_dump(mode="json"))
+    path = grid_folder(home, grid.name) / DEFINITION
+    # Ids of cells follow the order of the axes, and a report that of the labels.
+    write_json(path, grid.model_dump(mode="json"), sort=False)
 
 
 def read_definition(home: Path, grid: str) -> Grid:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flows.courses import series
 from flows.grids import Cell
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.history import history
 from tasks.store import Store
 
 PRUNES = "prunes.json"
-POINTS = 300
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,15 @@ def predictions(cell: MeasuredCell) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def curve(home: Path, stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The course of a training: at most `POINTS` values of a metric, every event, every shape.
+    """The course of a training: a few hundred values of a metric, every event, every shape.
 
     Events and shapes are texts without a value.
     """
     lines = history(home, stage["stage"], stage["attempt"])
     common = {"key": stage["key"], "stage": stage["stage"]}
-    values: dict[str, list[tuple[int, float]]] = {}
     shape = event = None
     for line in lines:
         step = int(line["step"])
-        for name, value in line["metrics"].items():
-            values.setdefault(name, []).append((step, float(value)))
         # The same words again are progress, not another event.
         if line["message"] and line["message"] != event:
             event = line["message"]
@@ -86,8 +83,8 @@ def curve(home: Path, stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if line["shape"] and line["shape"] != shape:
             shape = line["shape"]
             yield {**common, "step": step, "name": "shape", "value": None, "text": shape}
-    for name, points in values.items():
-        for step, value in _thinned(points):
+    for name, points in series(lines).items():
+        for step, value in points:
             yield {**common, "step": step, "name": name, "value": value, "text": None}
 
 
@@ -101,11 +98,3 @@ def prunes(home: Path, stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "stage": stage["stage"],
                 "record": json.dumps(record, separators=(",", ":")),
             }
-
-
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most `POINTS` of the points at even distances, the first and the last among them."""
-    if len(points) <= POINTS:
-        return points
-    chosen = np.linspace(0, len(points) - 1, POINTS).round().astype(int)
-    return [points[index] for index in np.unique(chosen)]

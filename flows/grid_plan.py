@@ -16,13 +16,12 @@ from flows.method import Node, method
 from flows.preparation import is_here, prepare_request
 from flows.request import Request, read_rows
 from flows.stages import numerics_of, processes_of, stage_of
+from flows.survey import CACHED, TO_RUN
 from rosita_core.model.sources import weights_digest
 from rosita_core.training.loop import total_steps
 from tasks.records import StageResult, find_record
 from tasks.stage_key import canonical_config, stage_key
 from tasks.store import json_digest
-
-CACHED, TO_RUN = "cached", "to run"
 
 
 @dataclass(frozen=True)

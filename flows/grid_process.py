@@ -20,10 +20,13 @@ POLL_SECONDS = 0.2
 ORPHAN_SECONDS = 2.0
 
 _busy = threading.Event()
+_told_to_stop = threading.Event()
 
 
 def work_on(work: CellWork) -> dict[str, Any] | None:
     """One cell; its document, or None where a signal stopped it."""
+    if _told_to_stop.is_set():
+        return None
     _busy.set()
     try:
         return copy_context().run(_alone, work)
@@ -56,7 +59,9 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     """Prefect sends a signal that a flow has heeded once more, which must not end the process."""
     if _busy.is_set():
         raise TerminationSignal(signal=number)
-    os._exit(128 + number)
+    # A process that waits for work may hold the lock of the queue that the others read from: it
+    # ends with the pool.
+    _told_to_stop.set()
 
 
 def _watch(parent: int) -> None:

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from flows.courses import TRAININGS
 from flows.grid_files import known_cells, read_definition
 from flows.grid_measured import MeasuredCell, curve, predictions, prunes
 from flows.grids import Cell, Grid
@@ -30,7 +31,6 @@ from tasks.store import Store
 DOCUMENT = "grid.json"
 # From a slash that starts a path and not the rest of an address, to the path's last part.
 PLACE = re.compile(r"(?<![\w.:/])/(?:[^\s/;,'\"]+/)*([^\s/;,'\"]*)")
-TRAININGS = ("teacher", "student", "depth", "width", "one-step")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,22 @@ def save(records: GridRecords, folder: Path) -> None:
     for name in TABLES:
         frame: pd.DataFrame = getattr(records, name)
         frame.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
-    text = json.dumps(records.grid, indent=1, sort_keys=True)
+    text = json.dumps(records.grid, indent=1)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+
+
+def save_all(parts: Mapping[str, GridRecords], folder: Path) -> None:
+    """Write the records of some grids, each into a folder of its name; those of one by themselves.
+
+    Records that lay there before are replaced, of whichever grids they were.
+    """
+    for old in [folder, *(path.parent for path in folder.glob(f"*/{DOCUMENT}"))]:
+        for name in (DOCUMENT, *(f"{table}.parquet" for table in TABLES)):
+            (old / name).unlink(missing_ok=True)
+        if old != folder and not any(old.iterdir()):
+            old.rmdir()
+    for name, records in parts.items():
+        save(records, folder / name if len(parts) > 1 else folder)
 
 
 def load(folder: Path) -> GridRecords:

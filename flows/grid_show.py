@@ -8,9 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.grid_plan import CACHED, GridPlan, GridStage
+from flows.grid_plan import GridPlan, GridStage
 from flows.grids import Cell, Grid
 from flows.show import console
+from flows.survey import CACHED
+from flows.wording import duration
 
 
 def plan_document(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def _time(missing: Sequence[GridStage]) -> str:
     unknown = [s.name for s in missing if s.estimate is None or s.estimate.seconds is None]
     parts = []
     if known:
-        parts.append(f"about {_duration(sum(known))} for {len(known)} by earlier attempts")
+        parts.append(f"about {duration(sum(known))} for {len(known)} by earlier attempts")
     if unknown:
         named = ", ".join(dict.fromkeys(unknown))
         parts.append(f"unknown time for {len(unknown)} ({named})")
@@ -146,10 +148,3 @@ def _source(missing: Sequence[GridStage]) -> str:
     if known:
         return max(known, key=lambda estimate: estimate.seconds or 0).source
     return missing[0].estimate.source if missing and missing[0].estimate else ""
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.survey import Survey, SurveyedStage
+from flows.survey import CACHED, Survey, SurveyedStage
 from flows.wording import shortened, when
 from tasks.processes import attempt_state
 from tasks.store import Store
@@ -99,7 +99,7 @@ def newest_trouble(stage: SurveyedStage, recipe: str, home: Path) -> str | None:
 
     Without a key the stage's newest attempt under the same recipe speaks for it.
     """
-    if stage.status == "cached":
+    if stage.status == CACHED:
         return None
     mine: Iterable[Mapping[str, Any]] = (
         record

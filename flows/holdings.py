@@ -55,9 +55,9 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
     artifacts: set[str] = set()
     for path in (home / SUMMARIES).glob(f"*/{SUMMARY}"):
         if age(path.stat().st_mtime, now) < days * DAY:
-            for stage in _stages_of(path):
-                keys.add(stage["key"])
-                artifacts.add(stage["artifact"])
+            for key, artifact in _stages_of(path):
+                keys.add(key)
+                artifacts.add(artifact)
     used = _of_running_runs(home, days, now)
     keys.update(record["key"] for record in used)
     artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
@@ -145,13 +145,14 @@ def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
     return found
 
 
-def _stages_of(summary: Path) -> list[Mapping[str, Any]]:
+def _stages_of(summary: Path) -> list[tuple[str, str]]:
+    """Key and artifact of every stage."""
     try:
-        stages: list[Mapping[str, Any]] = json.loads(summary.read_text(encoding="utf-8"))["stages"]
-    except (ValueError, KeyError):
+        stages = json.loads(summary.read_text(encoding="utf-8"))["stages"]
+        return [(str(stage["key"]), str(stage["artifact"])) for stage in stages]
+    except (OSError, ValueError, KeyError, TypeError):
         logger.warning("%s cannot be read; what it refers to is not known", summary)
         return []
-    return stages
 
 
 def _run_began(record: Mapping[str, Any]) -> float:

@@ -8,35 +8,37 @@ from __future__ import annotations
 
 from typing import Any
 
-_achieved: list[dict[str, Any]] = []
-_begun: list[bool] = []
+_achieved: dict[str, Any] | None = None
+_begun = False
 
 
 def achieved(document: dict[str, Any]) -> dict[str, Any]:
     """Note what a flow is about to return, all of it being written down; returns it."""
-    _achieved.append(document)
+    global _achieved
+    _achieved = document
     return document
 
 
 def forget() -> None:
     """Before a new flow run: what an earlier one came to says nothing about it."""
-    _achieved.clear()
-    _begun.clear()
+    global _achieved, _begun
+    _achieved, _begun = None, False
 
 
 def begun() -> None:
     """Note that a flow run has begun to work."""
-    _begun.append(True)
+    global _begun
+    _begun = True
 
 
 def has_begun() -> bool:
     """Whether the last flow run of this process came as far as that."""
-    return bool(_begun)
+    return _begun
 
 
 def last_achieved() -> dict[str, Any] | None:
     """What the last flow run of this process returned, or would have."""
-    return _achieved[-1] if _achieved else None
+    return _achieved
 
 
 def hidden(

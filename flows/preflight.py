@@ -191,6 +191,7 @@ class _Flight:
             task=self.request.recipe.task,
             seed=self.request.recipe.seed,
             flow_run_id=None,
+            cell=None,
             total_stages=len(self.nodes),
             position=len(self.results) + 1,
             device=self.numerics.device,

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from flows.grid_records import GridRecords
-from flows.report_curves import curve_plots, head_plots
+from flows.report_curves import curve_plots
 from flows.report_differences import against_teacher, differences
 from flows.report_headline import environment, headline, in_words, methods
+from flows.report_heads import head_plots
 from flows.report_html import page
 from flows.report_markdown import PLOTS, markdown
 from flows.report_parts import Plot, Report, Section, Table, rows_of, text_column
 from flows.report_plots import score_plots, time_plot
 from flows.report_records import Records, report_records
-from flows.report_tables import every_cell, paper_tables, results, stage_times
+from flows.report_tables import every_cell, paper_tables, results
+from flows.report_times import stage_times
 
 TABLES = "tables"
 WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")

@@ -1,4 +1,4 @@
-"""Plots of the course of trainings: learning curves with their prunes, and which heads survive."""
+"""Plots of the course of trainings: learning curves with their prunes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from flows.courses import TRAININGS
 from flows.report_parts import Plot
 from flows.report_records import Records
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 LOSS, SCORE = "train/loss", "dev/score"
 LAST_STAGES = ("width", "one-step")
-TRAININGS = ("teacher", "student", "depth", *LAST_STAGES)
-SEEDS_SHOWN = 3
+# Of the observations of a loss, those that are averaged.
+SMOOTHED = 0.05
+# So many lines hide the seeds of each other.
+MANY = 4
+# Longer lists of configurations do not fit a legend.
+NAME_LENGTH = 48
 # So few observations are dots as well: a line of one point would be invisible.
 FEW = 12
 
@@ -29,34 +33,66 @@ def curve_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     present = set(records.curves.loc[records.curves["name"].isin([LOSS, SCORE]), "stage"])
     plots = []
     for stage in [s for s in TRAININGS if s in present]:
-        lines = _lines(records, family, stage)
+        lines = lines_of(records, family, stage)
         if lines:
             plots.append(
                 Plot(
                     f"curves_{stage.replace('-', '_')}{suffix}",
                     f"Learning curves of stage {stage}",
-                    "Training loss and the score on the selection rows by optimizer step; means "
-                    "over seeds (thin lines: seeds). Ticks in the bottom panel are prunes.",
+                    _caption(records, lines),
                     partial(_curves, records, lines),
                 )
             )
     return plots
 
 
-def _lines(records: Records, family: str, stage: str) -> dict[str, list[str]]:
-    """Name of a line -> keys of its seeds. Configurations with the same keys are one line."""
-    by_keys: dict[tuple[str, ...], list[str]] = {}
+def _caption(records: Records, lines: dict[str, list[str]]) -> str:
+    said = [
+        f"Training loss (a running mean over {100 * SMOOTHED:.0f} % of the steps) and the score on "
+        "the selection rows, by optimizer step."
+    ]
+    if any(len(keys) > 1 for keys in lines.values()):
+        thin = "; thin lines: seeds" if len(lines) <= MANY else ""
+        said.append(f"Means over seeds{thin}.")
+    if any(_prune_steps(records, keys) for keys in lines.values()):
+        said.append("Ticks in the bottom panel are prunes.")
+    return " ".join(said)
+
+
+def lines_of(records: Records, family: str, stage: str) -> dict[str, list[str]]:
+    """Name of a line -> keys of its seeds. Configurations that share the stage are one line.
+
+    They share it, too, where one of them has not finished with all seeds.
+    """
     known = set(records.curves["key"])
+    found: dict[str, list[str]] = {}
     for name in records.configurations:
         cells = records.of(name, family)["cell"].tolist()
-        keys = tuple(key for key in records.keys(cells, stage) if key in known)
-        if keys:
-            by_keys.setdefault(keys, []).append(name)
-    alone = len(by_keys) == 1
-    return {
-        ("all configurations" if alone and len(names) > 2 else ", ".join(names)): list(keys)
-        for keys, names in by_keys.items()
-    }
+        if keys := [key for key in records.keys(cells, stage) if key in known]:
+            found[name] = keys
+    groups: list[list[str]] = []
+    for name in sorted(found, key=lambda name: -len(found[name])):
+        for group in groups:
+            if set(found[name]) <= set(found[group[0]]):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    order = list(found)
+    groups = [sorted(group, key=order.index) for group in groups]
+    lines = {}
+    for group in sorted(groups, key=lambda group: order.index(group[0])):
+        most = max((found[name] for name in group), key=len)
+        lines[_line_name(group, len(records.configurations))] = most
+    return lines
+
+
+def _line_name(names: list[str], configurations: int) -> str:
+    if len(names) == configurations > 2:
+        return "all configurations"
+    if len(", ".join(names)) > NAME_LENGTH and len(names) > 2:
+        return f"{names[0]} and {len(names) - 1} others"
+    return ", ".join(names)
 
 
 def _curves(records: Records, lines: dict[str, list[str]]) -> Figure:
@@ -77,9 +113,11 @@ def _curves(records: Records, lines: dict[str, list[str]]) -> Figure:
             seeds = [series for series in seeds if len(series)]
             if not seeds:
                 continue
-            for series in seeds if len(seeds) > 1 else []:
+            for series in seeds if len(seeds) > 1 and len(lines) <= MANY else []:
                 axes.plot(series.index, series, linewidth=0.7, alpha=0.28, **look)
             mean = _mean(seeds)
+            if metric == LOSS:
+                mean = _running(mean)
             dots = "o" if len(mean) <= FEW else ""
             axes.plot(mean.index, mean, marker=dots, ms=4, linewidth=1.7, label=name, **look)
     for axes, label in zip(rows, ("training loss", "score (selection)"), strict=False):
@@ -122,134 +160,17 @@ def _mean(seeds: list[pd.Series]) -> pd.Series:
     return pd.Series(np.mean(values, axis=0), index=steps)
 
 
-def _prune_records(records: Records, key: str) -> list[dict[str, Any]]:
+def _running(series: pd.Series) -> pd.Series:
+    """The running mean: single batches say little, and hide the other lines of a plot."""
+    window = round(SMOOTHED * len(series)) // 2 * 2 + 1
+    return series.rolling(window, center=True, min_periods=1).mean()
+
+
+def prune_records(records: Records, key: str) -> list[dict[str, Any]]:
+    """What a stage cut, in order of its steps."""
     chosen = records.prunes[records.prunes["key"] == key]
     return sorted((json.loads(text) for text in chosen["record"]), key=lambda r: r["step"])
 
 
 def _prune_steps(records: Records, keys: list[str]) -> list[int]:
-    return sorted({record["step"] for key in keys for record in _prune_records(records, key)})
-
-
-def head_plots(records: Records, family: str, suffix: str) -> list[Plot]:
-    """Which heads survive, for the configuration that was pruned in the most steps."""
-    best: tuple[tuple[int, float], str, list[str]] | None = None
-    for name in records.configurations:
-        cells = records.of(name, family)
-        keys = [k for stage in LAST_STAGES for k in records.keys(cells["cell"].tolist(), stage)]
-        ranked = {
-            key: sum(bool(r["head_importance"]) for r in _prune_records(records, key))
-            for key in keys
-        }
-        keys = [key for key in keys if ranked[key]][:SEEDS_SHOWN]
-        if keys:
-            rank = (max(ranked[key] for key in keys), float(cells["score"].mean()))
-            if best is None or rank > best[0]:
-                best = (rank, name, keys)
-    if best is None:
-        return []
-    _, name, keys = best
-    return [
-        Plot(
-            f"heads{suffix}",
-            f"Attention heads of {name}",
-            "Top: how many prunes each head survives, by layer (bottom layer below) and the head's "
-            "original number; dots mark heads that are kept. Below: importance at the first "
-            "ranking, as a share of the layer's. A column per seed.",
-            partial(_heads, {_seed(records, key): _prune_records(records, key) for key in keys}),
-        )
-    ]
-
-
-def _seed(records: Records, key: str) -> int:
-    cell = records.stages.loc[records.stages["key"] == key, "cell"].iloc[0]
-    return int(records.cells.loc[records.cells["cell"] == cell, "seed"].iloc[0])
-
-
-def _heads(by_seed: dict[int, list[dict[str, Any]]]) -> Figure:
-    from matplotlib.ticker import MaxNLocator
-
-    from flows.report_style import PALETTE, SEQUENCE, new_figure
-
-    seeds = list(by_seed.values())
-    survived = [_survived(records) for records in seeds]
-    importance = [_first_importance(records) for records in seeds]
-    layers = [records[0]["layers"] for records in seeds]
-    most = max(float(np.nanmax(values)) for values in survived)
-    share = max(float(np.nanmax(values)) for values in importance)
-    figure = new_figure(1.6 + 0.36 * max(map(len, layers)) * 2)
-    grid = figure.subplots(2, len(seeds), squeeze=False, sharex=True, sharey="col")
-    for row, (matrices, highest, title) in enumerate(
-        ((survived, most, "prunes survived"), (importance, share, "share of importance"))
-    ):
-        mesh = None
-        for column, values in enumerate(matrices):
-            axes = grid[row][column]
-            mesh = axes.pcolormesh(
-                values, cmap=SEQUENCE, vmin=0, vmax=highest, edgecolors="white", linewidth=0.6
-            )
-            axes.grid(False)
-            if row == 0:
-                kept = _kept(seeds[column], values.shape)
-                at_layer, at_head = np.nonzero(kept)
-                axes.plot(at_head + 0.5, at_layer + 0.5, "o", color=PALETTE[1], ms=3.2, mew=0)
-                axes.set_title(f"seed {list(by_seed)[column]}")
-            axes.set_yticks(
-                np.arange(len(layers[column])) + 0.5, [str(n + 1) for n in layers[column]]
-            )
-            heads = values.shape[1]
-            step = 1 if heads <= 4 else 5
-            axes.set_xticks(
-                np.arange(0, heads, step) + 0.5, [str(n + 1) for n in range(0, heads, step)]
-            )
-            axes.tick_params(length=0)
-            for side in ("left", "bottom"):
-                axes.spines[side].set_visible(False)
-            if column == 0:
-                axes.set_ylabel("layer")
-            if row == 1:
-                axes.set_xlabel("head")
-        assert mesh is not None
-        bar = figure.colorbar(mesh, ax=list(grid[row]), pad=0.02, aspect=12)
-        bar.set_label(title)
-        bar.outline.set_visible(False)
-        bar.locator = MaxNLocator(4, integer=row == 0)
-        bar.update_ticks()
-    return figure
-
-
-def _size(records: list[dict[str, Any]]) -> tuple[int, int]:
-    """Layers, and heads at the start."""
-    first = next(r for r in records if r["head_importance"])
-    heads = 1 + max(head for layer in first["ranked_heads"] for head in layer)
-    return len(records[0]["layers"]), heads
-
-
-def _survived(records: list[dict[str, Any]]) -> NDArray[np.float64]:
-    found = np.zeros(_size(records))
-    for record in records:
-        found += _left(record, records[0]["layers"], found.shape)
-    return found
-
-
-def _kept(records: list[dict[str, Any]], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return _left(records[-1], records[0]["layers"], shape)
-
-
-def _left(record: dict[str, Any], layers: list[int], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    found = np.zeros(shape)
-    for layer, heads in zip(record["layers"], record["heads"], strict=True):
-        found[layers.index(layer), heads] = 1
-    return found
-
-
-def _first_importance(records: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """(layers, heads) summing to 1 in each layer."""
-    first = next(r for r in records if r["head_importance"])
-    found = np.full(_size(records), np.nan)
-    rows = zip(first["layers"], first["ranked_heads"], first["head_importance"], strict=True)
-    for layer, heads, scores in rows:
-        total = sum(scores)
-        shares = [s / total for s in scores] if total > 0 else [0.0] * len(scores)
-        found[records[0]["layers"].index(layer), heads] = shares
-    return found
+    return sorted({record["step"] for key in keys for record in prune_records(records, key)})

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
+import yaml
 
+from flows.grid_loading import SMOKE
+from flows.recipes import RECIPES
 from flows.report_differences import ALPHA, METHOD
 from flows.report_parts import Table, percent, points, rows_of, score
 from flows.report_records import Records
 from flows.report_tables import TEACHER
+from flows.shipped_grids import TEMPLATES
 from rosita_core.measuring.comparison import spread
 
 NAMES_SHOWN = 12
@@ -25,7 +31,7 @@ def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str
         students = [row for row in rows if row["configuration"] != TEACHER]
         best = max(students, key=lambda row: float(row["score"]))
         lead = f"{family}: " if len(records.families) > 1 else ""
-        said.append(lead + _achieved(best, rows[-1]))
+        said.append(lead + _achieved(best))
         if pairs is not None:
             said += list(_compared(pairs, family, students, best))
     if records.missing:
@@ -37,7 +43,7 @@ def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str
     return tuple(said)
 
 
-def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
+def _achieved(best: Mapping[str, Any]) -> str:
     name = str(best["configuration"])
     if name.split()[0].isalpha():
         name = name[0].upper() + name[1:]
@@ -49,7 +55,7 @@ def _achieved(best: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
         kept = f"reaches {best['score_name']} {score(best['score'])} "
     return (
         f"{name} {kept}at {best['compression']:.1f}x fewer parameters "
-        f"({score(best['score'])} against {score(teacher['score'])}, {seeds})."
+        f"({score(best['score'])} against {score(best['teacher_score'])}, {seeds})."
     )
 
 
@@ -69,10 +75,10 @@ def _compared(
                     f"(95 % {points(row['low'])} to {points(row['high'])}): {verdict}."
                 )
     apart = sum(bool(row["told_apart"]) for row in rows)
-    if rows:
+    if len(rows) > 1:
         yield (
-            f"Of {len(rows)} comparison{'s' if len(rows) != 1 else ''} "
-            f"{apart} show{'s' if apart == 1 else ''} a difference (Holm-corrected p < {ALPHA})."
+            f"{apart or 'None'} of {len(rows)} comparisons "
+            f"show{'s' if apart <= 1 else ''} a difference (Holm-corrected p < {ALPHA})."
         )
 
 
@@ -141,14 +147,20 @@ def environment(records: Records) -> tuple[tuple[str, str], ...]:
 def _command(definition: Mapping[str, Any]) -> str:
     """What runs the grid again. Only shipped grids have their recipe in their names."""
     name, base = definition["name"], definition["base"]
-    shipped = name.endswith(f"-{base}") or name == "smoke-grid"
+    shipped = base in RECIPES and name in {f"{template}-{base}" for template in TEMPLATES}
+    if not shipped and name != SMOKE:
+        return f"rosita grid --grid {name}.yaml, which holds `definition` of grid.json"
     changes = "".join(
-        f" --set {field}={value}" for field, value in sorted(definition["set"].items())
+        f" --set {shlex.quote(f'{field}={_as_yaml(value)}')}"
+        for field, value in sorted(definition["set"].items())
     )
-    seeds = ",".join(map(str, definition["seeds"]))
-    if shipped:
-        return f"rosita grid --grid {name}{changes} --seeds {seeds}"
-    return f"rosita grid --grid {name}.yaml, which holds `definition` of grid.json"
+    return f"rosita grid --grid {name}{changes} --seeds {','.join(map(str, definition['seeds']))}"
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as `--set` reads it."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

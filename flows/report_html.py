@@ -17,7 +17,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-main{max-width:1180px;margin:0 auto;padding:1.5rem 1rem 4rem}
+main{max-width:1240px;margin:0 auto;padding:1.5rem 1rem 4rem}
 h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2.5rem 0 .75rem;padding-top:.75rem;border-top:1px solid var(--line)}
 h3{font-size:1rem;margin:0 0 .5rem}
@@ -32,7 +32,7 @@ a{color:var(--mark)}
 .part{margin:1.25rem 0 1.75rem}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:4px}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
-th,td{padding:.4rem .7rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:.4rem .55rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 tr:last-child td{border-bottom:0}
 th{background:var(--card);font-weight:600;color:var(--quiet)}
 th button{all:unset;cursor:pointer}
@@ -42,8 +42,9 @@ th[aria-sort=descending] button::after{content:" \\2193"}
 .number{text-align:right}
 th:first-child,td:first-child{position:sticky;left:0}
 td:first-child{background:var(--ground)}
-@media (max-width:640px){td:first-child,th:first-child{max-width:9.5rem;white-space:normal}}
-.facts td:last-child,.facts td{white-space:normal;overflow-wrap:anywhere}
+td:first-child>div{width:max-content;white-space:normal;overflow-wrap:anywhere}
+@media (max-width:640px){.wide:not(.facts) td:first-child>div{max-width:9.5rem}}
+.facts td:last-child{white-space:normal;overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));
 gap:1.75rem 2rem;align-items:start}
 figure{margin:0}
@@ -122,15 +123,14 @@ def _table(table: Table, section: str) -> str:
     )
     rows = []
     for values, texts in zip(rows_of(table.frame), table.rows(), strict=True):
-        cells = zip(table.shown, kinds, texts, strict=True)
-        rows.append(
-            "<tr>"
-            + "".join(
-                f'<td{kind} data-value="{_sortable(values[column.column])}">{_text(text)}</td>'
-                for column, kind, text in cells
-            )
-            + "</tr>"
-        )
+        cells = [
+            f'<td{kind} data-value="{_sortable(values[column.column])}">{_text(text)}</td>'
+            for column, kind, text in zip(table.shown[1:], kinds[1:], texts[1:], strict=True)
+        ]
+        # On a narrow page the first column stays, and its long names are broken.
+        name = _sortable(values[table.shown[0].column])
+        first = f'<td data-value="{name}"><div>{_text(texts[0])}</div></td>'
+        rows.append(f"<tr>{first}{''.join(cells)}</tr>")
     title = f"<h3>{_text(table.title)}</h3>" if table.title != section else ""
     note = f'<p class="note">{_text(table.note)}</p>' if table.note else ""
     facts = " facts" if table.name == "environment" else ""

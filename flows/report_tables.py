@@ -27,10 +27,6 @@ from rosita_core.measuring.comparison import spread
 
 TEACHER = "teacher"
 COSTS = ("params", "params_embedding", "params_encoder", "macs", "compression", "seconds")
-STAGES = (
-    *("data", "teacher", "augment", "student", "depth", "width", "one-step"),
-    *("assess", "export", "register"),
-)
 LATENCIES = ("latency_ms_p50_b1", "latency_ms_p50_b32")
 
 
@@ -83,6 +79,7 @@ def _measured(cells: pd.DataFrame) -> dict[str, Any]:
     over_seeds = spread(cells["score"].tolist())
     row |= {"seeds": over_seeds.count, "score_name": first["score_name"]}
     row |= {"score": over_seeds.mean, "score_sd": over_seeds.sd}
+    row["teacher_score"] = float(cells["teacher_score"].mean())
     for column in cells.columns:
         if column.startswith("metric.") and cells[column].notna().all():
             found = spread(cells[column].tolist())
@@ -106,6 +103,7 @@ def _teacher(cells: pd.DataFrame) -> dict[str, Any]:
         "score_name": first["score_name"],
         "score": over_seeds.mean,
         "score_sd": over_seeds.sd,
+        "teacher_score": over_seeds.mean,
         "retention": 1.0,
         "params": float(first["teacher_params"]),
         "macs": float(first["teacher_macs"]) if "teacher_macs" in first else None,
@@ -253,38 +251,6 @@ def _crossed(records: Records) -> Table | None:
     title = f"{down} and {across}"
     note = "Mean ± standard deviation of the score over the seeds."
     return Table("crossed", title, note, pd.DataFrame(made), tuple(shown))
-
-
-def stage_times(records: Records) -> Table:
-    """What was computed, each distinct stage once however many cells need it."""
-    stages = records.stages.sort_values("seconds", ascending=False).drop_duplicates("key")
-    rows = []
-    for name in sorted(set(records.stages["stage"]), key=_place):
-        once, uses = stages[stages["stage"] == name], records.stages["stage"] == name
-        rows.append(
-            {
-                "stage": name,
-                "computed": len(once),
-                "used_by": int(uses.sum()),
-                "seconds": float(once["seconds"].sum()),
-                "seconds_unshared": float(records.stages.loc[uses, "seconds"].sum()),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    frame.loc[len(frame)] = {"stage": "all", **frame.drop(columns="stage").sum().to_dict()}
-    shown = (
-        text_column("stage", "stage"),
-        number_column("computed", "computed", count),
-        number_column("used by cells", "used_by", count),
-        number_column("time", "seconds", duration),
-        number_column("without sharing", "seconds_unshared", duration),
-    )
-    return Table("stages", "Stages", "", frame, shown)
-
-
-def _place(stage: str) -> tuple[int, str]:
-    """Where in the method a stage stands; unknown ones come last."""
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
 
 
 def every_cell(records: Records) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import State
 
+from flows.courses import TRAININGS, last_training, record_course
 from flows.method import Node, method
 from flows.request import Request
 from flows.stages import stage_of
@@ -22,8 +23,9 @@ from tasks.finetune_teacher import finetune_teacher
 from tasks.hardware import Numerics
 from tasks.interruption import signals_caught, stop_if_requested, stop_requested
 from tasks.locks import StageLocks
-from tasks.logs import warn
+from tasks.logs import noted, warn
 from tasks.prepare_data import prepare_data
+from tasks.progress import progress_display
 from tasks.prune_depth import prune_depth
 from tasks.prune_one_step import prune_one_step
 from tasks.prune_width import prune_width
@@ -60,7 +62,10 @@ class Run:
     Attributes:
         states: Prefect's states of the stages that are done, for what comes after them.
         results: (result, whether it came from the cache) of the same stages.
+        cell: `<grid>/<cell>` where the run is of a grid's cell.
     """
+
+    cell: str | None = None
 
     def __init__(
         self,
@@ -136,6 +141,10 @@ class Run:
             self._note(node.name, stage, context, state)
         return state
 
+    def tell_hit(self, context: Context, name: str) -> None:
+        """Say that a stage came from the cache."""
+        progress_display().line(f"[{context.position}/{context.total_stages}] {name}: cached")
+
     def _done_in_this_run(self, stage: Stage) -> bool:
         """Whether this flow run has computed the stage already: Prefect retries a run as it was."""
         key = stage_key(stage)
@@ -165,7 +174,12 @@ class Run:
             self._settle(result)
         self.states[name], self.results[name] = state, (result, cached)
         if cached:
+            self.tell_hit(context, name)
             self.tracking.record_cached(stage, result, context)
+        if name in TRAININGS:
+            last = name == last_training([node.name for node in self.nodes])
+            with noted(f"the course of stage {name}"):
+                record_course(self.tracking, self.parent, self.request.home, result, last)
 
     def _settle(self, result: StageResult) -> None:
         """Drop the checkpoints of a stage that the cache knows; a stage killed before goes on.
@@ -199,6 +213,7 @@ class Run:
             task=recipe.task,
             seed=recipe.seed,
             flow_run_id=self.flow_run_id,
+            cell=self.cell,
             total_stages=len(self.nodes),
             position=self.nodes.index(node) + 1,
             device=self.numerics.device,

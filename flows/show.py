@@ -59,10 +59,10 @@ def show_stage(document: dict[str, Any]) -> None:
     """What one stage left when it ran alone."""
     stage = document["stage"]
     table = Table(title=f"{document['recipe']}: stage {stage['name']}, attempt {stage['attempt']}")
-    table.add_column("")
-    table.add_column("", justify="right")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
     for name, value in stage["metrics"].items():
-        table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else str(value))
+        table.add_row(name, _number(value) if isinstance(value, float) else str(value))
     table.add_row("seconds", f"{stage['seconds']:,.1f}")
     out = console()
     out.print(table)
@@ -70,6 +70,11 @@ def show_stage(document: dict[str, Any]) -> None:
     run_id = document["mlflow_run_id"]
     print(NOT_SENT if run_id is None else f"MLflow run: {run_id}")
     print("The stages after it follow with the next `rosita compress`.")
+
+
+def _number(value: float) -> str:
+    """Counts in full, anything else to four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
 
 
 def show_catalogue(entries: list[dict[str, Any]]) -> None:

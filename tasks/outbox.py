@@ -149,6 +149,9 @@ class Outbox:
             return False
         try:
             shutil.rmtree(journal.held(""), ignore_errors=True)
+            # Of a process that was killed while it wrote one.
+            for draft in self.folder.glob(f".{path.stem}.*"):
+                draft.unlink(missing_ok=True)
             path.unlink()
             path.with_suffix(".json").unlink(missing_ok=True)
         finally:

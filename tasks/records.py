@@ -58,6 +58,8 @@ class Context(BaseModel):
     task: str
     seed: int
     flow_run_id: str | None
+    cell: str | None
+    """`<grid>/<cell>` of the cell of a grid that the run is of; None for any other run."""
     total_stages: int
     position: int
     """Of the stage among `total_stages`, from 1."""

@@ -165,7 +165,6 @@ class Sender:
 
     def _work(self) -> None:
         while True:
-            again = LAST_BACKOFF
             try:
                 again = self._send(self._due_journals())
             except Exception as error:

@@ -50,15 +50,16 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, sort: bool = True) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part.
 
-    That holds after a loss of power, too: the new one is on disk before it takes the name.
+    That holds after a loss of power, too: the new one is on disk before it takes the name. Without
+    `sort` the names stay in their order, where that says something.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=sort) + "\n", encoding="utf-8")
         to_disk(temporary)
         temporary.replace(path)
     finally:

@@ -78,16 +78,17 @@ class Tracking:
         flow_run_id: str | None,
         shape: str | None,
         parent: str | None = None,
+        name: str | None = None,
     ) -> str:
         """Open the run of a whole flow run and return its handle.
 
         The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
-        of a grid has the handle of the grid's run as its `parent`.
+        of a grid has the handle of the grid's run as its `parent`, and a short `name`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
         if shape is not None:
             tags["rosita.shape"] = shape
-        run = self._start(task, recipe_name, tags, parent)
+        run = self._start(task, name or recipe_name, tags, parent)
         self.log_params(run, flatten(recipe))
         text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
         self._sender.append(run, text, urgent=False)
@@ -103,7 +104,12 @@ class Tracking:
             "rosita.attempt": str(attempt),
             "rosita.cached": "true" if cached else "false",
         }
-        run = self._start(context.task, stage.name, tags, context.parent_run)
+        name = stage.name
+        if context.cell is not None:
+            # Not the cell's own tag, so that a search for that finds the cells alone.
+            tags["rosita.of_cell"] = context.cell
+            name = f"{context.cell.rpartition('/')[2]}/{name}"
+        run = self._start(context.task, name, tags, context.parent_run)
         self.log_params(run, flatten(canonical_config(stage.config)))
         return run
 
@@ -217,10 +223,12 @@ class Tracking:
         """Set tags, however many."""
         self._values(run, "tags", tags)
 
-    def log_metrics(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics at a step, however many."""
+    def log_metrics(
+        self, run: str, step: int, metrics: Mapping[str, float], time: int | None = None
+    ) -> None:
+        """Log metrics at a step, however many; `time` is in milliseconds since 1970, else now."""
         numbers = {name: float(value) for name, value in metrics.items()}
-        self._values(run, "metrics", numbers, time=_now(), step=step)
+        self._values(run, "metrics", numbers, time=_now() if time is None else time, step=step)
 
     def run_id(self, run: str, wait: float = 0.0) -> str | None:
         """MLflow's id of a run; None when it is not known within `wait` seconds.
@@ -235,10 +243,7 @@ class Tracking:
         return None if found is None else {key: found[key] for key in ("name", "version", "uri")}
 
     def flush(self, seconds: float) -> bool:
-        """Send what waits; False when MLflow took nothing for so many seconds.
-
-        When it is known not to answer, the wait is about one second.
-        """
+        """Send what waits; False when MLflow took nothing for so long, or one second when down."""
         return self._sender.flush(seconds)
 
     def _start(self, task: str, name: str, tags: Mapping[str, str], parent: str | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from grid_homes import GridHome, make_grid_home
 from serving import Serving, serving
 from typed_command import Home, run_rosita
 
@@ -55,6 +56,21 @@ def copied_home(smoke_home: Home, tmp_path: Path) -> Home:
     for path in home.rglob("*"):
         path.chmod(path.stat().st_mode | 0o200)
     return Home(home, smoke_home.prefect, smoke_home.summary)
+
+
+@pytest.fixture(scope="session")
+def grid_home(tmp_path_factory: pytest.TempPathFactory) -> GridHome:
+    """One smoke-grid that was killed and then finished. Read only: tests copy what they change."""
+    return make_grid_home(tmp_path_factory.mktemp("grid") / "home")
+
+
+@pytest.fixture
+def copied_grid(grid_home: GridHome, tmp_path: Path) -> Path:
+    """What the grid computed, with an MLflow store of its own."""
+    home = tmp_path / "home"
+    for name in ("store", "results", "attempts", "downloads"):
+        shutil.copytree(grid_home.home / name, home / name)
+    return home
 
 
 @pytest.fixture(scope="session")

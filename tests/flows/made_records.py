@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from command_line import Done, rosita
 
 from flows.recipes import minilm
 from rosita_core.data.task_spec import GLUE
@@ -156,6 +157,12 @@ def make_records(
     }
     (folder / "grid.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
     return folder
+
+
+def published(records: Path, out: Path) -> Done:
+    """Write a report as `make report` does."""
+    place = ("--records", str(records), "--out", str(out))
+    return rosita("report", *place, "--format", "markdown", "--format", "tables", home=out)
 
 
 class _Truth:

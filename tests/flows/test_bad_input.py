@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from command_line import csv_file, recipe_file, rosita
-from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
-
-from rosita_core.model.sources import locate
+from command_line import csv_file, recipe_file
+from refusals import refused
 
 ROWS = [f"film number {i} was {'good' if i % 2 else 'bad'},{i % 2}" for i in range(60)]
-
-
-def refused(home: Path, *args: str, command: str = "compress") -> str:
-    """The one line of a refusal; checks that it is one, and that nothing was written."""
-    done = rosita(command, *args, home=home)
-    assert done.code == 2, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("rosita: ")
-    assert not home.exists()
-    return lines[0].removeprefix("rosita: ")
 
 
 @pytest.fixture
@@ -254,199 +236,6 @@ def test_more_prunes_than_steps(own: Callable[..., str], home: Path) -> None:
     )
     args = ("--recipe", own(), "--set", "depth.epochs=0.1")
     assert refused(home, *args).startswith("depth.keep_layers must remove at most 1 layers, the")
-
-
-SIZES = {
-    "vocab_size": 30522,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 128,
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole fine-tuned BERT with its tokenizer, as transformers saves it."""
-    folder = tmp_path_factory.mktemp("models") / "bert"
-    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(locate("minilm-l6") / name, folder / name)
-    return folder
-
-
-def _no_config(folder: Path) -> None:
-    (folder / "config.json").unlink()
-
-
-def _no_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-
-
-def _no_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-
-
-def _cut_config(folder: Path) -> None:
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text[: len(text) // 2])
-
-
-def _config_of_a_list(folder: Path) -> None:
-    (folder / "config.json").write_text("[]")
-
-
-def _other_architecture(folder: Path) -> None:
-    DistilBertConfig().save_pretrained(folder)
-
-
-def _change(folder: Path, **values: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | values))
-
-
-def _relative_positions(folder: Path) -> None:
-    _change(folder, position_embedding_type="relative_key")
-
-
-def _text_as_size(folder: Path) -> None:
-    _change(folder, hidden_size="16")
-
-
-def _more_layers_than_weights(folder: Path) -> None:
-    _change(folder, num_hidden_layers=3)
-
-
-def _other_vocabulary(folder: Path) -> None:
-    _change(folder, vocab_size=100)
-
-
-def _odd_heads(folder: Path) -> None:
-    _change(folder, num_attention_heads=3)
-
-
-def _cut_weights(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-
-
-def _no_dropout(folder: Path) -> None:
-    _change(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-
-
-def _no_safetensors(folder: Path) -> None:
-    (folder / "model.safetensors").write_text("version https://example.org\n")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (_no_config, "must be a checkpoint directory with a config.json, got {model}"),
-        (_no_weights, "must have its weights in *.safetensors, got none in {model}"),
-        (_no_tokenizer, "must have a tokenizer.json or a vocab.txt, got none in {model}"),
-        (_cut_config, "must have a config.json that is JSON, got {model}/config.json: "),
-        (_config_of_a_list, "must be of an architecture in bert, rosita, got 'list' in {model}"),
-        (_other_architecture, "must be of an architecture in bert, rosita, got 'distilbert' in"),
-        (_relative_positions, "must have absolute position embeddings, got 'relative_key' in"),
-        (_text_as_size, "must have a hidden_size of at least 1, got '16' in {model}"),
-        (_no_dropout, "must have dropout above 0 in its config.json for KD setting 4, whose first"),
-        (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
-        (
-            _more_layers_than_weights,
-            "must have the weights of its config, got no encoder.layer.2.intermediate.dense.weight",
-        ),
-        (
-            _other_vocabulary,
-            "embeddings.word_embeddings.weight of [100, 16], got [30522, 16] in {model}",
-        ),
-        (_cut_weights, "must have whole safetensors files, got {model}/model.safetensors: "),
-        (_no_safetensors, "must have whole safetensors files, got {model}/model.safetensors: "),
-    ],
-)
-def test_checkpoint(
-    damage: Callable[[Path], None], message: str, checkpoint: Path, home: Path, tmp_path: Path
-) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(checkpoint, model)
-    damage(model)
-    sizes = ("depth.keep_layers=2", "width.embedding_rank=8", "width.ffn_units=16")
-    changes = [f"--set={change}" for change in (f"teacher.model={model}", *sizes)]
-    said = refused(home, "--recipe", "smoke", *changes)
-    assert said.startswith("teacher.model ")
-    assert message.format(model=model) in said
-
-
-def test_teacher_with_its_classes_in_another_order(
-    checkpoint: Path, home: Path, tmp_path: Path
-) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(checkpoint, model)
-    _change(model, id2label={"0": "POSITIVE", "1": "NEGATIVE"})
-    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "teacher.epochs=0")
-    changes = (f"teacher.model={model}", *sizes)
-    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
-    assert said == (
-        "teacher.model must have the classes negative, positive in this order to be used without "
-        "training, got POSITIVE, NEGATIVE"
-    )
-
-
-def test_sequences_longer_than_the_positions(checkpoint: Path, home: Path) -> None:
-    changes = (f"teacher.model={checkpoint}", "width.max_length=129", "width.ffn_units=16")
-    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
-    assert said == f"width.max_length must be at most 128, the positions of {checkpoint}, got 129"
-
-
-def test_home_below_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    home = tmp_path / "file" / "home"
-    said = refused(home, "--recipe", "smoke")
-    assert said == f"ROSITA_HOME must be a directory that can be written, got {home}"
-    assert (tmp_path / "file").read_text() == "in the way"
-
-
-def test_home_that_is_a_file(tmp_path: Path) -> None:
-    home = tmp_path / "file"
-    home.write_text("in the way")
-    done = rosita("compress", "--recipe", "smoke", home=home)
-    assert done.code == 2
-    assert (
-        done.stderr == f"rosita: ROSITA_HOME must be a directory that can be written, got {home}\n"
-    )
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 4 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0 or not Path("/proc/mounts").exists():
-        pytest.skip("mounting a small filesystem needs root on Linux")
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "rosita-test", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_too_little_disk(small_disk: Path) -> None:
-    home = small_disk / "home"
-    said = refused(home, "--recipe", "smoke")
-    assert said == (
-        f"ROSITA_HOME must have at least 21 MB free for five models, got 4 MB in {home}"
-    )
-    assert list(small_disk.iterdir()) == []
-
-
-def test_home_on_a_filesystem_that_is_read_only(small_disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    said = refused(small_disk / "home", "--recipe", "smoke")
-    assert said.startswith("ROSITA_HOME must be a directory that can be written, got ")
 
 
 @pytest.mark.parametrize(

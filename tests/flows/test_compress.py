@@ -210,7 +210,11 @@ def test_export_has_the_logits_of_the_student(smoke_home: Any) -> None:
 
 
 def test_second_run_is_cached_and_recorded(smoke_home: Any, warm: Path) -> None:
-    again = compressed(warm, "smoke")
+    done = rosita("compress", "--recipe", "smoke", "--json", home=warm)
+    assert done.code == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert said == [f"[{i}/8] {name}: cached" for i, name in enumerate(NAMES, start=1)]
+    again = done.document
     assert status(again) == dict.fromkeys(NAMES, "cached")
     assert again["run_id"] != smoke_home.summary["run_id"]
     for name in NAMES:

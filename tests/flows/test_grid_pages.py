@@ -11,33 +11,35 @@ from urllib.parse import quote
 
 import pytest
 from browser import needs_browser, wide_page
+from grid_homes import CELLS, GridHome
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page, expect
 from serving import Serving, serving
-from typed_command import Home, run_rosita
+from typed_command import Home
+
+# MLflow draws each curve twice, as it is and smoothed (by nothing unless one asks).
+DRAWN = 2
 
 
 @pytest.fixture(scope="module")
-def grid_home(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Home:
-    """A home in which two cells of the smoke grid have finished."""
-    home = tmp_path_factory.mktemp("grid") / "home"
-    command = ("grid", "--grid", "smoke-grid", "--seeds", "42", "--json")
-    done = run_rosita(command, home, prefect_home)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Home(home, prefect_home, json.loads(done.stdout))
+def home(grid_home: GridHome, prefect_home: Path) -> Home:
+    """The home of the grid for commands and servers."""
+    return Home(grid_home.home, prefect_home, grid_home.finished.document)
 
 
 @pytest.fixture(scope="module")
-def runs(grid_home: Home) -> list[Run]:
-    """Everything that MLflow knows."""
-    client = MlflowClient(f"sqlite:///{grid_home.home / 'mlflow.db'}")
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+def cells(home: Home) -> dict[str, Run]:
+    """The runs of the cells below the grid's run that finished."""
+    client = MlflowClient(f"sqlite:///{home.home / 'mlflow.db'}")
+    experiment = client.get_run(home.summary["mlflow_run_id"]).info.experiment_id
+    below = f"tags.`mlflow.parentRunId` = '{home.summary['mlflow_run_id']}'"
+    return {run.data.tags["rosita.cell"]: run for run in client.search_runs([experiment], below)}
 
 
 @pytest.fixture(scope="module")
-def mlflow(grid_home: Home) -> Iterator[Serving]:
-    with serving(grid_home, "--no-prefect") as running:
+def mlflow(home: Home) -> Iterator[Serving]:
+    with serving(home, "--no-prefect") as running:
         yield running
 
 
@@ -45,10 +47,6 @@ def mlflow(grid_home: Home) -> Iterator[Serving]:
 def page() -> Iterator[Page]:
     with wide_page() as page:
         yield page
-
-
-def cells_of(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if "rosita.cell" in run.data.tags]
 
 
 def address(server: Serving, route: str, runs: list[Run], **parameters: Any) -> str:
@@ -62,73 +60,94 @@ def address(server: Serving, route: str, runs: list[Run], **parameters: Any) -> 
     return f"{server.url('mlflow')}/#/{route}?{query}"
 
 
+def cells_page(server: Serving, cells: dict[str, Run], **parameters: str) -> str:
+    """Of the cells in their experiment, without the grid and the stages."""
+    [experiment] = {run.info.experiment_id for run in cells.values()}
+    named = {
+        "searchFilter": 'tags.`rosita.grid` = "smoke-grid"',
+        # By time, MLflow folds them below the grid.
+        "orderByKey": "metrics.`score`",
+        **parameters,
+    }
+    query = "&".join(f"{name}={quote(value)}" for name, value in named.items())
+    return f"{server.url('mlflow')}/#/experiments/{experiment}/runs?{query}"
+
+
 @needs_browser
-def test_the_experiment_lists_the_cells_below_the_grid(
-    page: Page, mlflow: Serving, runs: list[Run]
-) -> None:
+def test_the_experiment_lists_the_cells_below_the_grid(page: Page, mlflow: Serving) -> None:
     [experiment] = re.findall(r"rosita-film-reviews: (\S+)", mlflow.printed)
     page.goto(experiment)
-    grid = page.get_by_role("row").filter(has_text="smoke-grid")
-    expect(page.get_by_role("link", name="smoke-grid", exact=True)).to_be_visible()
+    # The one that was killed is there as well, below it.
+    grid = page.get_by_role("row").filter(has_text="smoke-grid").first
+    expect(grid).to_be_visible()
     grid.get_by_role("button").first.click()
-    names = [run.info.run_name for run in cells_of(runs)]
-    assert len(set(names)) == 2
-    for name in names:
+    for name in CELLS:
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
 
 
 @needs_browser
 def test_the_comparison_of_cells_shows_what_differs(
-    page: Page, mlflow: Serving, runs: list[Run]
+    page: Page, mlflow: Serving, cells: dict[str, Run]
 ) -> None:
-    cells = cells_of(runs)
-    page.goto(address(mlflow, "compare-runs", cells))
-    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment").first).to_be_visible()
+    page.goto(address(mlflow, "compare-runs", [cells[name] for name in CELLS]))
+    expect(page.get_by_text("Comparing 4 Runs from 1 Experiment").first).to_be_visible()
     same = page.get_by_role("row").filter(has_text="assess.batch_size")
-    axis = page.get_by_role("row").filter(has_text="axis.kd_setting")
+    axis = page.get_by_role("row").filter(has_text="axis.kd_setting").first
+    seed = page.get_by_role("row").filter(has_text=re.compile("^seed")).first
     expect(same.first).to_be_visible()
-    expect(axis.first).to_contain_text("4")
-    expect(axis.first).to_contain_text("1")
     page.get_by_role("switch", name="Show diff only").first.click()
     expect(same).to_have_count(0)
-    expect(axis.first).to_be_visible()
+    for row, values in ((axis, "1414"), (seed, "42424343")):
+        expect(row).to_be_visible()
+        assert "".join(row.inner_text().split()[1:]) == values
 
 
 @needs_browser
-def test_the_learning_curves_of_cells_lie_in_one_chart(
-    page: Page, mlflow: Serving, runs: list[Run]
+def test_the_curves_of_cells_lie_in_one_chart(
+    page: Page, mlflow: Serving, cells: dict[str, Run]
 ) -> None:
-    last = [run for run in runs if run.data.tags.get("rosita.stage") in ("width", "one-step")]
-    assert len(last) == 2
+    """Also of cells whose last trainings are different stages, or came from the cache."""
+    both = [cells[name] for name in ("1-s42", "4-s43")]
     metric = "train/loss"
-    page.goto(address(mlflow, "metric", last, metric=metric, plot_metric_keys=[metric]))
-    expect(page.get_by_text("width (train/loss)").first).to_be_visible()
-    expect(page.get_by_text("one-step (train/loss)").first).to_be_visible()
-    # MLflow draws each curve twice, as it is and smoothed (by nothing unless one asks).
+    page.goto(address(mlflow, "metric", both, metric=metric, plot_metric_keys=[metric]))
+    for run in both:
+        expect(page.get_by_text(f"{run.info.run_name} ({metric})").first).to_be_visible()
     lines = page.locator(".scatterlayer path.js-line")
-    expect(lines).to_have_count(4)
+    expect(lines).to_have_count(DRAWN * 2)
     paths = {line.get_attribute("d") or "" for line in lines.all()}
     assert len(paths) == 2
     assert all(len(re.findall("[LHV]", path)) >= 3 for path in paths)
 
 
-def test_a_grid_that_has_run_is_reported_from_its_home(grid_home: Home, tmp_path: Path) -> None:
-    done = grid_home.run("report", "--grid", "smoke-grid", "--out", str(tmp_path), "--json")
+@needs_browser
+def test_the_page_of_charts_has_the_cells_and_their_curves(
+    page: Page, mlflow: Serving, cells: dict[str, Run]
+) -> None:
+    page.goto(cells_page(mlflow, cells, compareRunsMode="CHART"))
+    for name in CELLS:
+        expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
+    for section in ("train (2)", "stage/width (4)", "stage/one-step (4)"):
+        expect(page.get_by_text(section, exact=True)).to_be_attached()
+
+
+def test_a_grid_that_has_run_is_reported_from_its_home(home: Home, tmp_path: Path) -> None:
+    done = home.run("report", "--grid", "smoke-grid", "--out", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr[-2000:]
     document = json.loads(done.stdout)
     results = {row["configuration"]: row for row in document["tables"]["results"]}
     assert set(results) == {"setting 1", "setting 4", "teacher"}
-    scores = {cell["labels"]["kd_setting"]: cell["score"] for cell in grid_home.summary["cells"]}
-    assert results["setting 4"]["score"] == scores["4"]
-    assert results["setting 1"]["score"] == scores["1"]
+    for setting in ("1", "4"):
+        mine = [c for c in home.summary["cells"] if c["labels"]["kd_setting"] == setting]
+        mean = sum(cell["score"] for cell in mine) / len(mine)
+        assert results[f"setting {setting}"]["score"] == pytest.approx(mean)
     plots = {path.stem for path in (tmp_path / "plots").iterdir()}
     assert {"scores", "curves_width", "curves_one_step", "heads", "stage_times"} <= plots
     # What was collected from the home is kept, and says the same again.
     again = tmp_path / "again"
     kept = str(tmp_path / "records")
-    repeated = grid_home.run("report", "--records", kept, "--out", str(again))
+    repeated = home.run("report", "--records", kept, "--out", str(again))
     assert repeated.returncode == 0, repeated.stderr[-2000:]
     assert (again / "report.md").read_bytes() == (tmp_path / "report.md").read_bytes()
-    refused = grid_home.run("report", "--grid", "kd-settings", "--out", str(tmp_path / "none"))
+    refused = home.run("report", "--grid", "kd-settings", "--out", str(tmp_path / "none"))
     assert refused.returncode == 2
     assert "grid must be one that has run" in refused.stderr

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.grid_choice import chosen_cells
+from flows.grid_files import read_definition, write_definition
 from flows.grid_loading import load_grid
 from flows.grids import Cell, Grid, base_recipe, cells_of, grid_of, student_parameters
 from flows.recipes import RECIPES, load_recipe
@@ -101,6 +102,17 @@ def test_shipped_grids_are_valid_for_every_shipped_recipe(template: str, recipe:
     if template not in ("architecture", "pruning-frequency"):
         same = {cell.recipe.model_copy(update={"name": base.name}) for cell in cells}
         assert base in same
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_a_remembered_grid_has_the_same_cells_in_the_same_order(
+    template: str, tmp_path: Path
+) -> None:
+    """Ids are made of labels in the order of the axes; a report compares with the first cell."""
+    grid = load_grid(f"{template}-minilm-sst2", None, (), None)
+    write_definition(tmp_path, grid)
+    again = read_definition(tmp_path, grid.name)
+    assert [cell.id for cell in cells_of(again)] == [cell.id for cell in cells_of(grid)]
 
 
 def test_smoke_grid_has_four_cells() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import Done, rosita
-from made_records import SEEDS, make_records
+from made_records import SEEDS, make_records, published
+from quoted import markdown_tables
 
-from flows.grid_records import load
+from flows import report_curves
+from flows.grid_loading import load_grid
+from flows.grid_records import load, save_all
+from flows.grids import Grid
 from flows.report import build, report_for_prefect
+from flows.report_headline import environment
 from flows.report_records import report_records
 from rosita_core.measuring.comparison import spread
 
-PUBLISHED = Path(__file__).parents[1] / "bench" / "results"
 PNG = b"\x89PNG\r\n\x1a\n"
 ROWS = 300
 
@@ -47,23 +53,6 @@ def tables_of(*folders: Path) -> dict[str, pd.DataFrame]:
     """The tables of a report by name, without its plots being drawn."""
     report = build(report_records([load(folder) for folder in folders]))
     return {table.name: table.frame for table in report.tables}
-
-
-def markdown_tables(text: str) -> dict[str, list[dict[str, str]]]:
-    """The tables of a Markdown text by the nearest heading above them."""
-    found: dict[str, list[dict[str, str]]] = {}
-    heading, titles = "", []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            heading, titles = line.lstrip("# "), []
-        elif line.startswith("|"):
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
-            if not titles:
-                titles = cells
-                found[heading] = []
-            elif not set(line) <= set("|-: "):
-                found[heading].append(dict(zip(titles, cells, strict=True)))
-    return found
 
 
 def test_all_formats_are_written(written: tuple[Path, Done]) -> None:
@@ -113,7 +102,7 @@ def test_markdown_csv_parquet_json_and_page_hold_the_same(
     for table in markdown_tables((out / "report.md").read_text()).values():
         for row in table:
             for text in row.values():
-                assert f">{text.replace('<', '&lt;').replace(chr(39), '&#x27;')}</td>" in page
+                assert f">{text.replace('<', '&lt;').replace(chr(39), '&#x27;')}</" in page
     folder = str(records / "kd-settings")
     done = rosita("report", "--records", folder, "--out", str(out), "--json", home=out)
     document = done.document
@@ -131,28 +120,11 @@ def _dtypes(path: Path) -> Any:
 def test_the_same_records_give_the_same_bytes(
     written: tuple[Path, Done], records: Path, tmp_path: Path
 ) -> None:
-    """What `make report` relies on: text and plots are a function of the records."""
-    assert _published(records / "kd-settings", tmp_path).code == 0
+    """A report is a function of the records, whichever formats are asked for."""
+    assert published(records / "kd-settings", tmp_path).code == 0
     first, again = _files(written[0]), _files(tmp_path)
-    assert {"report.md", "plots/scores.png"} <= set(again)
+    assert {"report.md", "plots/scores.png", "tables/results.csv"} <= set(again)
     assert again == {name: first[name] for name in again}
-
-
-def test_published_tables_and_plots_are_those_of_the_committed_records(tmp_path: Path) -> None:
-    for folder in sorted(path.parent for path in PUBLISHED.glob("*/records")):
-        again = tmp_path / folder.name
-        assert _published(folder / "records", again).code == 0
-        assert (again / "report.md").read_bytes() == (folder / "report.md").read_bytes(), (
-            f"{folder.name}: `make report` writes it anew"
-        )
-        committed = {path.name for path in (folder / "plots").glob("*.png")}
-        assert committed == {path.name for path in (again / "plots").glob("*.png")}
-
-
-def _published(folder: Path, out: Path) -> Done:
-    """As `make report` does it."""
-    place = ("--records", str(folder), "--out", str(out))
-    return rosita("report", *place, "--format", "markdown", home=out)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -167,10 +139,31 @@ def test_a_second_report_leaves_nothing_of_the_first(
     shutil.copytree(written[0], out)
     assert (out / "plots" / "curves_one_step.png").exists()
     (out / "notes.txt").write_text("mine")
-    _published(records / "architecture", out)
+    published(records / "architecture", out)
     assert not (out / "plots" / "curves_one_step.png").exists()
     assert (out / "plots" / "scores.png").read_bytes().startswith(PNG)
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_records_of_earlier_reports_are_replaced(records: Path, tmp_path: Path) -> None:
+    kept, out = (
+        {name: load(records / name) for name in ("kd-settings", "kd-settings-cola")},
+        tmp_path,
+    )
+    save_all({"kd-settings": kept["kd-settings"]}, out)
+    (out / "notes.txt").write_text("mine")
+    save_all(kept, out)
+    assert {path.name for path in out.iterdir()} == {*kept, "notes.txt"}
+    done = rosita("report", "--records", str(out), "--out", str(out / "a"), "--json", home=out)
+    assert done.code == 0, done.stderr
+    assert {row["family"] for row in done.document["tables"]["results"]} == {
+        "kd-settings-sst2 on sst2",
+        "kd-settings-cola on cola",
+    }
+    save_all({"kd-settings-cola": kept["kd-settings-cola"]}, out)
+    assert {path.name for path in out.iterdir()} >= {"grid.json", "notes.txt"}
+    assert not (out / "kd-settings").exists()
+    assert load(out).grid == kept["kd-settings-cola"].grid
 
 
 def test_comparisons_rest_on_the_recorded_predictions(records: Path) -> None:
@@ -233,6 +226,76 @@ def test_unfinished_cells_are_named(records: Path) -> None:
     assert report.headline[-1] == (
         "Incomplete: 1 of 18 cells have not finished (architecture-sst2/a4_l1_f1240_e48-s44)."
     )
+
+
+def test_the_best_is_compared_with_the_teachers_of_its_own_seeds(records: Path) -> None:
+    kept = load(records / "kd-settings")
+    best = kept.cells["kd_setting"] == "4"
+    cells = kept.cells[~best | (kept.cells["seed"] == 42)]
+    cells.loc[cells["seed"] == 42, "teacher_score"] = 0.987654
+    cells.loc[cells["kd_setting"] == "4", "score"] = 0.976543
+    report = build(report_records([replace(kept, cells=cells)]))
+    assert report.headline[0].startswith("Setting 4 keeps ")
+    assert "(0.977 against 0.988, 1 seed)." in report.headline[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "changes"),
+    [
+        ("smoke-grid", None, ()),
+        ("kd-settings-minilm-sst2", None, ("data.limit_rows=8000", "width.patience=null")),
+        (
+            "architecture",
+            "minilm-sst2",
+            ("width.learning_rate=1.0e-05", "data.source=glue-dir", "data.path=my data"),
+        ),
+        ("pruning-frequency-minilm-cola", None, ("augment.proposers.vectors='1'",)),
+    ],
+)
+def test_the_command_in_the_report_runs_the_same_grid(
+    records: Path, name: str, recipe: str | None, changes: tuple[str, ...]
+) -> None:
+    grid = load_grid(name, recipe, changes, (42, 7))
+    words = shlex.split(_command_for(records, grid))
+    assert words[:3] == ["rosita", "grid", "--grid"]
+    options = dict.fromkeys(words[4::2])
+    assert set(options) <= {"--set", "--seeds"}
+    settings = tuple(b for a, b in zip(words[4::2], words[5::2], strict=True) if a == "--set")
+    seeds = tuple(map(int, words[-1].split(",")))
+    assert load_grid(words[3], None, settings, seeds) == grid
+
+
+def test_a_grid_of_ones_own_is_not_taken_for_a_shipped_one(records: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine-minilm-sst2.yaml"
+    path.write_text("base: minilm-sst2\naxes: {width.epochs: [1, 2]}\n", encoding="utf-8")
+    command = _command_for(records, load_grid(str(path), None, (), None))
+    assert command == (
+        "rosita grid --grid mine-minilm-sst2.yaml, which holds `definition` of grid.json"
+    )
+
+
+def _command_for(records: Path, grid: Grid) -> str:
+    """What a report on the records of `grid` says runs it again."""
+    kept = load(records / "kd-settings")
+    changed = replace(kept, grid={**kept.grid, "definition": grid.model_dump(mode="json")})
+    return dict(environment(report_records([changed])))["command"]
+
+
+def test_configurations_that_share_a_stage_are_one_line(records: Path) -> None:
+    """Also where one of them has not finished with a seed."""
+    unfinished = report_records([load(records / "architecture")])
+    [family] = unfinished.families
+    teachers = report_curves.lines_of(unfinished, family, "teacher")
+    assert {name: len(keys) for name, keys in teachers.items()} == {"all configurations": 3}
+    # Where all layers are kept, there is no depth stage.
+    depths = report_curves.lines_of(unfinished, family, "depth")
+    assert {name: len(keys) for name, keys in depths.items()} == {
+        name: 2 if name == "a4_l1_f1240_e48" else 3 for name in unfinished.configurations[1:]
+    }
+    settings = report_records([load(records / "kd-settings")])
+    [family] = settings.families
+    students = report_curves.lines_of(settings, family, "student")
+    assert list(students) == ["setting 2, setting 3, setting 4"]
 
 
 def test_a_shared_stage_is_counted_once(records: Path) -> None:

@@ -16,6 +16,7 @@ def stage_context(home: Path, parent: str | None, task: str = "sst2") -> Context
         task=task,
         seed=3,
         flow_run_id=None if parent is None else "flow-run",
+        cell=None,
         total_stages=9,
         position=4,
         device="cpu",

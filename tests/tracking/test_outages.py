@@ -629,6 +629,7 @@ def test_a_state_that_cannot_be_read_sends_everything_again(
     assert in_another_process(die_in_the_middle, home) == -signal.SIGKILL
     for path, state in zip(Outbox(home).paths(), (b"", b'{"run_id": "a\xff'), strict=True):
         path.with_suffix(".json").write_bytes(state)
+        path.with_name(f".{path.stem}.json.half").write_bytes(state)
     report = sync(home)
     assert [run.problem for run in report.runs] == [None, None]
     found = runs(server, since)

@@ -1,0 +1,162 @@
+"""A model that cannot be the teacher is refused before any compute."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refusals import refused
+from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+
+from rosita_core.model.sources import locate
+
+SIZES = {
+    "vocab_size": 30522,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "max_position_embeddings": 128,
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole fine-tuned BERT with its tokenizer, as transformers saves it."""
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(locate("minilm-l6") / name, folder / name)
+    return folder
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _cut_config(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text[: len(text) // 2])
+
+
+def _config_of_a_list(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+def _other_architecture(folder: Path) -> None:
+    DistilBertConfig().save_pretrained(folder)
+
+
+def _change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def _relative_positions(folder: Path) -> None:
+    _change(folder, position_embedding_type="relative_key")
+
+
+def _text_as_size(folder: Path) -> None:
+    _change(folder, hidden_size="16")
+
+
+def _more_layers_than_weights(folder: Path) -> None:
+    _change(folder, num_hidden_layers=3)
+
+
+def _other_vocabulary(folder: Path) -> None:
+    _change(folder, vocab_size=100)
+
+
+def _odd_heads(folder: Path) -> None:
+    _change(folder, num_attention_heads=3)
+
+
+def _cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def _no_dropout(folder: Path) -> None:
+    _change(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+def _no_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://example.org\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_config, "must be a checkpoint directory with a config.json, got {model}"),
+        (_no_weights, "must have its weights in *.safetensors, got none in {model}"),
+        (_no_tokenizer, "must have a tokenizer.json or a vocab.txt, got none in {model}"),
+        (_cut_config, "must have a config.json that is JSON, got {model}/config.json: "),
+        (_config_of_a_list, "must be of an architecture in bert, rosita, got 'list' in {model}"),
+        (_other_architecture, "must be of an architecture in bert, rosita, got 'distilbert' in"),
+        (_relative_positions, "must have absolute position embeddings, got 'relative_key' in"),
+        (_text_as_size, "must have a hidden_size of at least 1, got '16' in {model}"),
+        (_no_dropout, "must have dropout above 0 in its config.json for KD setting 4, whose first"),
+        (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
+        (
+            _more_layers_than_weights,
+            "must have the weights of its config, got no encoder.layer.2.intermediate.dense.weight",
+        ),
+        (
+            _other_vocabulary,
+            "embeddings.word_embeddings.weight of [100, 16], got [30522, 16] in {model}",
+        ),
+        (_cut_weights, "must have whole safetensors files, got {model}/model.safetensors: "),
+        (_no_safetensors, "must have whole safetensors files, got {model}/model.safetensors: "),
+    ],
+)
+def test_checkpoint(
+    damage: Callable[[Path], None], message: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    damage(model)
+    sizes = ("depth.keep_layers=2", "width.embedding_rank=8", "width.ffn_units=16")
+    changes = [f"--set={change}" for change in (f"teacher.model={model}", *sizes)]
+    said = refused(home, "--recipe", "smoke", *changes)
+    assert said.startswith("teacher.model ")
+    assert message.format(model=model) in said
+
+
+def test_teacher_with_its_classes_in_another_order(
+    checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    _change(model, id2label={"0": "POSITIVE", "1": "NEGATIVE"})
+    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "teacher.epochs=0")
+    changes = (f"teacher.model={model}", *sizes)
+    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
+    assert said == (
+        "teacher.model must have the classes negative, positive in this order to be used without "
+        "training, got POSITIVE, NEGATIVE"
+    )
+
+
+def test_sequences_longer_than_the_positions(checkpoint: Path, home: Path) -> None:
+    changes = (f"teacher.model={checkpoint}", "width.max_length=129", "width.ffn_units=16")
+    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
+    assert said == f"width.max_length must be at most 128, the positions of {checkpoint}, got 129"

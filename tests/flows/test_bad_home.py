@@ -1,0 +1,62 @@
+"""A place where nothing can be written is refused before any compute."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import rosita
+from refusals import refused
+
+
+def test_home_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    home = tmp_path / "file" / "home"
+    said = refused(home, "--recipe", "smoke")
+    assert said == f"ROSITA_HOME must be a directory that can be written, got {home}"
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_home_that_is_a_file(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.write_text("in the way")
+    done = rosita("compress", "--recipe", "smoke", home=home)
+    assert done.code == 2
+    assert (
+        done.stderr == f"rosita: ROSITA_HOME must be a directory that can be written, got {home}\n"
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 4 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0 or not Path("/proc/mounts").exists():
+        pytest.skip("mounting a small filesystem needs root on Linux")
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "rosita-test", str(place)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_too_little_disk(small_disk: Path) -> None:
+    home = small_disk / "home"
+    said = refused(home, "--recipe", "smoke")
+    assert said == (
+        f"ROSITA_HOME must have at least 21 MB free for five models, got 4 MB in {home}"
+    )
+    assert list(small_disk.iterdir()) == []
+
+
+def test_home_on_a_filesystem_that_is_read_only(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    said = refused(small_disk / "home", "--recipe", "smoke")
+    assert said.startswith("ROSITA_HOME must be a directory that can be written, got ")

@@ -1,0 +1,110 @@
+"""What is published says what the committed records say: `make report`, and pages by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_records import make_records, published
+from quoted import markdown_tables, marks, wrong_quotes
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "tests" / "bench" / "results"
+BY_HAND = ("README.md", "tests/bench/results/README.md")
+
+
+def committed() -> list[Path]:
+    """The folders of the published grids: `records/`, and what `make report` writes beside it."""
+    return sorted(path.parent for path in RESULTS.glob("*/records"))
+
+
+def test_published_reports_are_those_of_the_committed_records(tmp_path: Path) -> None:
+    folders = committed()
+    assert folders, f"no records in {RESULTS}"
+    for folder in folders:
+        again = tmp_path / folder.name
+        assert published(folder / "records", again).code == 0
+        assert differences(folder, again) == [], f"{folder.name}: `make report` writes it anew"
+
+
+def test_pages_by_hand_quote_the_published_reports() -> None:
+    for name in BY_HAND:
+        page = (ROOT / name).read_text(encoding="utf-8")
+        assert wrong_quotes(page, RESULTS) == [], name
+        assert marks(page), f"{name} quotes nothing from {RESULTS}"
+
+
+def differences(folder: Path, again: Path) -> list[str]:
+    """Files of a published report that are not what its records give."""
+    wrong = []
+    if (again / "report.md").read_bytes() != (folder / "report.md").read_bytes():
+        wrong.append("report.md")
+    for form in ("plots/*.png", "tables/*.csv", "tables/*.parquet"):
+        names = [sorted(path.name for path in place.glob(form)) for place in (folder, again)]
+        if names[0] != names[1]:
+            wrong.append(form)
+    for form, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        for path in again.glob(f"tables/*.{form}"):
+            frames = [read(place / "tables" / path.name) for place in (folder, again)]
+            try:
+                # The last bits of a mean depend on the processor; Parquet's own, on its version.
+                pd.testing.assert_frame_equal(*frames, rtol=1e-9, atol=1e-12)
+            except AssertionError:
+                wrong.append(f"tables/{path.name}")
+    return wrong
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results with one published grid, made up."""
+    folder = tmp_path_factory.mktemp("results")
+    make_records(folder / "kd" / "records", rows=60)
+    assert published(folder / "kd" / "records", folder / "kd").code == 0
+    return folder
+
+
+def test_another_number_anywhere_is_noticed(made: Path, tmp_path: Path) -> None:
+    again = made / "kd"
+    folder = tmp_path / "kd"
+    shutil.copytree(again, folder)
+    assert differences(folder, again) == []
+    report, table = folder / "report.md", folder / "tables" / "results.csv"
+    report.write_text(report.read_text().replace("7.51x", "7.52x", 1))
+    score = pd.read_csv(table)["score"].iloc[0]
+    table.write_text(table.read_text().replace(str(score), str(score + 0.001)))
+    (folder / "plots" / "scores.png").unlink()
+    frame = pd.read_parquet(folder / "tables" / "cells.parquet")
+    frame.assign(score=frame["score"] + 0.001).to_parquet(folder / "tables" / "cells.parquet")
+    assert differences(folder, again) == [
+        *("report.md", "plots/*.png", "tables/results.csv", "tables/cells.parquet")
+    ]
+
+
+def test_quotes_are_held_against_the_reports(made: Path) -> None:
+    rows = markdown_tables((made / "kd" / "report.md").read_text(encoding="utf-8"))["Results"]
+    cells = {row["configuration"]: row for row in rows}
+    best, none = cells["setting 4"], cells["no distillation"]
+    mean = best["accuracy"].partition(" ")[0]
+    table = (
+        "<!-- kd | Results -->\n| configuration | kept | accuracy |\n|---|---:|---|\n"
+        f"| setting 4 | {best['kept']} | {best['accuracy']} |\n"
+        f"| no distillation | {none['kept']} | {none['accuracy']} |\n\nText.\n"
+    )
+    here = "<!-- kd | Results | setting 4 | accuracy -->"
+    right = f"It reaches **{mean}**{here} ({best['accuracy']}{here}).\n\n{table}"
+    assert marks(right) == 3
+    assert wrong_quotes(right, made) == []
+    for page, said in (
+        (f"It reaches 1{mean}{here}.", "the report says"),
+        (f"It reaches 0.1234{here}.", "the report says"),
+        (table.replace(none["kept"], "99.9 %"), "no distillation, kept: 99.9 % here"),
+        (table.replace("| setting 4", "| setting 5"), "setting 5, kept"),
+        ("<!-- kd | Results -->\n\nText", "no table follows"),
+        (f"{mean}<!-- kd | Results | setting 9 | accuracy -->", "no such cell"),
+        (f"{mean}<!-- none | Results | setting 4 | accuracy -->", "no table Results in none"),
+    ):
+        wrong = wrong_quotes(page, made)
+        assert wrong, page
+        assert said in wrong[0]

@@ -15,10 +15,10 @@ from pathlib import Path
 from rosita_core.training.checkpoints import NoCheckpoints
 from tasks.data_parallel import in_processes
 from tasks.hardware import cores, hardware
-from tasks.records import Context
 from tasks.stage_inputs import StageInputs
 from tasks.stage_key import Stage
 from tests.bench.parallel_training import BATCH, TOKENS, WARMUP, distill, write_rows
+from tests.shared.contexts import stage_context
 
 ROUNDS = 3
 
@@ -33,22 +33,7 @@ def examples_per_second(processes: int, threads: int) -> float:
     }
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder))
-        context = Context(
-            home=folder,
-            parent_run=None,
-            recipe_name="bench",
-            task="sst2",
-            seed=1,
-            flow_run_id=None,
-            total_stages=1,
-            position=1,
-            device="cpu",
-            precision="fp32",
-            threads=threads,
-            checkpoint_seconds=3600.0,
-            checkpoint_steps=None,
-            begin_anew=False,
-        )
+        context = stage_context(Path(folder), None).model_copy(update={"threads": threads})
         stage = Stage("student", "rosita_core.stages.student", None, {}, numerics)
         in_processes(distill, StageInputs(stage, context), NoCheckpoints())
         lines = (Path(folder) / "steps").read_text(encoding="utf-8").split()

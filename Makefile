@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-deployments faults bench report lint lock clean help
+.PHONY: run test test-deployments faults bench bench-parallel bench-workers report lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -28,7 +28,7 @@ lint: $(INSTALLED) ## Lint, format, types and import contracts
 
 lock: .venv/bin/python ## Refresh both locks
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra dev --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra cluster --extra dev --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	# A build's own suffix (+cpu, +cu130) would install on that build's machines only.
 	sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock
@@ -51,6 +51,12 @@ $(INSTALLED): .venv/bin/python requirements.lock pyproject.toml
 bench: $(INSTALLED) ## Kernels, caching and checkpoints beside their baselines
 	$(BIN)/python -m tests.bench.kernels
 	$(BIN)/python -m tests.bench.caching
+
+bench-parallel: $(INSTALLED) ## Training by one process and by two that share each batch
+	$(BIN)/python -m tests.bench.parallel
+
+bench-workers: $(INSTALLED) ## A grid of eight small cells on one and on two workers
+	$(BIN)/python -m tests.bench.workers
 
 report: $(INSTALLED) ## Published tables and plots again, from the committed records
 	for folder in $(patsubst %/records,%,$(wildcard tests/bench/results/*/records)); do \

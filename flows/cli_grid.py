@@ -40,9 +40,21 @@ def grid(
     workers: Annotated[
         int, typer.Option("--workers", help="Cells at a time, each in a process of its own.")
     ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", help="Run on a Dask cluster: tcp://host:8786, or `local` for --workers."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and how long; run nothing.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Show what it would cost; run nothing.")
+    ] = False,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", help="Of the estimate: GPUs (or other devices); 1.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Run many recipes as one DAG: stages that several cells need run once.
@@ -54,15 +66,23 @@ def grid(
     from flows.grid_loading import load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
-    for name, number in (("workers", workers), ("max_cells", max_cells)):
+    if gpus is not None and not estimate:
+        raise ValueError(f"gpus must be left out unless --estimate is given, got {gpus}")
+    if plan and estimate:
+        raise ValueError("plan and estimate must not be asked for at once, got both")
+    for name, number in (("workers", workers), ("max_cells", max_cells), ("gpus", gpus)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
     cells = chosen_cells(definition, tuple(only or ()))
+    if cluster is not None:
+        from flows.grid_cluster import check_cluster
+
+        check_cluster(cluster, workers)
     from flows.grid_plan import limited, plan_grid, prepared
     from flows.grid_show import plan_document, plan_line, show_grid, show_grid_plan
     from flows.request import home_directory
 
-    planned = plan_grid(prepared(cells, download=not plan))
+    planned = plan_grid(prepared(cells, download=not (plan or estimate)))
     cells = limited(cells, planned, max_cells)
     planned = planned.of(cells)
     if plan:
@@ -71,8 +91,18 @@ def grid(
         else:
             show_grid_plan(definition, cells, planned)
         return
+    if estimate:
+        from flows.grid_cost import cost_document, cost_of, show_cost
+
+        cost = cost_of(planned, gpus or 1)
+        if json_:
+            print(json.dumps(cost_document(definition, cost), indent=2))
+        else:
+            show_cost(definition, cost)
+        return
     from flows.grid import GridError
     from flows.grid import grid as flow
+    from flows.grid_cluster import ClusterError
     from flows.grid_parallel import start_one_server
     from flows.servers import ServerError
     from tasks.progress import progress_display
@@ -82,13 +112,13 @@ def grid(
     failure: str | None = None
     home = home_directory()
     try:
-        if min(workers, len(cells)) > 1:
+        if min(workers, len(cells)) > 1 or cluster is not None:
             start_one_server(home / "logs")
         document = run_flow(
             home,
             "grid",
-            lambda: flow(definition, tuple(only or ()), max_cells, workers),
-            (GridError,),
+            lambda: flow(definition, tuple(only or ()), max_cells, workers, cluster),
+            (GridError, ClusterError),
         )
     except GridError as error:
         document, failure = error.document, str(error)

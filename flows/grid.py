@@ -15,9 +15,10 @@ from flows.compress import INTERRUPTED_SECONDS
 from flows.grid_board import INTERRUPTED, Board
 from flows.grid_cell import CellWork, carry_out
 from flows.grid_choice import chosen_cells
+from flows.grid_cluster import Cluster, check_cluster
 from flows.grid_files import write_definition
 from flows.grid_pages import publish
-from flows.grid_parallel import run_cells
+from flows.grid_parallel import Pool, Processes, run_cells
 from flows.grid_plan import GridPlan, limited, plan_grid, prepared
 from flows.grids import Cell, Grid
 from flows.outcome import achieved
@@ -40,6 +41,7 @@ def grid(
     only: tuple[str, ...] = (),
     max_cells: int | None = None,
     workers: int = 1,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Run the cells of a grid, from the cache where they were computed before.
 
@@ -48,6 +50,8 @@ def grid(
         only: cells, or labels of cells, that are run (see `chosen_cells`); all by default.
         max_cells: at most so many cells that have something to compute.
         workers: cells that run at a time, each in a process of its own.
+        cluster: address of a Dask scheduler on whose workers the cells run; "local" starts one of
+            `workers` processes.
 
     Returns what became of every cell. A cell that fails stops no other.
 
@@ -56,6 +60,8 @@ def grid(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    if cluster is not None:
+        check_cluster(cluster, workers)
     home = home_directory()
     cells = chosen_cells(definition, only)
     plan = plan_grid(prepared(cells, download=True))
@@ -84,8 +90,10 @@ def grid(
             # Where the grid goes on, only the cell's own process was sent a signal.
             documents[cell] = document or {"status": INTERRUPTED, "error": "stopped by a signal"}
 
-        if works[0].processes > 1:
-            _at_once(works, plan, board, ended)
+        if cluster is not None:
+            _at_once(works, Cluster(cluster, works[0].processes), plan, board, ended)
+        elif works[0].processes > 1:
+            _at_once(works, Processes(works[0].processes), plan, board, ended)
         else:
             _one_by_one(works, board, ended)
         finished = [d for d in documents.values() if d["status"] == "finished"]
@@ -131,6 +139,7 @@ def _one_by_one(
 
 def _at_once(
     works: Sequence[CellWork],
+    pool: Pool,
     plan: GridPlan,
     board: Board,
     ended: Callable[[str, dict[str, Any] | None], None],
@@ -141,7 +150,7 @@ def _at_once(
         return min(waiting, key=lambda cell: len(taken & set(plan.to_run(cell))))
 
     with _live(board):
-        run_cells(works, choose, board.started, ended)
+        run_cells(works, pool, choose, board.started, ended)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Several cells at a time, each in a process of its own, through Prefect's task runner.
+"""Several cells at a time, each in a process of its own, through one of Prefect's task runners.
 
 Processes, because torch's random state is one per process. Cells that need the same stage at the
 same time are told apart by the stage locks: one computes it and the others wait for its result.
@@ -10,14 +10,13 @@ import atexit
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from prefect import task
 from prefect.context import refresh_global_settings_context
@@ -27,7 +26,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.grid_cell import CellWork
 from flows.grid_process import POLL_SECONDS, prepare, work_on
-from flows.servers import HOST, prefect_server, running, wait_until_ready
+from flows.servers import free_port, prefect_server, running, wait_until_ready
 
 Document = dict[str, Any] | None
 KILLED = "its process was killed, as the system does when memory runs out"
@@ -51,7 +50,7 @@ def start_one_server(logs: Path) -> None:
     """
     if get_current_settings().api.url:
         return
-    server = prefect_server(_free_port(), logs)
+    server = prefect_server(free_port(), logs)
     with ExitStack() as stack:
         processes = stack.enter_context(running([server]))
         wait_until_ready([server], processes, threading.Event())
@@ -61,44 +60,24 @@ def start_one_server(logs: Path) -> None:
     refresh_global_settings_context()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+class Pool(Protocol):
+    """Where cells run."""
 
+    @property
+    def size(self) -> int:
+        """How many cells run at a time."""
 
-def run_cells(
-    works: Sequence[CellWork],
-    choose: Callable[[Sequence[str], Sequence[str]], str],
-    started: Callable[[str], None],
-    ended: Callable[[str, Document], None],
-) -> None:
-    """Run cells, as many at a time as `works` say.
+    def started(self) -> AbstractContextManager[None]:
+        """The pool is there for the length of the block."""
 
-    Args:
-        works: of the cells.
-        choose: from ids of the cells that wait, and of those that run, the next one.
-        started, ended: told of every cell; None is a cell that was interrupted.
-    """
-    waiting = {work.cell: work for work in works}
-    while waiting:
-        now: dict[str, PrefectFuture[Document]] = {}
-        with ProcessPoolTaskRunner(max_workers=works[0].processes, initializer=prepare) as runner:
-            try:
-                while waiting or now:
-                    while waiting and len(now) < works[0].processes:
-                        cell = choose(tuple(waiting), tuple(now))
-                        with _signals_wait():
-                            now[cell] = runner.submit(run_cell, {"work": waiting.pop(cell)})
-                        started(cell)
-                    _collect(now, ended)
-            except BrokenProcessPool:
-                # Its other processes end with one that was killed; the next cells get new ones.
-                for cell in now:
-                    ended(cell, {"status": "failed", "error": KILLED})
-            except BaseException:
-                _stop(now, ended)
-                raise
+    def submit(self, work: CellWork) -> PrefectFuture[Document]:
+        """Start a cell, or queue it."""
+
+    def is_done(self, future: PrefectFuture[Document]) -> bool:
+        """Whether the cell has ended, in whatever way."""
+
+    def stop(self) -> None:
+        """Ask the cells that run to save a checkpoint and stop; asked again, to stop at once."""
 
 
 @contextmanager
@@ -116,38 +95,96 @@ def _signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
+class Processes:
+    """A pool of processes of this machine."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._runner: ProcessPoolTaskRunner | None = None
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        with ProcessPoolTaskRunner(max_workers=self.size, initializer=prepare) as runner:
+            self._runner = runner
+            yield
+
+    def submit(self, work: CellWork) -> PrefectFuture[Document]:
+        assert self._runner is not None
+        with _signals_wait():
+            return self._runner.submit(run_cell, {"work": work})
+
+    def is_done(self, future: PrefectFuture[Document]) -> bool:
+        with suppress(TimeoutError):
+            future.wait(timeout=0)
+        return future.state.is_final()
+
+    def stop(self) -> None:
+        for process in multiprocessing.active_children():
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def run_cells(
+    works: Sequence[CellWork],
+    pool: Pool,
+    choose: Callable[[Sequence[str], Sequence[str]], str],
+    started: Callable[[str], None],
+    ended: Callable[[str, Document], None],
+) -> None:
+    """Run cells, as many at a time as the pool has room for.
+
+    Args:
+        works: of the cells.
+        pool: where they run.
+        choose: from ids of the cells that wait, and of those that run, the next one.
+        started, ended: told of every cell; None is a cell that was interrupted.
+    """
+    waiting = {work.cell: work for work in works}
+    while waiting:
+        now: dict[str, PrefectFuture[Document]] = {}
+        with pool.started():
+            try:
+                while waiting or now:
+                    while waiting and len(now) < pool.size:
+                        cell = choose(tuple(waiting), tuple(now))
+                        now[cell] = pool.submit(waiting.pop(cell))
+                        started(cell)
+                    _collect(now, pool, ended)
+            except BrokenProcessPool:
+                # Its other processes end with one that was killed; the next cells get new ones.
+                for cell in now:
+                    ended(cell, {"status": "failed", "error": KILLED})
+            except BaseException:
+                _stop(now, pool, ended)
+                raise
+
+
 def _collect(
-    now: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]
+    now: dict[str, PrefectFuture[Document]], pool: Pool, ended: Callable[[str, Document], None]
 ) -> None:
     """Wait a moment; tell of the cells that ended meanwhile and take them out of `now`."""
     time.sleep(POLL_SECONDS)
     for cell, future in list(now.items()):
-        with suppress(TimeoutError):
-            future.wait(timeout=0)
-        if future.state.is_final():
+        if pool.is_done(future):
             document = future.result()
             del now[cell]
             ended(cell, document)
 
 
-def _stop(now: dict[str, PrefectFuture[Document]], ended: Callable[[str, Document], None]) -> None:
-    """Ask the processes to save and stop, and wait until they have."""
+def _stop(
+    now: dict[str, PrefectFuture[Document]], pool: Pool, ended: Callable[[str, Document], None]
+) -> None:
+    """Ask the cells to save and stop, and wait until they have."""
     try:
-        _terminate()
+        pool.stop()
         while now:
-            _collect(now, ended)
+            _collect(now, pool, ended)
     except BrokenProcessPool:
         # One was killed before it had saved.
         for cell in now:
             ended(cell, None)
     except BaseException:
         # A second signal: they stop without saving.
-        _terminate()
+        pool.stop()
         raise
-
-
-def _terminate() -> None:
-    for process in multiprocessing.active_children():
-        if process.pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGTERM)

@@ -15,7 +15,7 @@ from flows.grids import Cell
 from flows.method import Node, method
 from flows.preparation import is_here, prepare_request
 from flows.request import Request, read_rows
-from flows.stages import numerics_of, stage_of
+from flows.stages import numerics_of, processes_of, stage_of
 from flows.survey import CACHED, TO_RUN
 from rosita_core.model.sources import weights_digest
 from rosita_core.training.loop import total_steps
@@ -35,7 +35,9 @@ class GridStage:
         key: None where an input has yet to be computed.
         status: "cached" or "to run".
         cells: ids of the cells that need it.
+        processes: that compute it, a device each.
         estimate: of its seconds; None where it is cached.
+        needs: identities of the stages that it reads from.
     """
 
     identity: str
@@ -43,7 +45,9 @@ class GridStage:
     key: str | None
     status: str
     cells: tuple[str, ...]
+    processes: int
     estimate: Estimate | None
+    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class _Found:
     record: StageResult | None
     cells: list[str]
     rows: float | None
+    needs: tuple[str, ...]
 
 
 class _Planner:
@@ -161,13 +166,18 @@ class _Planner:
                     "stage": node.name,
                     "config": canonical_config(node.config),
                     "inputs": {role: identities[name] for role, name in node.inputs.items()},
-                    "numerics": [numerics.device, numerics.precision, numerics.deterministic],
+                    "numerics": [
+                        *(numerics.device, numerics.precision, numerics.deterministic),
+                        processes_of(node, numerics),
+                    ],
                 }
             )
             if identity not in self._found:
                 record = None if key is None else look(request.home, key)[0]
                 rows = _units(node, request, records)
-                self._found[identity] = _Found(node, request, key, record, [], rows)
+                read = dict.fromkeys(node.inputs.values())
+                needs = tuple(identities[f"{name}/stage"] for name in read)
+                self._found[identity] = _Found(node, request, key, record, [], rows, needs)
             found = self._found[identity]
             found.cells.append(cell)
             if found.record is not None:
@@ -181,15 +191,25 @@ class _Planner:
         estimators: dict[Any, Estimator] = {}
         stages = {}
         for identity, found in self._found.items():
-            estimate = None
+            estimate, numerics = None, numerics_of(found.request.recipe)
+            processes = processes_of(found.node, numerics)
             if found.record is None:
                 home = found.request.home
                 estimator = estimators.setdefault(home, Estimator(home))
                 model = weights_digest(found.request.recipe.teacher.model)
-                estimate = estimator.estimate(found.node, model, found.rows)
+                estimate = estimator.estimate(
+                    found.node, model, numerics.device, processes, found.rows
+                )
             status = TO_RUN if found.record is None else CACHED
             stages[identity] = GridStage(
-                identity, found.node.name, found.key, status, tuple(found.cells), estimate
+                identity,
+                found.node.name,
+                found.key,
+                status,
+                tuple(found.cells),
+                processes,
+                estimate,
+                found.needs,
             )
         return stages
 

@@ -162,6 +162,9 @@ class Numerics(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Literal["auto"] | Positive = "auto"
     deterministic: bool = Field(False, description="only operations that repeat to the bit")
+    processes: Positive = Field(
+        1, description="that share each training's batches, on a GPU each (or on the cores)"
+    )
 
 
 class Checkpoint(Section):
@@ -241,6 +244,13 @@ class Recipe(Section):
                 raise ValueError(
                     f"data.{field} must be empty unless data.source is {' or '.join(sources)}, "
                     f"got {value!r} with {source}"
+                )
+        for name in ("teacher", "student", "depth", "width"):
+            rows = getattr(self, name).batch_size
+            if self.numerics.processes > rows:
+                raise ValueError(
+                    f"numerics.processes must be at most {name}.batch_size, {rows}, "
+                    f"got {self.numerics.processes}"
                 )
         if source != "files" and self.data.kind != "classification":
             raise ValueError(

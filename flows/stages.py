@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from flows.method import Node
 from flows.recipe import Recipe
-from tasks.hardware import Numerics, resolve_numerics
-from tasks.stage_key import Stage
+from tasks.hardware import Numerics, divided, resolve_numerics
+from tasks.stage_key import PROCESSES, Stage
 
 KERNELS: Mapping[str, str] = {
     "data": "rosita_core.stages.data",
@@ -31,9 +31,10 @@ def numerics_of(recipe: Recipe) -> Numerics:
     """
     wanted = recipe.numerics
     try:
-        return resolve_numerics(
+        numerics = resolve_numerics(
             wanted.device, wanted.precision, wanted.threads, wanted.deterministic
         )
+        return divided(numerics, wanted.processes, wanted.threads)
     except ValueError as error:
         raise ValueError(f"numerics.{error}") from None
 
@@ -49,5 +50,12 @@ def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> St
             "device": numerics.device,
             "precision": numerics.precision,
             "deterministic": numerics.deterministic,
+            PROCESSES: processes_of(node, numerics),
         },
     )
+
+
+def processes_of(node: Node, numerics: Numerics) -> int:
+    """How many processes compute the stage: of trainings alone more than one."""
+    trains = hasattr(node.config, "training") and node.config.training.epochs > 0
+    return numerics.processes if trains else 1

@@ -18,14 +18,15 @@ from tasks.processes import this_process
 from tasks.progress import ProgressEvent, StageProgress, progress_display
 from tasks.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.source_closure import source_parts
+from tasks.stage_inputs import StageInputs
 from tasks.stage_key import Stage, key_components
-from tasks.store import Store, json_digest, write_json
+from tasks.store import json_digest, write_json
 from tasks.tracking import ID_SECONDS, Tracking
 
 __all__ = ["Context", "StageResult", "Work", "attempt", "attempts"]
 
 
-class Work:
+class Work(StageInputs):
     """What a task's body needs while its stage runs; made by `attempt`."""
 
     def __init__(
@@ -38,13 +39,11 @@ class Work:
         run: str | None,
         progress: StageProgress,
     ) -> None:
-        self.stage = stage
-        self.context = context
+        super().__init__(stage, context)
         self.key = key
         """The stage key."""
         self.number = number
         """The attempt's number, from 1."""
-        self.store = Store(Path(context.home))
         self.tracking = tracking
         """None when the flow run is not tracked; so is `run`."""
         self.run = run
@@ -61,22 +60,6 @@ class Work:
         self._artifact: str | None = None
         self._history = history_path(context.home, stage.name, number)
         self._progress = progress
-
-    def input(self, role: str) -> Path:
-        """The files of an input artifact; read only.
-
-        Raises ValueError when the stage has no such input, or the store no such artifact.
-        """
-        if role not in self.stage.inputs:
-            known = ", ".join(sorted(self.stage.inputs)) or "none"
-            raise ValueError(f"input of {self.stage.name} must be one of {known}, got {role!r}")
-        path = self.store.path(self.stage.inputs[role])
-        if not path.is_dir():
-            raise ValueError(
-                f"input {role} of {self.stage.name} must be in the store, "
-                f"got {self.stage.inputs[role]}"
-            )
-        return path
 
     @contextmanager
     def output(self) -> Iterator[Path]:

@@ -4,8 +4,13 @@ from prefect import task
 
 from rosita_core.model.pretrained import load
 from rosita_core.stages.student import distill
+from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.loop import Trained
+from rosita_core.training.numerics import Numerics
 from tasks.attempt import Context, StageResult, attempt
-from tasks.inputs import finish_training, model, rows, set_up, special
+from tasks.data_parallel import in_processes
+from tasks.inputs import finish_training, model, rows, special
+from tasks.stage_inputs import StageInputs
 from tasks.stage_key import Stage
 
 
@@ -13,18 +18,20 @@ from tasks.stage_key import Stage
 def distill_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Teach BERT(student), the full-size model, on augmented rows."""
     with attempt(stage, context) as work, work.resumable() as checkpoints:
-        numerics = set_up(work)
-        teacher = model(work, "teacher")
-        start = teacher if stage.config.start == "teacher" else load(stage.config.pretrained)
-        trained = distill(
-            teacher,
-            start,
-            rows(work, "rows", "train"),
-            rows(work, "data", "select"),
-            special(work),
-            stage.config,
-            numerics,
-            work.report,
-            checkpoints,
-        )
-        return finish_training(work, trained)
+        return finish_training(work, in_processes(_train, work, checkpoints))
+
+
+def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+    teacher = model(work, "teacher")
+    start = teacher if work.stage.config.start == "teacher" else load(work.stage.config.pretrained)
+    return distill(
+        teacher,
+        start,
+        rows(work, "rows", "train"),
+        rows(work, "data", "select"),
+        special(work),
+        work.stage.config,
+        numerics,
+        work.report,
+        checkpoints,
+    )

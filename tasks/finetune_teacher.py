@@ -4,8 +4,13 @@ from prefect import task
 
 from rosita_core.model.pretrained import load
 from rosita_core.stages.teacher import finetune
+from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.loop import Trained
+from rosita_core.training.numerics import Numerics
 from tasks.attempt import Context, StageResult, attempt
-from tasks.inputs import finish_training, rows, set_up, special
+from tasks.data_parallel import in_processes
+from tasks.inputs import finish_training, rows, special
+from tasks.stage_inputs import StageInputs
 from tasks.stage_key import Stage
 
 
@@ -13,15 +18,17 @@ from tasks.stage_key import Stage
 def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Fine-tune the pretrained model on the task's labels."""
     with attempt(stage, context) as work, work.resumable() as checkpoints:
-        numerics = set_up(work)
-        trained = finetune(
-            load(stage.config.pretrained),
-            rows(work, "data", "train"),
-            rows(work, "data", "select"),
-            special(work),
-            stage.config,
-            numerics,
-            work.report,
-            checkpoints,
-        )
-        return finish_training(work, trained)
+        return finish_training(work, in_processes(_train, work, checkpoints))
+
+
+def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+    return finetune(
+        load(work.stage.config.pretrained),
+        rows(work, "data", "train"),
+        rows(work, "data", "select"),
+        special(work),
+        work.stage.config,
+        numerics,
+        work.report,
+        checkpoints,
+    )

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Numerics:
     """CPU threads of an operation."""
     deterministic: bool
     """Only operations that give the same bits every time."""
+    processes: int = 1
+    """That a training is divided over; a GPU each, or on a CPU the threads of an operation."""
 
 
 def resolve_numerics(
@@ -59,9 +61,41 @@ def resolve_numerics(
     if precision == "auto":
         native = torch.cuda.is_bf16_supported(False) if kind == "cuda" else cpu_has_bf16()
         precision = "bf16" if native else "fp32"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    chosen = (cores or 1) if threads == "auto" else int(threads)
+    chosen = cores() if threads == "auto" else int(threads)
     return Numerics(device, precision, chosen, deterministic)
+
+
+def divided(numerics: Numerics, processes: int, threads: str | int) -> Numerics:
+    """The numerics of trainings that several processes of this machine share.
+
+    Args:
+        processes: how many.
+        threads: as the recipe says; `auto` divides the cores among them.
+
+    Raises ValueError naming the field, the bound and the value.
+    """
+    kind, _, index = numerics.device.partition(":")
+    if processes == 1:
+        return numerics
+    if index:
+        raise ValueError(
+            f"device must be auto or cuda where processes is above 1, got {numerics.device}"
+        )
+    most = torch.cuda.device_count() if kind == "cuda" else cores()
+    if processes > most:
+        what = "GPUs" if kind == "cuda" else "cores"
+        raise ValueError(
+            f"processes must be at most {most}, the {what} that can be used, got {processes}"
+        )
+    each = max(1, numerics.threads // processes) if threads == "auto" else numerics.threads
+    return replace(numerics, threads=each, processes=processes)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _is_positive(value: str | int) -> bool:

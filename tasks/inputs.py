@@ -19,11 +19,12 @@ from rosita_core.training.loop import Trained
 from rosita_core.training.numerics import Numerics
 from tasks.attempt import Work
 from tasks.records import StageResult
+from tasks.stage_inputs import StageInputs
 
 PRUNES = "prunes.json"
 
 
-def set_up(work: Work) -> Numerics:
+def set_up(work: StageInputs) -> Numerics:
     """Put torch into the state that the stage asks for; returns device and precision."""
     # Its own bars would run through ours.
     transformers_logging.disable_progress_bar()
@@ -33,22 +34,22 @@ def set_up(work: Work) -> Numerics:
     return Numerics(context.device, context.precision)
 
 
-def tokenizer(work: Work) -> PreTrainedTokenizerBase:
+def tokenizer(work: StageInputs) -> PreTrainedTokenizerBase:
     """The tokenizer that the data was cut with."""
     return AutoTokenizer.from_pretrained(work.input("data") / "tokenizer")
 
 
-def special(work: Work) -> SpecialTokens:
+def special(work: StageInputs) -> SpecialTokens:
     """Its special tokens."""
     return special_tokens(tokenizer(work))
 
 
-def rows(work: Work, role: str, split: str) -> Encoded:
+def rows(work: StageInputs, role: str, split: str) -> Encoded:
     """Encoded rows of a split of the artifact in `role`."""
     return Encoded(work.input(role) / "encoded" / f"{split}.arrow")
 
 
-def model(work: Work, role: str) -> RositaForSequenceClassification:
+def model(work: StageInputs, role: str) -> RositaForSequenceClassification:
     """The model of the artifact in `role`, in eval mode."""
     return load(work.input(role))
 

@@ -77,6 +77,18 @@ def stop_requested() -> bool:
     return _received is not None
 
 
+def request_stop() -> None:
+    """Do as SIGTERM does, in a process whose signals are not ours: stages save and stop."""
+    global _received
+    _received = signal.SIGTERM
+
+
+def forget_signals() -> None:
+    """Whatever was received before is done with."""
+    global _received
+    _received = None
+
+
 def stopped() -> BaseException:
     """The exception of the signal that was received."""
     return _exception(_received or signal.SIGTERM)

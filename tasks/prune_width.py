@@ -3,8 +3,13 @@
 from prefect import task
 
 from rosita_core.stages.width import prune_width as kernel
+from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.loop import Trained
+from rosita_core.training.numerics import Numerics
 from tasks.attempt import Context, StageResult, attempt
-from tasks.inputs import finish_training, model, rows, set_up, special
+from tasks.data_parallel import in_processes
+from tasks.inputs import finish_training, model, rows, special
+from tasks.stage_inputs import StageInputs
 from tasks.stage_key import Stage
 
 
@@ -12,15 +17,17 @@ from tasks.stage_key import Stage
 def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Prune heads, FFN units and embedding rank step by step while distilling."""
     with attempt(stage, context) as work, work.resumable() as checkpoints:
-        numerics = set_up(work)
-        trained = kernel(
-            model(work, "teacher"),
-            rows(work, "rows", "train"),
-            rows(work, "data", "select"),
-            special(work),
-            stage.config,
-            numerics,
-            work.report,
-            checkpoints,
-        )
-        return finish_training(work, trained)
+        return finish_training(work, in_processes(_train, work, checkpoints))
+
+
+def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+    return kernel(
+        model(work, "teacher"),
+        rows(work, "rows", "train"),
+        rows(work, "data", "select"),
+        special(work),
+        work.stage.config,
+        numerics,
+        work.report,
+        checkpoints,
+    )

@@ -2,7 +2,10 @@
 
 It covers what can change the result and nothing else: the stage's name, its config, the digests of
 its inputs, the code of its kernel, the libraries that decide numbers, and numerics. Paths, labels,
-thread counts and device numbers are outside it.
+thread counts and device numbers are outside it. The number of processes of a training is inside:
+gradients would differ in their rounding only, as with threads, but each process draws the dropout
+of its own rows, which changes the result as another seed does. One process is not named, so that
+the keys of trainings by one are what they always were.
 """
 
 import dataclasses
@@ -18,6 +21,7 @@ from typing import Any
 from tasks.source_closure import source_modules
 from tasks.store import json_digest
 
+PROCESSES = "processes"
 LIBRARIES = ("torch", "transformers", "tokenizers")
 NUMERICS = ("deterministic", "device", "precision")
 
@@ -36,7 +40,8 @@ class Stage:
     inputs: dict[str, str]
     """Role of an input -> digest of its artifact."""
     numerics: dict[str, Any]
-    """`device`, `precision` and `deterministic`; other entries stay outside the key."""
+    """`device`, `precision` and `deterministic`, and of a training in several `processes` their
+    number; other entries stay outside the key."""
 
 
 def key_components(stage: Stage) -> dict[str, Any]:
@@ -51,6 +56,8 @@ def key_components(stage: Stage) -> dict[str, Any]:
     numerics = {name: stage.numerics[name] for name in NUMERICS}
     # cuda:1 computes what cuda:0 does.
     numerics["device"] = str(numerics["device"]).split(":")[0]
+    if stage.numerics.get(PROCESSES, 1) != 1:
+        numerics[PROCESSES] = stage.numerics[PROCESSES]
     return {
         "stage": stage.name,
         "config": canonical_config(stage.config),

@@ -46,6 +46,7 @@ def distillation_objective(
 
     The teacher is read on the device in eval mode and never trained; the one passed in keeps its
     mode and flags. The layer mapping follows the student, whose depth may shrink while it trains.
+    Of a part of a batch, the losses are its share of the batch's.
     """
     teacher = placed(teacher, numerics.device).train(settings.teacher_dropout)
     teacher.requires_grad_(False)
@@ -69,6 +70,7 @@ def distillation_objective(
             regression,
             settings.average_over_classes,
         )
+        prediction = prediction * batch.rows_share
         if not settings.hidden:
             return {"loss": prediction, "loss_prediction": prediction}
         hidden = hidden_loss(
@@ -78,6 +80,8 @@ def distillation_objective(
             batch.attention_mask,
             settings.hidden_on_padding,
         )
+        # A mean over positions: over tokens, or where padding counts over rows of equal length.
+        hidden = hidden * (batch.rows_share if settings.hidden_on_padding else batch.tokens_share)
         return {
             "loss": hidden + prediction,
             "loss_hidden": hidden,

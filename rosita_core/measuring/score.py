@@ -45,15 +45,25 @@ def predict_logits(
     special: SpecialTokens,
     numerics: Numerics,
 ) -> np.ndarray:
-    """Logits (N, C), float32, in the order of the rows; `model` must be in eval mode."""
+    """Logits (N, C), float32, in the order of the rows; `model` must be in eval mode.
+
+    The processes of a group take turns in computing a batch; each gets all logits.
+    """
     if model.training:
         raise ValueError("model must be in eval mode to predict, got train mode")
+    group = numerics.group
     logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
     with torch.inference_mode(), numerics.autocast():
-        for rows, batch in ordered_batches(data, batch_size, max_length, special):
+        batches = ordered_batches(data, batch_size, max_length, special)
+        for number, (rows, batch) in enumerate(batches):
+            if number % group.size != group.rank:
+                continue
             on_device = batch.to(numerics.device)
             output = model(on_device.input_ids, on_device.attention_mask, on_device.token_type_ids)
             logits_NC[rows] = output.logits.float().cpu().numpy()
+    # Where another process has the numbers there are zeros here.
+    computed_NC = torch.from_numpy(logits_NC)
+    group.add_up([computed_NC])
     return logits_NC
 
 

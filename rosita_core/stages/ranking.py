@@ -24,6 +24,7 @@ from rosita_core.training.numerics import Numerics
 from rosita_core.training.optimizer import (
     build_optimizer,
     clip_gradients,
+    gradients,
     named_moments,
     set_moments,
 )
@@ -48,12 +49,15 @@ def rank(
 ) -> Importance:
     """Importance of `source` in eval mode over one epoch of `rows`, on the CPU.
 
+    The processes of a group each compute a part of every batch, and rank the same.
+
     Args:
         loop: batches, seed and, for `update_while_ranking`, the optimizer.
         update_while_ranking: fidelity, see `OneStepSettings`.
         objective: whose loss the gradients are of.
         checkpoints: goes on from one whose phase is "ranking".
     """
+    group = numerics.group
     model = copied(source, numerics.device).eval()
     optimizer = build_optimizer(model, loop.learning_rate, loop.weight_decay, loop.bias_correction)
     totals = no_gradients(model)
@@ -68,11 +72,12 @@ def rank(
     with torch.random.fork_rng():
         for number, indices in enumerate(batches[done:], start=done + 1):
             # A teacher left in train mode (fidelity) draws dropout.
-            torch.manual_seed(loop.seed * 1_000_003 + number)
+            torch.manual_seed(group.seed(loop.seed * 1_000_003 + number))
             batch = collate(rows, indices, loop.max_length, special, loop.pad_to_max_length)
             with numerics.autocast():
-                loss = objective(model, batch.to(numerics.device))["loss"]
+                loss = objective(model, group.part(batch).to(numerics.device))["loss"]
             loss.backward()
+            group.add_up(gradients(model))
             totals = accumulate(totals, model)
             if update_while_ranking:
                 clip_gradients(model, loop.clip_norm, loop.clip_per_tensor)
@@ -85,7 +90,9 @@ def rank(
             if number < total and checkpoints.due(number):
                 write = partial(_write, model, optimizer, totals, number)
                 checkpoints.save(number, total, write)
-    return _to_cpu(importance(placed(source, numerics.device), totals))
+    ranking = importance(placed(source, numerics.device), totals)
+    group.share((*ranking.heads, *ranking.ffn_units))
+    return _to_cpu(ranking)
 
 
 def is_ranking(folder: Path) -> bool:

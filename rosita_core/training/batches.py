@@ -26,16 +26,26 @@ class Batch:
         attention_mask: (B, T) int64, 1 for tokens.
         token_type_ids: (B, T) int64, 1 from the second sentence on.
         labels: (B,) int64 or float32.
+        rows_share, tokens_share: of a part of a batch, what part of its rows and tokens: means
+            over the part, times these, add up to means over the batch.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     token_type_ids: torch.Tensor
     labels: torch.Tensor
+    rows_share: float = 1.0
+    tokens_share: float = 1.0
 
     def to(self, device: str) -> Batch:
-        parts = (self.input_ids, self.attention_mask, self.token_type_ids, self.labels)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            self.attention_mask.to(device, non_blocking=True),
+            self.token_type_ids.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.rows_share,
+            self.tokens_share,
+        )
 
 
 def shuffled_batches(
@@ -102,7 +112,9 @@ def collate(
         mask[i, : len(tokens)] = 1
     labels = data.labels[rows]
     labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
-    return Batch(*(torch.from_numpy(array) for array in (ids, mask, types, labels)))
+    arrays = (ids, mask, types, labels)
+    input_ids, attention_mask, token_type_ids, outputs = map(torch.from_numpy, arrays)
+    return Batch(input_ids, attention_mask, token_type_ids, outputs)
 
 
 def _sequence(

@@ -12,10 +12,13 @@ from rosita_core.training.batches import Batch
 def hard_label_objective(
     model: RositaForSequenceClassification, batch: Batch
 ) -> dict[str, torch.Tensor]:
-    """Cross-entropy with the labels; for regression (float labels) the mean squared error."""
+    """Cross-entropy with the labels; for regression (float labels) the mean squared error.
+
+    Of a part of a batch, its share of the batch's loss.
+    """
     output = model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     if batch.labels.is_floating_point():
         loss = F.mse_loss(output.logits.squeeze(-1).float(), batch.labels)
     else:
         loss = F.cross_entropy(output.logits.float(), batch.labels)
-    return {"loss": loss}
+    return {"loss": loss * batch.rows_share}

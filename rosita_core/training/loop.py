@@ -25,7 +25,7 @@ from rosita_core.training.batches import (
 )
 from rosita_core.training.checkpoints import Checkpoints, read_state, write_state
 from rosita_core.training.numerics import Numerics
-from rosita_core.training.optimizer import learning_rate_factor
+from rosita_core.training.optimizer import gradients, learning_rate_factor
 from rosita_core.training.progress import Progress, Report
 from rosita_core.training.settings import TrainingSettings
 from rosita_core.training.state import TrainingState
@@ -78,7 +78,8 @@ def train(
     """Train a copy of `model`, pruning it at `events`.
 
     A training that goes on from a checkpoint ends with the bits of one that was never stopped (on
-    a CPU, with the same number of threads).
+    a CPU, with the same number of threads). The processes of a group call this with the same
+    arguments; each computes its part of every batch, and all end with the same model.
 
     Args:
         model: the start; it is not changed. Where there is a checkpoint, its weights are not read.
@@ -91,7 +92,7 @@ def train(
             summed since the last prune.
         first_layer_ranks_heads: fidelity, see `choose`.
         score: metrics of a model in eval mode on the selection rows; "score" decides.
-        numerics: device and precision.
+        numerics: device, precision and group.
         report: called with losses, rates, scores and prunes.
         checkpoints: where the training is written down, and where it goes on from.
 
@@ -103,7 +104,8 @@ def train(
     steps = total_steps(len(data), settings)
     if events and events[-1].step > steps:
         raise ValueError(f"prune events must end by step {steps}, got one at {events[-1].step}")
-    run = TrainingState(model, settings, prunes, events, numerics.device)
+    group = numerics.group
+    run = TrainingState(model, settings, prunes, events, numerics.device, group)
     per_epoch = batches_per_epoch(len(data), settings.batch_size, settings.drop_last)
     evaluate_every = max(1, round(per_epoch / settings.accumulate / settings.evaluations_per_epoch))
     patience = None
@@ -120,10 +122,12 @@ def train(
     with torch.random.fork_rng():
         for step in range(done + 1, steps + 1):
             # One seed per step makes a step's dropout independent of what ran before it.
-            torch.manual_seed(settings.seed * 1_000_003 + step)
+            torch.manual_seed(group.seed(settings.seed * 1_000_003 + step))
             rate = settings.learning_rate * learning_rate_factor(
                 step - 1, steps, settings.schedule, settings.warmup
             )
+            computed: list[dict[str, torch.Tensor]] = []
+            examples = 0
             for micro in range(settings.accumulate):
                 epoch, position = divmod((step - 1) * settings.accumulate + micro, per_epoch)
                 if position == 0 or not order:
@@ -132,11 +136,15 @@ def train(
                     )
                 batch = collate(
                     data, order[position], settings.max_length, special, settings.pad_to_max_length
-                ).to(numerics.device)
+                )
+                part = group.part(batch).to(numerics.device)
                 with numerics.autocast():
-                    losses = objective(run.model, batch)
+                    losses = objective(run.model, part)
                 (losses["loss"] / settings.accumulate).backward()
-                meter.add(losses, len(order[position]))
+                computed.append({name: loss.detach().float() for name, loss in losses.items()})
+                examples += len(order[position])
+            group.add_up([*gradients(run.model), *(v for one in computed for v in one.values())])
+            meter.add(computed, examples)
             run.update(rate)
             message = run.prune_if_due(step, first_layer_ranks_heads)
             evaluated = step % evaluate_every == 0 or step == steps
@@ -184,11 +192,12 @@ class _Meter:
         self.batches = self.examples = 0
         self.started = time.perf_counter()
 
-    def add(self, losses: dict[str, torch.Tensor], examples: int) -> None:
-        for name, loss in losses.items():
-            value = loss.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.batches += 1
+    def add(self, computed: list[dict[str, torch.Tensor]], examples: int) -> None:
+        """Losses of each batch, and how many examples the batches have in all."""
+        for losses in computed:
+            for name, value in losses.items():
+                self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.batches += len(computed)
         self.examples += examples
 
     def values(self) -> dict[str, Any]:

@@ -91,6 +91,11 @@ class BertAdam(Optimizer):
             torch._foreach_add_(parameters, update, alpha=-group["lr"])
 
 
+def gradients(model: nn.Module) -> list[torch.Tensor]:
+    """The gradients that `model` holds, in the order of its parameters."""
+    return [p.grad for p in model.parameters() if p.grad is not None]
+
+
 def clip_gradients(model: nn.Module, max_norm: float, per_tensor: bool) -> None:
     """Scale gradients to at most `max_norm`: of all together, or (fidelity) of each tensor."""
     if not per_tensor:

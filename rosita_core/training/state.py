@@ -19,6 +19,7 @@ from rosita_core.pruning.prune import choose, keep_bottom_layers, prune
 from rosita_core.pruning.record import PruneRecord, from_json, record, to_json, untouched
 from rosita_core.pruning.schedule import PruneEvent
 from rosita_core.training.checkpoints import read_tensors, write_tensors
+from rosita_core.training.group import Group
 from rosita_core.training.optimizer import (
     build_optimizer,
     carry_moments,
@@ -43,11 +44,14 @@ class TrainingState:
         prunes: tuple[PruneRecord, ...],
         events: tuple[PruneEvent, ...],
         device: str,
+        group: Group,
     ) -> None:
         self.settings = settings
+        self.group = group
         self.original = model.config
         self.pending = list(events)
         self.model = self._quieted(copied(model, device).train())
+        group.share(self.model.state_dict().values())
         self.optimizer = self._optimizer()
         self.totals = no_gradients(self.model) if events else {}
         self.best: tuple[RositaConfig, dict[str, torch.Tensor]] | None = None
@@ -134,12 +138,16 @@ class TrainingState:
             kept = keep_bottom_layers(before, target.layers)
         else:
             ranking = importance(self.model, self.totals)
+            # On unequal devices the last bit may differ, and with it what is cut.
+            self.group.share((*ranking.heads, *ranking.ffn_units))
             layers = tuple(range(before.layers))
             kept = choose(before, target, layers, ranking, first_layer_ranks_heads)
         last = self.prunes[-1] if self.prunes else self.start
         self.prunes.append(record(last, step, target, kept, ranking))
         old_model, old_optimizer = self.model, self.optimizer
         self.model = self._quieted(prune(old_model, kept))
+        # The factors of the embedding have no sign of their own: each device may find another.
+        self.group.share(self.model.state_dict().values())
         self.optimizer = self._optimizer()
         if not self.settings.reset_optimizer:
             carry_moments(old_optimizer, old_model, self.optimizer, self.model, kept)

@@ -123,6 +123,7 @@ def bench_checkpoints(home: Path) -> list[str]:
     from rosita_core.model.checkpoint import fresh, shape_of
     from rosita_core.model.modeling_rosita import RositaConfig
     from rosita_core.pruning.schedule import PruneEvent
+    from rosita_core.training.group import ALONE
     from rosita_core.training.state import TrainingState
     from tasks.checkpoints import StageCheckpoints
 
@@ -139,7 +140,7 @@ def bench_checkpoints(home: Path) -> list[str]:
         )
         model = fresh(config, 0)
         events = (PruneEvent(10, shape_of(model.config)),)
-        state = TrainingState(model, settings, (), events, "cpu")
+        state = TrainingState(model, settings, (), events, "cpu", ALONE)
         for parameter in state.model.parameters():
             parameter.grad = torch.full_like(parameter, 1e-3)
         state.update(1e-5)

@@ -49,8 +49,9 @@ def test_distilling_a_model_into_itself_costs_nothing(sized, distillation, batch
 def test_the_loss_is_the_sum_of_its_parts_by_hand(sized, distillation, batch, numerics):
     teacher, student = sized((2,) * 3, (6,) * 3), sized((2,) * 2, (6,) * 2, seed=1)
     losses = distillation_objective(teacher, distillation(), numerics)(student, batch)
-    taught = teacher(*vars(batch).values(), output_hidden_states=True)
-    learned = student(*vars(batch).values(), output_hidden_states=True)
+    tensors = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    taught = teacher(*tensors, output_hidden_states=True)
+    learned = student(*tensors, output_hidden_states=True)
     real = batch.attention_mask.bool()
     hidden = sum(
         ((learned.hidden_states[i] - taught.hidden_states[j])[real] ** 2).mean()

@@ -1,0 +1,91 @@
+"""What the processes of `tests.bench.parallel` run: a distillation of MiniLM-L6's size."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from transformers import BertTokenizerFast
+
+from rosita_core.data.encoded import Encoded, SpecialTokens, encode
+from rosita_core.distillation.objective import DistillationSettings, distillation_objective
+from rosita_core.model.checkpoint import fresh
+from rosita_core.model.modeling_rosita import RositaConfig
+from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.loop import Trained, train
+from rosita_core.training.numerics import Numerics
+from rosita_core.training.progress import Progress
+from rosita_core.training.settings import TrainingSettings
+from tasks.stage_inputs import StageInputs
+
+BATCH, TOKENS, STEPS, WARMUP = 32, 16, 24, 4
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+# Millions of parameters, layers, heads.
+HIDDEN, LAYERS, HEADS, UNITS = 384, 6, 12, 1536
+
+
+def write_rows(folder: Path) -> None:
+    """Rows of `TOKENS` tokens, special ones included."""
+    random = np.random.default_rng(0)
+    texts = [" ".join(random.choice(WORDS[5:], TOKENS - 2)) for _ in range(BATCH * STEPS)]
+    labels = random.integers(0, 2, len(texts))
+    tokenizer = BertTokenizerFast(vocab={word: index for index, word in enumerate(WORDS)})
+    encode([pd.DataFrame({"text_a": texts, "label": labels})], tokenizer, folder / "rows.arrow")
+
+
+def distill(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+    """One epoch of hidden states and predictions; the first process notes when each step ended."""
+    config = RositaConfig(
+        hidden_size=HIDDEN,
+        head_size=HIDDEN // HEADS,
+        layer_heads=[HEADS] * LAYERS,
+        layer_ffn_units=[UNITS] * LAYERS,
+        problem_type="single_label_classification",
+    )
+    folder = Path(work.context.home)
+    teacher, student = fresh(config, 0), fresh(config, 1)
+    settings = TrainingSettings(
+        learning_rate=1e-5,
+        epochs=1,
+        schedule="constant",
+        warmup=0.0,
+        batch_size=BATCH,
+        accumulate=1,
+        max_length=TOKENS,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        clip_per_tensor=False,
+        bias_correction=True,
+        reset_optimizer=False,
+        # A report, which times the step, after every step.
+        evaluations_per_epoch=STEPS,
+        patience=None,
+        keep_best=False,
+        dropout=None,
+        drop_last=False,
+        pad_to_max_length=False,
+        seed=1,
+    )
+    how = DistillationSettings(True, 1.0, False, False, False, False)
+
+    def report(event: Progress) -> None:
+        if event.metrics and numerics.group.rank == 0:
+            with (folder / "steps").open("a", encoding="utf-8") as file:
+                file.write(f"{time.perf_counter()}\n")
+
+    return train(
+        student,
+        Encoded(folder / "rows.arrow"),
+        SpecialTokens(cls=2, sep=3, pad=0),
+        settings,
+        distillation_objective(teacher, how, numerics),
+        (),
+        (),
+        False,
+        lambda _: {"score": 0.0},
+        numerics,
+        report,
+        checkpoints,
+    )

@@ -12,7 +12,7 @@ run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its tea
 	$(BIN)/rosita compress --recipe demo
 
 test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	$(BIN)/python -m pytest tests/faults -m "long or not long"

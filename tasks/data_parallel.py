@@ -7,7 +7,7 @@ when the training is done, when it fails, and when a signal stops it after a che
 of them stop after the same step.
 """
 
-import pickle
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,8 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.group import joined
@@ -31,8 +34,8 @@ Training = Callable[[Any, Numerics, Checkpoints], Trained]
 """Reads what a stage needs and calls its kernel; a module's own function, found by its name."""
 
 START = """
-import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
+import json, sys
+sys.path[:] = json.loads(sys.stdin.readline())
 from tasks.follower import main
 main()
 """
@@ -63,6 +66,49 @@ class Share:
     rank: int
     size: int
     meeting: Path
+
+    def line(self) -> str:
+        """All of it as one line of JSON."""
+        config, kind = self.stage.config, type(self.stage.config)
+        return json.dumps(
+            {
+                "train": _name(self.train),
+                "config_type": None if config is None else _name(kind),
+                "config": TypeAdapter(kind).dump_python(config, mode="json"),
+                "stage": {**vars(self.stage), "config": None},
+                "context": self.context.model_dump(mode="json"),
+                "latest": None if self.latest is None else str(self.latest),
+                "rank": self.rank,
+                "size": self.size,
+                "meeting": str(self.meeting),
+            }
+        )
+
+    @classmethod
+    def of(cls, line: str) -> "Share":
+        """The share that a line was made of."""
+        said = json.loads(line)
+        kind: Any = _named(said["config_type"]) if said["config_type"] else type(None)
+        config = TypeAdapter(kind).validate_python(said["config"])
+        return cls(
+            train=_named(said["train"]),
+            stage=Stage(**{**said["stage"], "config": config}),
+            context=Context.model_validate(said["context"]),
+            latest=None if said["latest"] is None else Path(said["latest"]),
+            rank=said["rank"],
+            size=said["size"],
+            meeting=Path(said["meeting"]),
+        )
+
+
+def _name(thing: Any) -> list[str]:
+    """Where a module's own function or class is found."""
+    return [thing.__module__, thing.__name__]
+
+
+def _named(name: list[str]) -> Any:
+    module, own = name
+    return getattr(import_module(module), own)
 
 
 def in_processes(train: Training, work: StageInputs, checkpoints: Checkpoints) -> Trained:
@@ -131,7 +177,8 @@ def _followers(shares: list[Share]) -> Iterator[list[_Follower]]:
         for follower in started:
             assert follower.process.stdin is not None
             # It stays open: a follower ends when it closes, however this process ends.
-            follower.process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(follower.share))
+            lines = f"{json.dumps(sys.path)}\n{follower.share.line()}\n"
+            follower.process.stdin.write(lines.encode())
             follower.process.stdin.flush()
         yield started
     finally:

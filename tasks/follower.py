@@ -5,7 +5,6 @@ See `tasks.data_parallel`.
 """
 
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -35,7 +34,7 @@ def main() -> None:
     # A signal to all processes of a service is for the first one, which saves and ends the others.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    share: Share = pickle.load(sys.stdin.buffer)
+    share = Share.of(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     work = StageInputs(share.stage, share.context)
     numerics = set_up(work)

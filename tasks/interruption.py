@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from prefect.exceptions import TerminationSignal
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _guard = threading.Lock()
@@ -119,4 +117,7 @@ def _say(number: int, what: str) -> None:
 def _exception(number: int) -> BaseException:
     if number == signal.SIGINT:
         return KeyboardInterrupt()
+    # Not above: commands that only look at the home do without Prefect.
+    from prefect.exceptions import TerminationSignal
+
     return TerminationSignal(signal=number)

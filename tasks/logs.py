@@ -4,9 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_logger, get_run_logger
-
 from tasks.progress import progress_display
 
 _unwritten: set[str] = set()
@@ -16,6 +13,10 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 def run_logger() -> Logger:
     """The logger of the flow or task run that is going on; outside one, the project's."""
+    # Not above: commands that only look at the home do without Prefect.
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_logger, get_run_logger
+
     try:
         return get_run_logger()
     except MissingContextError:

@@ -146,7 +146,8 @@ def test_a_grid_that_has_run_is_reported_from_its_home(home: Home, tmp_path: Pat
     # What was collected from the home is kept, and says the same again.
     again = tmp_path / "again"
     kept = str(tmp_path / "records")
-    repeated = home.run("report", "--records", kept, "--out", str(again))
+    arguments = ("--out", str(again), "--format", "markdown")
+    repeated = home.run("report", "--records", kept, *arguments)
     assert repeated.returncode == 0, repeated.stderr[-2000:]
     assert (again / "report.md").read_bytes() == (tmp_path / "report.md").read_bytes()
     refused = home.run("report", "--grid", "kd-settings", "--out", str(tmp_path / "none"))

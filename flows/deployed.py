@@ -4,7 +4,8 @@ Nothing heavy is imported before a run starts: `prefect deploy` and whoever serv
 this module, too. The command line runs the same flows by whole recipes.
 """
 
-from __future__ import annotations
+# No annotations from __future__: `serve` sends a flow to the process of a run without the names of
+# this module, and the types of its parameters would be missing there.
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,7 @@ def report(
         return write_report(grid, out, formats)
 
 
-def _recipe(name: str, file: str, changes: tuple[str, ...]) -> Recipe:
+def _recipe(name: str, file: str, changes: tuple[str, ...]) -> "Recipe":
     from flows.recipes import load_recipe
 
     return load_recipe(file or name, changes)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import yaml
 from command_line import rosita
 from deployed_stack import ROOT
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, is_valid_schema, validate
 
+from flows import deployed
 from flows.grid_choice import chosen_cells
 from flows.grid_loading import load_grid
 from flows.recipes import load_recipe
@@ -150,3 +154,14 @@ def test_a_worker_needs_a_server(tmp_path: Path) -> None:
     done = rosita("ui", "--worker", "--no-prefect", home=tmp_path)
     assert done.code == 2
     assert "worker must have Prefect's server beside it" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["compress", "grid", "grid_spread", "report", "rerun"])
+def test_a_flow_that_is_sent_to_another_process_keeps_its_form(name: str) -> None:
+    """As `rosita schedule` sends it: without the module that it is from."""
+    sent = cloudpickle.loads(cloudpickle.dumps(getattr(deployed, name)))
+    here = getattr(deployed, name)
+    assert sent.validate_parameters({}) == here.validate_parameters({})
+    first = next(iter(inspect.signature(here.fn).parameters))
+    with pytest.raises(ParameterTypeError):
+        sent.validate_parameters({first: 7})

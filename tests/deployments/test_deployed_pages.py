@@ -44,7 +44,7 @@ def test_the_form_of_compress_asks_for_what_can_be_chosen(page: Page, stack: Sta
     numbers = page.locator("input[type=number]")
     numbers.nth(0).fill("-7")
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_text("-7 is less than the minimum of -1")).to_be_visible()
+    expect(page.get_by_text("-7 is less than the minimum of -1").first).to_be_visible()
     numbers.nth(0).fill("5")
     with page.expect_response(lambda response: "create_flow_run" in response.url) as answer:
         page.get_by_role("button", name="Submit").click()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-deployments faults bench bench-parallel bench-workers report lint lock clean help
+.PHONY: install run test test-deployments faults bench bench-parallel bench-workers report lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -11,14 +11,23 @@ help: ## Show the targets
 run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its teacher
 	$(BIN)/rosita compress --recipe demo
 
+install: $(INSTALLED) ## Only the virtual environment, with rosita in .venv/bin
+
 test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	$(BIN)/python -m pytest tests/faults -m "long or not long"
 
-test-deployments: $(INSTALLED) ## Real servers, workers and pages on loopback (deployments/README.md)
-	$(BIN)/python -m pytest tests/deployments -m deployments
+test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
+	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+		|| { apt-get update -qq && apt-get install -y -qq postgresql docker-compose >/dev/null; }
+	$(BIN)/python -m pytest tests/deployments tests/caching tests/faults -m deployments \
+		--numprocesses 2 --dist loadfile
+
+.venv/.installed-deployments: $(INSTALLED) requirements-deployments.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-deployments.lock
+	touch $@
 
 lint: $(INSTALLED) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

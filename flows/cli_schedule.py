@@ -59,12 +59,22 @@ def schedule(
 def worker(
     pool: Annotated[str, typer.Option(help="The work pool whose runs it takes.")] = POOL,
     name: Annotated[str | None, typer.Option(help="What it is called; a name of its own.")] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="Take runs of this queue alone: gpu, default. Repeat it for several."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Runs at a time; as many as come.")] = None,
 ) -> None:
     """Take runs of deployments from Prefect's server at PREFECT_API_URL, until Ctrl-C.
 
     The work pool is made where it is missing. Each run is a process of its own, in the ROSITA_HOME
     of this command. As the worker ends, what runs saves a checkpoint and waits for another worker.
+
+    Of several machines, each takes one training at a time with --queue gpu --limit 1; reports, and
+    grids that only wait for their cells, are then for a worker with --queue default.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     from prefect.settings import get_current_settings
 
     from flows.cli import Failure
@@ -80,7 +90,7 @@ def worker(
         prepare_work_pool(api, pool)
         with stop_requests() as stop:
             environment = worker_environment(api, home_directory())
-            run_worker(worker_command(pool, name), environment, stop)
+            run_worker(worker_command(pool, name, queue or (), limit), environment, stop)
     except ServerError as error:
         raise Failure(str(error)) from None
     print("stopped", file=sys.stderr)

@@ -21,10 +21,23 @@ RUN_MODULES = ("prefect.engine", "prefect.flow_engine", "prefect.runner._workspa
 """What a process that carries out a flow run was started as."""
 
 
-def worker_command(pool: str, name: str | None) -> tuple[str, ...]:
-    """A worker that runs each flow run in a process of its own."""
-    arguments = ("-m", "prefect", "worker", "start", "--pool", pool, "--type", "process")
-    return (sys.executable, *arguments, *(() if name is None else ("--name", name)))
+def worker_command(
+    pool: str, name: str | None = None, queues: Sequence[str] = (), limit: int | None = None
+) -> tuple[str, ...]:
+    """A worker that runs each flow run in a process of its own.
+
+    Args:
+        pool: whose runs it takes.
+        name: of its own.
+        queues: of the pool that it asks; none: all of them.
+        limit: runs at a time; None: as many as come.
+    """
+    arguments = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    arguments += [] if name is None else ["--name", name]
+    for queue in queues:
+        arguments += ["--work-queue", queue]
+    arguments += [] if limit is None else ["--limit", str(limit)]
+    return (sys.executable, *arguments)
 
 
 def worker_environment(api: str, home: Path) -> dict[str, str]:
@@ -51,7 +64,7 @@ def worker_beside(
     worker = Server(
         name="worker",
         port=port,
-        command=(*worker_command(pool, None), "--with-healthcheck"),
+        command=(*worker_command(pool), "--with-healthcheck"),
         environment=worker_environment(api, home) | answering,
         health="/health",
         log=home / "logs" / "worker.log",

@@ -49,7 +49,9 @@ def smoke(**changes: Any) -> dict[str, Any]:
 class Worker:
     """`rosita worker` as a process, with what it says in a file."""
 
-    def __init__(self, stack: Stack, name: str, faults: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, stack: Stack, name: str, faults: list[dict[str, Any]], options: tuple[str, ...] = ()
+    ) -> None:
         self.log = stack.home.parent / f"{name}.log"
         path = [str(INJECTED), *filter(None, [os.environ.get("PYTHONPATH")])]
         variables = {
@@ -60,7 +62,7 @@ class Worker:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(ROSITA), "worker", "--name", name],
+                [str(ROSITA), "worker", "--name", name, *options],
                 cwd=ROOT,
                 env=environment(stack.home, stack.prefect_home, variables),
                 stdin=subprocess.DEVNULL,
@@ -136,9 +138,11 @@ class Stack:
         )
 
     @contextmanager
-    def worker(self, name: str, *faults: dict[str, Any]) -> Iterator[Worker]:
+    def worker(
+        self, name: str, *faults: dict[str, Any], options: tuple[str, ...] = ()
+    ) -> Iterator[Worker]:
         """A worker for the block; it is stopped with it."""
-        worker = Worker(self, name, list(faults))
+        worker = Worker(self, name, list(faults), options)
         try:
             yield worker
         finally:

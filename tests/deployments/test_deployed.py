@@ -151,6 +151,8 @@ def test_a_worker_needs_a_server(tmp_path: Path) -> None:
     done = rosita("worker", home=tmp_path)
     assert done.code == 2
     assert "PREFECT_API_URL must name Prefect's server" in done.stderr
+    done = rosita("worker", "--limit", "0", home=tmp_path)
+    assert (done.code, done.stderr) == (2, "rosita: limit must be at least 1, got 0\n")
     done = rosita("ui", "--worker", "--no-prefect", home=tmp_path)
     assert done.code == 2
     assert "worker must have Prefect's server beside it" in done.stderr

@@ -17,7 +17,7 @@ test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
-	$(BIN)/python -m pytest tests/faults -m "long or not long"
+	$(BIN)/python -m pytest tests/faults -m "long or not long" --numprocesses 2 --dist loadfile
 
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \

@@ -64,7 +64,7 @@ def record_course(
         last: whether the training made the compressed model.
     """
     steps: dict[int, dict[str, float]] = {}
-    for name, points in series(history(home, result.stage, result.attempt)).items():
+    for name, points in series(history(home, result.stage, result.attempt, result.key)).items():
         if name not in COMPARED:
             continue
         names = [f"stage/{result.stage}/{COMPARED[name]}", *([name] if last else [])]

@@ -14,7 +14,8 @@ from prefect.states import Cancelled
 from flows.environment import prepare_environment
 
 MOST_STARTS = 4
-"""A run whose process was lost starts again, but not for ever where it is lost every time."""
+"""A run whose process was lost starts again, but not for ever where it is lost every time.
+Prefect counts all starts as one: retries by hand and stops of a worker are among them."""
 
 
 @contextmanager
@@ -22,14 +23,14 @@ def deployed_run() -> Iterator[None]:
     """Prepare the process before anything heavy is imported, and tell Prefect of a cancellation.
 
     Raises:
-        RuntimeError: in a run that was lost too often; Prefect calls it failed, and leaves it.
+        RuntimeError: in a run that started too often; Prefect calls it failed, and leaves it.
     """
     prepare_environment()
     starts = int(runtime.flow_run.run_count or 1)
     if starts > MOST_STARTS:
         raise RuntimeError(
-            f"its process was lost {MOST_STARTS} times, so it does not start again; a new run goes "
-            "on from what is saved"
+            f"it has started {MOST_STARTS} times, as it was retried or its process was lost, so it "
+            "does not start again; a new run goes on from what is saved"
         )
     try:
         yield

@@ -71,7 +71,7 @@ def curve(home: Path, stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     Events and shapes are texts without a value.
     """
-    lines = history(home, stage["stage"], stage["attempt"])
+    lines = history(home, stage["stage"], stage["attempt"], stage["key"])
     common = {"key": stage["key"], "stage": stage["stage"]}
     shape = event = None
     for line in lines:

@@ -13,7 +13,9 @@ from uuid import UUID
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.states import AwaitingRetry
 
 POLL_SECONDS = 5.0
 
@@ -46,11 +48,19 @@ def run_everywhere(
             timeout=0,
         )
         runs[cell] = run.id
+        _retry_if_ended(run)
     ended = _wait(runs)
     others = [f"{cell} is {state}" for cell, state in ended.items() if state != "Completed"]
     if others:
         raise SpreadError(f"{len(others)} of {len(cells)} cells did not complete: {others[0]}")
     return {cell: str(run_id) for cell, run_id in runs.items()}
+
+
+def _retry_if_ended(run: FlowRun) -> None:
+    """A grid that is retried finds the runs of its cells; those that failed are tried again."""
+    if run.state is not None and run.state.is_final() and not run.state.is_completed():
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
 
 
 def _wait(runs: Mapping[str, UUID]) -> dict[str, str]:

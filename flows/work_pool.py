@@ -6,7 +6,7 @@ Everything is made once and then left as an operator has changed it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.servers import ServerError
@@ -51,7 +51,9 @@ def prepare_work_pool(api: str, pool: str = POOL, lost_after: int = LOST_AFTER_S
         try:
             client.read_work_pool(pool)
         except ObjectNotFound:
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            # Another worker may make it at the same time.
+            with suppress(ObjectAlreadyExists):
+                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         queue = _training_queue(client, pool)
         if queue.concurrency_limit is None:
             client.update_work_queue(queue.id, concurrency_limit=1)
@@ -65,6 +67,15 @@ def prepare_automations(api: str, lost_after: int = LOST_AFTER_SECONDS) -> None:
         for automation in automations(lost_after):
             if automation["name"] not in known:
                 client.create_automation(AutomationCore.model_validate(automation))
+                _leave_one(client, automation["name"])
+
+
+def _leave_one(client: SyncPrefectClient, name: str) -> None:
+    """Of those that several workers made at the same time, all leave the same one."""
+    made = [automation.id for automation in client.read_automations_by_name(name)]
+    for spare in sorted(made, key=str)[1:]:
+        with suppress(ObjectNotFound):
+            client.delete_automation(spare)
 
 
 @contextmanager
@@ -81,7 +92,10 @@ def _training_queue(client: SyncPrefectClient, pool: str) -> WorkQueue:
     try:
         return client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=pool)
     except ObjectNotFound:
-        return client.create_work_queue(TRAINING_QUEUE, work_pool_name=pool)
+        try:
+            return client.create_work_queue(TRAINING_QUEUE, work_pool_name=pool)
+        except ObjectAlreadyExists:
+            return client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=pool)
 
 
 def automations(lost_after: int) -> tuple[dict[str, Any], ...]:

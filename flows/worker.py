@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +16,8 @@ import psutil
 from flows.servers import HOST, POLL_SECONDS, STOP_SECONDS, Server, ServerError, free_port
 
 POOL = "rosita"
-SAVE_SECONDS = 60.0
-"""A large model's checkpoint on a slow disk, after the step that it is at."""
+SAVE_SECONDS = 130.0
+"""A large model's checkpoint, after the step that it is at, and its way to a shared store."""
 RUN_MODULES = ("prefect.engine", "prefect.flow_engine", "prefect.runner._workspace_supervisor")
 """What a process that carries out a flow run was started as."""
 
@@ -96,7 +97,7 @@ def run_worker(
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

@@ -2,7 +2,7 @@
 
 Each attempt of a stage appends what its kernel reports to its own file beside its record
 (`attempts/<stage>/<number>.history.jsonl`), a line per observation: step, metrics, shape, message,
-phase.
+phase. What another machine saw is fetched with its result (`<stage key>.history.jsonl`).
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.progress import ProgressEvent
-from tasks.records import attempt_path, attempts
+from tasks.records import attempt_path, attempts, attempts_folder
 
 
 def history_path(home: str | Path, stage_name: str, number: int) -> Path:
@@ -31,8 +31,13 @@ def append(path: Path, event: ProgressEvent) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def history(home: str | Path, stage_name: str, number: int) -> list[dict[str, Any]]:
-    """The observations that led to the result of attempt `number`, in order of their steps.
+def fetched_history_path(home: str | Path, stage_name: str, key: str) -> Path:
+    """Where the history of a result lies that another machine computed."""
+    return attempts_folder(home, stage_name) / f"{key}.history.jsonl"
+
+
+def history(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:
+    """The observations that led to the result of attempt `number` of `key`, by their steps.
 
     Where it went on from a checkpoint, what earlier attempts of the same key saw up to there comes
     first. Left out are lines that a killed process left unfinished, and those of a phase before the
@@ -41,7 +46,9 @@ def history(home: str | Path, stage_name: str, number: int) -> list[dict[str, An
     made = {record["number"]: record for record in attempts(home, stage_name)}
     found: list[dict[str, Any]] = []
     until: int | None = None
-    key = made[number]["key"] if number in made else None
+    if number not in made or made[number]["key"] != key:
+        # The number is one of another home.
+        return _lines(fetched_history_path(home, stage_name, key))
     for current in sorted((n for n in made if n <= number), reverse=True):
         record = made[current]
         if record["key"] != key or (current != number and record["status"] == "completed"):

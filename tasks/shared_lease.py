@@ -91,6 +91,10 @@ class Lease:
         self._thread.start()
         return True
 
+    def forget_silence(self) -> None:
+        """While the store was away nobody could renew a lease: a holder gets its time anew."""
+        self._seen = None
+
     def release(self) -> None:
         """Give it up, if it is held; one that cannot be told of ends by itself."""
         if self._thread is None:

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.checkpoints import ABOUT, PARTIAL, checkpoints_folder, newest
+from tasks.history import fetched_history_path, history
 from tasks.records import (
     StageResult,
     find_record,
@@ -99,6 +100,10 @@ class SharedStore:
         # Prefect looks for the result where the record says that it lies.
         document["record"]["metadata"]["storage_key"] = str(path)
         write_json(path, document["record"])
+        if lines := document.get("history"):
+            course = fetched_history_path(self.home, record.stage, key)
+            course.parent.mkdir(parents=True, exist_ok=True)
+            course.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
         return record, None
 
     def has(self, key: str) -> bool:
@@ -113,7 +118,9 @@ class SharedStore:
         # A path of this machine is of no use to another one.
         document["metadata"]["storage_key"] = record.key
         notes = self.store.provenance(record.artifact).get(record.key)
-        content = json.dumps({"record": document, "provenance": notes}, indent=1)
+        course = history(self.home, record.stage, record.attempt, record.key)
+        shared = {"record": document, "provenance": notes, "history": course}
+        content = json.dumps(shared, indent=1)
         self.files.write(_result(record.key), content.encode())
         return sent
 

@@ -77,20 +77,22 @@ class Turn:
 
     def _wait(self) -> bool:
         """Whether the stage is to be computed here; else its result is in the home."""
-        answered, told = time.monotonic(), ""
+        failing_since, told = None, ""
         while True:
             try:
                 if not self._again and self._is_here():
                     return False
                 if self._lease.try_take():
                     return self._still_missing()
-                answered = time.monotonic()
+                failing_since = None
                 if self._lease.holder != told:
                     told = self._lease.holder
                     warn(f"stage {self._stage} is running on {told}; waiting for its result")
             except SharedStoreError as error:
                 self._lease.release()
-                if time.monotonic() - answered > PATIENCE_SECONDS:
+                self._lease.forget_silence()
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > PATIENCE_SECONDS:
                     raise
                 if told != str(error):
                     told = str(error)

@@ -27,7 +27,7 @@ from prefect.settings import get_current_settings
 
 from flows.cluster_worker import code_digest, leave_group, probe, run_there, stop_there
 from flows.grid_cell import CellWork
-from flows.grid_parallel import Document
+from flows.grid_parallel import KILLED, Document
 from flows.request import home_directory
 from flows.servers import HOST
 
@@ -115,6 +115,8 @@ class Cluster:
                     # Not at the port that it always asks for, where another cluster may be.
                     "dashboard_address": f"{HOST}:0",
                     "silence_logs": logging.ERROR,
+                    # Dask would kill a training that takes more than its share of the memory.
+                    "memory_limit": 0,
                 }
             )
         else:
@@ -144,8 +146,15 @@ class Cluster:
         assert self._runner is not None
         hosts = Counter(worker["host"] for worker in self._known().values())
         work = work.model_copy(update={"processes": max(hosts.values(), default=1)})
-        has_gpus = any(GPU in worker["resources"] for worker in self._known().values())
-        wanted = {"resources": {GPU: work.recipe.numerics.processes}} if has_gpus else {}
+        gpus = [worker["resources"].get(GPU, 0) for worker in self._known().values()]
+        processes = work.recipe.numerics.processes
+        if any(gpus) and max(gpus) < processes:
+            # Dask would wait for such a worker, for ever.
+            raise ClusterError(
+                f"numerics.processes must be at most {max(gpus):g}, the GPUs of the largest worker "
+                f"at {self._address}, got {processes}"
+            )
+        wanted = {"resources": {GPU: processes}} if any(gpus) else {}
         with dask.annotate(**wanted):
             future = self._runner.submit(run_cell_there, {"work": work})
         self._futures.append(future.wrapped_future)
@@ -154,13 +163,28 @@ class Cluster:
     def is_done(self, future: PrefectFuture[Document]) -> bool:
         return bool(future.wrapped_future.done())  # type: ignore[attr-defined]
 
+    def result(self, future: PrefectFuture[Document]) -> Document:
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker:
+            return {"status": "failed", "error": KILLED}
+        except CancelledError:
+            return None
+
     def stop(self) -> None:
         """Only workers that run a cell of this grid are asked: others may use the cluster, too."""
         assert self._runner is not None
         client = self._runner.client
-        ours = {future.key for future in self._futures}
-        busy = [w for w, keys in client.processing().items() if ours & set(map(_key, keys))]
-        if busy:
+        ours = [future for future in self._futures if not future.done()]
+        if not ours:
+            return
+        running = client.call_stack(ours)
+        begun = {_key(key) for stacks in running.values() for key in stacks}
+        # One that waits at a worker would begin when the worker is free.
+        client.cancel([future for future in ours if future.key not in begun])
+        if busy := [worker for worker, stacks in running.items() if stacks]:
             client.run(stop_there, workers=busy)
 
     def _known(self) -> dict[str, dict[str, Any]]:

@@ -76,8 +76,11 @@ class Pool(Protocol):
     def is_done(self, future: PrefectFuture[Document]) -> bool:
         """Whether the cell has ended, in whatever way."""
 
+    def result(self, future: PrefectFuture[Document]) -> Document:
+        """What came of a cell that has ended; None where it was interrupted or never began."""
+
     def stop(self) -> None:
-        """Ask the cells that run to save a checkpoint and stop; asked again, to stop at once."""
+        """Ask the cells that run to save a checkpoint and stop, and begin no other."""
 
 
 @contextmanager
@@ -117,6 +120,9 @@ class Processes:
         with suppress(TimeoutError):
             future.wait(timeout=0)
         return future.state.is_final()
+
+    def result(self, future: PrefectFuture[Document]) -> Document:
+        return future.result()
 
     def stop(self) -> None:
         for process in multiprocessing.active_children():
@@ -167,9 +173,8 @@ def _collect(
     time.sleep(POLL_SECONDS)
     for cell, future in list(now.items()):
         if pool.is_done(future):
-            document = future.result()
             del now[cell]
-            ended(cell, document)
+            ended(cell, pool.result(future))
 
 
 def _stop(

@@ -26,6 +26,7 @@ from rosita_core.training.group import joined
 from rosita_core.training.loop import Trained
 from rosita_core.training.numerics import Numerics
 from tasks.inputs import set_up
+from tasks.interruption import stop_requested, stopped
 from tasks.records import Context
 from tasks.stage_inputs import StageInputs
 from tasks.stage_key import PROCESSES, Stage
@@ -34,7 +35,9 @@ Training = Callable[[Any, Numerics, Checkpoints], Trained]
 """Reads what a stage needs and calls its kernel; a module's own function, found by its name."""
 
 START = """
-import json, sys
+import json, signal, sys
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.stdin.readline())
 from tasks.follower import main
 main()
@@ -115,7 +118,8 @@ def in_processes(train: Training, work: StageInputs, checkpoints: Checkpoints) -
     """What `train` returns, computed by as many processes as the stage asks for.
 
     Raises:
-        RuntimeError: where one of the others ends, with its last words.
+        RuntimeError: where one of the others ends, with its last words. That is tried on CPUs; on
+            GPUs NCCL may end this process first, ten minutes later, as torch's own log then says.
     """
     numerics = set_up(work)
     size = int(work.stage.numerics.get(PROCESSES, 1))
@@ -193,6 +197,9 @@ def _followers(shares: list[Share]) -> Iterator[list[_Follower]]:
 def _wait_until_ready(followers: list[_Follower]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not all(follower.ready.exists() for follower in followers):
+        if stop_requested():
+            # There is nothing new to save.
+            raise stopped()
         if any(follower.process.poll() is not None for follower in followers):
             raise RuntimeError("a process ended before it began to train")
         if time.monotonic() > deadline:

@@ -5,7 +5,6 @@ See `tasks.data_parallel`.
 """
 
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -31,9 +30,8 @@ class Given(NoCheckpoints):
 
 def main() -> None:
     """Take a share from stdin and train until the first process is done with it."""
-    # A signal to all processes of a service is for the first one, which saves and ends the others.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    # Signals are ignored already: one to all processes of a service is for the first one, which
+    # saves and ends the others.
     share = Share.of(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     work = StageInputs(share.stage, share.context)

@@ -182,6 +182,11 @@ def test_a_cluster_that_cannot_run_the_grid_is_refused(
         wrong = rosita(*SMOKE, "--cluster", address, home=home)
         assert wrong.code == 2
         assert "workers must have one thread each (--nthreads 1)" in wrong.stderr.splitlines()[-1]
+    with cluster(home, workers=1, threads=1) as address:
+        wrong = rosita(*SMOKE, "--set=numerics.processes=2", "--cluster", address, home=home)
+        assert wrong.code == 2, wrong.stderr
+        last = wrong.stderr.splitlines()[-1]
+        assert "numerics.processes must be at most 1, the GPUs of the largest worker" in last
     with cluster(elsewhere, workers=1, threads=1) as address:
         wrong = rosita(*SMOKE, "--cluster", address, home=home)
         assert wrong.code == 2

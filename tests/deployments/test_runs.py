@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Cancelling
+from prefect.states import AwaitingRetry, Cancelling
 
 from flows.work_pool import LOST_AFTER_SECONDS, TRAINING_QUEUE, prepare_work_pool
 from flows.worker import POOL
@@ -266,3 +266,29 @@ def test_one_stage_again_by_its_deployment(stack: Stack) -> None:
     assert len(made) == before + 1
     first = next(m for m in made if m["key"] == made[-1]["key"])
     assert first["number"] < made[-1]["number"]
+
+
+def test_a_grid_that_is_retried_runs_the_cells_that_failed(stack: Stack) -> None:
+    parameters = {
+        "grid": "smoke-grid",
+        "recipe": "-",
+        "settings": list(SETTINGS),
+        "seeds": [7],
+        "only": ["1-s7"],
+    }
+    module, function = "rosita_core.stages.one_step", "prune_one_step"
+    fault = {"do": "raise", "module": module, "function": function, "message": "no luck"}
+    with stack.worker("unlucky", fault) as worker:
+        run = stack.run("grid-spread/cells", parameters)
+        failed = stack.wait(run, "Completed", "Failed", "Crashed")
+        assert failed.state is not None
+        assert "1 of 1 cells did not complete: 1-s7 is Failed" in str(failed.state.message), (
+            worker.said()[-3000:]
+        )
+    with stack.worker("first") as worker:
+        # What "Retry" in Prefect's page does.
+        with stack.client() as client:
+            client.set_flow_run_state(run, AwaitingRetry(), force=True)
+        done = stack.wait(run, "Completed", "Failed", "Crashed")
+        assert done.state is not None
+        assert done.state.is_completed(), (done.state.message, worker.said()[-3000:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -145,3 +146,18 @@ def test_a_wrong_length_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ROSITA_STORE_LEASE_SECONDS", wrong)
         with pytest.raises(ValueError, match=f"must be at least 2, got {wrong}"):
             lease_seconds()
+
+
+def test_an_outage_of_the_store_is_no_silence_of_the_holder(url: str) -> None:
+    files = SharedFiles(url)
+    held = {"state": "held", "holder": "h", "host": "far", "pid": 1, "seconds": 0.3}
+    files.create("locks/k/000000001", json.dumps(held).encode())
+    waiting = Lease(files, "k", 0.3)
+    assert not waiting.try_take()
+    time.sleep(0.4)
+    # As after an error of the store: nobody could write meanwhile.
+    waiting.forget_silence()
+    assert not waiting.try_take()
+    time.sleep(0.4)
+    assert waiting.try_take()
+    waiting.release()

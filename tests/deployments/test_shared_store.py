@@ -18,9 +18,11 @@ from prefect import task
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.doctor_services import check_shared_store
+from rosita_core.training.progress import Progress
 from tasks.attempt import Context, attempt, attempts
 from tasks.caching import stage_options
 from tasks.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.history import history
 from tasks.records import StageResult, find_record, results_folder
 from tasks.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 from tasks.shared_store import SharedStore, look, obtain
@@ -81,6 +83,7 @@ def files(
 def student(stage: Stage, context: Context) -> StageResult:
     with attempt(stage, context) as work:
         time.sleep(stage.config.wait)
+        work.report(Progress(step=1, total_steps=1, metrics={"train/loss": stage.config.rate}))
         with work.output() as folder:
             (folder / "weights.bin").write_text(f"{stage.config.rate}")
             (folder / "deeper").mkdir()
@@ -123,6 +126,18 @@ def test_another_home_fetches_what_one_has_computed(files: SharedFiles, tmp_path
     # From now on the home is enough.
     shutil.rmtree(other / "locks")
     assert obtain(other, KEY) == find_record(other, KEY) == first
+
+
+def test_a_fetched_result_has_its_own_course(files: SharedFiles, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    # Each home counts its attempts from one.
+    _, theirs = run(other, make_stage(Settings(7.0)))
+    _, first = run(one)
+    run(other)
+    assert theirs.attempt == first.attempt
+    for home in (one, other):
+        [line] = history(home, "student", first.attempt, KEY)
+        assert line["metrics"] == {"train/loss": 1.0}
 
 
 def shared_texts(files: SharedFiles) -> list[str]:

@@ -22,8 +22,7 @@ faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 		|| { apt-get update -qq && apt-get install -y -qq postgresql docker-compose >/dev/null; }
-	$(BIN)/python -m pytest tests/deployments tests/caching tests/faults -m deployments \
-		--numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m deployments --numprocesses 2 --dist loadfile
 
 .venv/.installed-deployments: $(INSTALLED) requirements-deployments.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-deployments.lock

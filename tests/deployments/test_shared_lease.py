@@ -18,6 +18,8 @@ from object_store import BUCKET, ObjectStore
 from tasks.shared_files import SharedFiles
 from tasks.shared_lease import Lease, lease_seconds
 
+pytestmark = pytest.mark.deployments
+
 SECONDS = 2.0
 HOLDER = """
 import sys, time
@@ -42,7 +44,7 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
     store.stop()
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.deployments)])
+@pytest.fixture(params=["file", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "file":
         return f"file://{tmp_path}/shared"

@@ -47,6 +47,8 @@ def make_stage(settings: Settings) -> Stage:
 STAGE = make_stage(Settings(1.0))
 KEY = stage_key(STAGE)
 
+pytestmark = pytest.mark.deployments
+
 
 @pytest.fixture(scope="module", autouse=True)
 def prefect_server() -> Iterator[None]:
@@ -62,7 +64,7 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
     store.stop()
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.deployments)])
+@pytest.fixture(params=["file", "s3"])
 def files(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> SharedFiles:
@@ -335,7 +337,6 @@ def test_a_checkpoint_stays_in_its_folder(files: SharedFiles, tmp_path: Path) ->
         SharedStore(files, tmp_path / "home").fetch_checkpoint(KEY, again=False)
 
 
-@pytest.mark.deployments
 def test_what_the_object_store_refuses_is_said_in_one_line(
     object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

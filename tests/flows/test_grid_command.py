@@ -120,6 +120,7 @@ def test_failed_cell_stops_no_other(copied_grid: Path, tmp_path: Path) -> None:
     assert collect(copied_grid, "mine").grid["missing"] == {}
 
 
+@pytest.mark.deployments
 def test_several_processes_run_each_stage_once_and_save_when_stopped(
     copied_grid: Path, tmp_path: Path
 ) -> None:

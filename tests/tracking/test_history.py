@@ -45,7 +45,7 @@ def trained(home: Path, number: int, steps: range) -> None:
 
 
 def steps(home: Path, number: int) -> list[int]:
-    return [line["step"] for line in history(home, STAGE, number)]
+    return [line["step"] for line in history(home, STAGE, number, "k")]
 
 
 def test_ranking_is_no_part_of_it(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from mlflow import MlflowClient
 from team_stack import ROOT, TeamStack
 from typed_command import ROSITA, environment, run_rosita
 
+from tasks.history import history
+from tasks.records import attempts
+
 pytestmark = [pytest.mark.deployments]
 
 RECIPE = (
@@ -88,7 +91,13 @@ def test_two_homes_compute_once_and_everything_is_recorded(
     assert {stage["status"] for stage in first["stages"]} == {"completed"}
     assert {stage["status"] for stage in second["stages"]} == {"cached"}
     assert [s["artifact"] for s in first["stages"]] == [s["artifact"] for s in second["stages"]]
-    assert not (tmp_path / "two" / "attempts").exists()
+    names = [stage["name"] for stage in second["stages"]]
+    assert [made for name in names for made in attempts(tmp_path / "two", name)] == []
+    # The course of a training comes with its result.
+    key = next(stage["key"] for stage in first["stages"] if stage["name"] == "width")
+    course = history(tmp_path / "two", "width", 1, key)
+    assert course == history(tmp_path / "one", "width", 1, key)
+    assert course
     # Prefect's server has both runs, in PostgreSQL.
     finished = stack.psql("prefect", "select count(*) from flow_run where state_type='COMPLETED'")
     assert int(finished) == 2

@@ -33,6 +33,7 @@ from flows.forms import (
 )
 
 if TYPE_CHECKING:
+    from flows.grids import Grid
     from flows.recipe import Recipe
 
 HOUR = 3600.0
@@ -143,10 +144,8 @@ def grid(
     """
     with deployed_run():
         from flows.grid import grid as whole
-        from flows.grid_loading import load_grid
 
-        base = None if recipe == NO_RECIPE else recipe
-        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        definition = _definition(grid_file or grid, recipe, settings, seeds)
         return whole.fn(definition, only, None, workers)
 
 
@@ -171,11 +170,9 @@ def grid_spread(
     """
     with deployed_run():
         from flows.grid_choice import chosen_cells
-        from flows.grid_loading import load_grid
         from flows.spread import run_everywhere
 
-        base = None if recipe == NO_RECIPE else recipe
-        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        definition = _definition(grid_file or grid, recipe, settings, seeds)
         parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
         parameters |= {"settings": settings, "seeds": seeds}
         cells = [cell.id for cell in chosen_cells(definition, only)]
@@ -205,3 +202,11 @@ def _recipe(name: str, file: str, changes: tuple[str, ...]) -> "Recipe":
     from flows.recipes import load_recipe
 
     return load_recipe(file or name, changes)
+
+
+def _definition(
+    name: str, recipe: str, settings: tuple[str, ...], seeds: tuple[int, ...]
+) -> "Grid":
+    from flows.grid_loading import load_grid
+
+    return load_grid(name, None if recipe == NO_RECIPE else recipe, settings, seeds or None)

@@ -50,7 +50,7 @@ def next_time(when: Times) -> datetime:
     kind = schedules.CronSchedule if isinstance(when, CronSchedule) else schedules.IntervalSchedule
     try:
         dates = asyncio.run(kind.model_validate(when.model_dump()).get_dates(n=1))
-    except Exception:
+    except ValueError:
         dates = []
     if not dates:
         raise ValueError(f"cron must be a time that comes, got {getattr(when, 'cron', when)!r}")

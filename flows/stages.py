@@ -34,7 +34,7 @@ def numerics_of(recipe: Recipe) -> Numerics:
         numerics = resolve_numerics(
             wanted.device, wanted.precision, wanted.threads, wanted.deterministic
         )
-        return divided(numerics, wanted.processes, wanted.threads)
+        return divided(numerics, wanted.processes)
     except ValueError as error:
         raise ValueError(f"numerics.{error}") from None
 

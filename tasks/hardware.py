@@ -26,11 +26,11 @@ class Numerics:
     precision: str
     """fp32, or bf16 autocast."""
     threads: int
-    """CPU threads of an operation."""
+    """CPU threads of an operation; the processes of a training share them."""
     deterministic: bool
     """Only operations that give the same bits every time."""
     processes: int = 1
-    """That a training is divided over; a GPU each, or on a CPU the threads of an operation."""
+    """That a training is divided over, a GPU each or on a CPU a part of the threads."""
 
 
 def resolve_numerics(
@@ -65,12 +65,8 @@ def resolve_numerics(
     return Numerics(device, precision, chosen, deterministic)
 
 
-def divided(numerics: Numerics, processes: int, threads: str | int) -> Numerics:
-    """The numerics of trainings that several processes of this machine share.
-
-    Args:
-        processes: how many.
-        threads: as the recipe says; `auto` divides the cores among them.
+def divided(numerics: Numerics, processes: int) -> Numerics:
+    """The numerics of trainings that `processes` of this machine share.
 
     Raises ValueError naming the field, the bound and the value.
     """
@@ -87,8 +83,7 @@ def divided(numerics: Numerics, processes: int, threads: str | int) -> Numerics:
         raise ValueError(
             f"processes must be at most {most}, the {what} that can be used, got {processes}"
         )
-    each = max(1, numerics.threads // processes) if threads == "auto" else numerics.threads
-    return replace(numerics, threads=each, processes=processes)
+    return replace(numerics, processes=processes)
 
 
 def cores() -> int:

@@ -20,6 +20,7 @@ from rosita_core.training.numerics import Numerics
 from tasks.attempt import Work
 from tasks.records import StageResult
 from tasks.stage_inputs import StageInputs
+from tasks.stage_key import PROCESSES
 
 PRUNES = "prunes.json"
 
@@ -29,7 +30,8 @@ def set_up(work: StageInputs) -> Numerics:
     # Its own bars would run through ours.
     transformers_logging.disable_progress_bar()
     context = work.context
-    torch.set_num_threads(context.threads)
+    processes = int(work.stage.numerics.get(PROCESSES, 1))
+    torch.set_num_threads(max(1, context.threads // processes))
     torch.use_deterministic_algorithms(bool(work.stage.numerics["deterministic"]))
     return Numerics(context.device, context.precision)
 

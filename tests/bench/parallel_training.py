@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,19 @@ import pandas as pd
 from transformers import BertTokenizerFast
 
 from rosita_core.data.encoded import Encoded, SpecialTokens, encode
-from rosita_core.distillation.objective import DistillationSettings, distillation_objective
+from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
-from rosita_core.training.settings import TrainingSettings
 from tasks.stage_inputs import StageInputs
+from tests.shared.small_trainings import DISTILLATION, TRAINING
 
 BATCH, TOKENS, STEPS, WARMUP = 32, 16, 24, 4
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
-# Millions of parameters, layers, heads.
+# The sizes of MiniLM-L6.
 HIDDEN, LAYERS, HEADS, UNITS = 384, 6, 12, 1536
 
 
@@ -46,29 +47,14 @@ def distill(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> 
     )
     folder = Path(work.context.home)
     teacher, student = fresh(config, 0), fresh(config, 1)
-    settings = TrainingSettings(
+    settings = replace(
+        TRAINING,
         learning_rate=1e-5,
-        epochs=1,
-        schedule="constant",
-        warmup=0.0,
         batch_size=BATCH,
-        accumulate=1,
         max_length=TOKENS,
-        weight_decay=0.01,
-        clip_norm=1.0,
-        clip_per_tensor=False,
-        bias_correction=True,
-        reset_optimizer=False,
         # A report, which times the step, after every step.
         evaluations_per_epoch=STEPS,
-        patience=None,
-        keep_best=False,
-        dropout=None,
-        drop_last=False,
-        pad_to_max_length=False,
-        seed=1,
     )
-    how = DistillationSettings(True, 1.0, False, False, False, False)
 
     def report(event: Progress) -> None:
         if event.metrics and numerics.group.rank == 0:
@@ -80,7 +66,7 @@ def distill(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> 
         Encoded(folder / "rows.arrow"),
         SpecialTokens(cls=2, sep=3, pad=0),
         settings,
-        distillation_objective(teacher, how, numerics),
+        distillation_objective(teacher, DISTILLATION, numerics),
         (),
         (),
         False,

@@ -6,15 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from rosita_core.data.encoded import Encoded, encode, special_tokens
-from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import convert, fresh
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.training.numerics import Numerics
-from rosita_core.training.settings import TrainingSettings
 
 torch.set_num_threads(1)
 
@@ -160,42 +159,13 @@ def inputs():
 @pytest.fixture(scope="session")
 def training():
     """A factory of training settings: one epoch of constant rate, the last weights returned."""
-    base = TrainingSettings(
-        learning_rate=1e-2,
-        epochs=1,
-        schedule="constant",
-        warmup=0.0,
-        batch_size=4,
-        accumulate=1,
-        max_length=16,
-        weight_decay=0.01,
-        clip_norm=1.0,
-        clip_per_tensor=False,
-        bias_correction=True,
-        reset_optimizer=False,
-        evaluations_per_epoch=1,
-        patience=None,
-        keep_best=False,
-        dropout=None,
-        drop_last=False,
-        pad_to_max_length=False,
-        seed=7,
-    )
-    return lambda **changes: replace(base, **changes)
+    return lambda **changes: replace(TRAINING, **changes)
 
 
 @pytest.fixture(scope="session")
 def distillation():
     """A factory of distillation settings: hidden states and predictions, no fidelity switch."""
-    base = DistillationSettings(
-        hidden=True,
-        temperature=1.0,
-        hidden_on_padding=False,
-        average_over_classes=False,
-        teacher_dropout=False,
-        relu_teacher_head=False,
-    )
-    return lambda **changes: replace(base, **changes)
+    return lambda **changes: replace(DISTILLATION, **changes)
 
 
 @pytest.fixture(scope="session")

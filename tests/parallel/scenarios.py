@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from small_trainings import DISTILLATION, TRAINING
 from transformers import BertTokenizerFast
 
 from rosita_core.data.encoded import Encoded, SpecialTokens, encode
-from rosita_core.distillation.objective import DistillationSettings, distillation_objective
+from rosita_core.distillation.objective import distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
@@ -33,36 +34,16 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", *"abcdefgh
 ROWS = 29
 SPECIAL = SpecialTokens(cls=2, sep=3, pad=0)
 SCORING = Scoring(("accuracy",), "accuracy", False, 8, 16)
-SETTINGS = TrainingSettings(
+SETTINGS = replace(
+    TRAINING,
     learning_rate=5e-3,
     epochs=2,
     schedule="linear",
     warmup=0.2,
-    batch_size=4,
-    accumulate=1,
-    max_length=16,
-    weight_decay=0.01,
-    clip_norm=1.0,
-    clip_per_tensor=False,
-    bias_correction=True,
-    reset_optimizer=False,
     # A report, and with it the mean loss, at every step.
     evaluations_per_epoch=8,
-    patience=None,
-    keep_best=False,
-    dropout=None,
-    drop_last=False,
-    pad_to_max_length=False,
-    seed=7,
 )
-DISTILLATION = DistillationSettings(
-    hidden=True,
-    temperature=2.0,
-    hidden_on_padding=False,
-    average_over_classes=False,
-    teacher_dropout=False,
-    relu_teacher_head=False,
-)
+SOFTER = replace(DISTILLATION, temperature=2.0)
 
 
 def write_rows(folder: Path) -> None:
@@ -140,13 +121,13 @@ def facts(trained: Trained, reports: list[Progress]) -> dict[str, Any]:
 def several(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> dict[str, Any]:
     """Trainings without dropout, whose numbers are those of one process; and one with it."""
     teacher, student = model(0, 0.0), model(1, 0.0)
-    padded = replace(DISTILLATION, hidden_on_padding=True, average_over_classes=True)
+    padded = replace(SOFTER, hidden_on_padding=True, average_over_classes=True)
 
     def one(objective: Objective, prunes: int = 0, **changes: Any) -> dict[str, Any]:
         settings = replace(SETTINGS, **changes)
         return run(work, numerics, NoCheckpoints(), objective, student, settings, prunes)
 
-    taught = distillation_objective(teacher, DISTILLATION, numerics)
+    taught = distillation_objective(teacher, SOFTER, numerics)
     return {
         "hard labels": one(hard_label_objective),
         "distilled and pruned": one(taught, prunes=2),
@@ -176,7 +157,7 @@ def one_step(work: StageInputs, numerics: Numerics) -> dict[str, Any]:
         update_while_ranking=True,
         first_layer_ranks_heads=False,
         training=SETTINGS,
-        distillation=DISTILLATION,
+        distillation=SOFTER,
         scoring=SCORING,
     )
     reports: list[Progress] = []
@@ -188,7 +169,7 @@ def one_step(work: StageInputs, numerics: Numerics) -> dict[str, Any]:
 def with_dropout(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> dict[str, Any]:
     """A training that prunes three times, with dropout of its own in every process."""
     student = model(2, 0.2)
-    objective = distillation_objective(student, DISTILLATION, numerics)
+    objective = distillation_objective(student, SOFTER, numerics)
     return run(work, numerics, checkpoints, objective, student, SETTINGS, 3)
 
 

@@ -1,10 +1,11 @@
-"""What a process that trains along is sent arrives as it was."""
+"""What a process that trains along is sent arrives as it was, and its part of the threads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 from contexts import stage_context
 
 from flows.method import method
@@ -13,6 +14,9 @@ from flows.recipes import load_recipe
 from flows.stages import numerics_of, stage_of
 from tasks import finetune_teacher
 from tasks.data_parallel import Share
+from tasks.inputs import set_up
+from tasks.stage_inputs import StageInputs
+from tasks.stage_key import Stage
 
 
 @pytest.mark.parametrize("setting", ["none", "1", "4"])
@@ -30,3 +34,18 @@ def test_a_share_arrives_as_it_was_sent(setting: str, tmp_path: Path) -> None:
             share = Share(finetune_teacher._train, stage, context, latest, 1, 2, tmp_path)
             assert "\n" not in share.line()
             assert Share.of(share.line()) == share
+
+
+def test_the_processes_of_a_training_share_its_threads(tmp_path: Path) -> None:
+    """And no other stage has fewer: latency is measured on all of them."""
+    context = stage_context(tmp_path, None).model_copy(update={"threads": 4})
+    before, found = torch.get_num_threads(), {}
+    try:
+        for processes in (1, 2, 3, 8):
+            numerics = {"device": "cpu", "precision": "fp32", "deterministic": False}
+            stage = Stage("width", "k", None, {}, numerics | {"processes": processes})
+            set_up(StageInputs(stage, context))
+            found[processes] = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert found == {1: 4, 2: 2, 3: 1, 8: 1}

@@ -9,19 +9,19 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
-from flows.outcome import achieved, begun
-from flows.preflight import preflight_first
-from flows.preparation import prepare_request
-from flows.recipe import Recipe
-from flows.request import Request
-from flows.running import TASKS, Run, StageError, one_line
-from flows.stages import numerics_of
-from flows.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
+from flows.engine.checks import prepare_request
+from flows.engine.nodes import numerics_of
+from flows.engine.outcome import achieved, begun
+from flows.engine.preflight.flight import preflight_first
+from flows.engine.run import TASKS, Run, StageError, one_line
+from flows.engine.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
+from flows.recipes.request import Request
+from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
-from tasks.logs import warn
-from tasks.register_model import register_model
-from tasks.tracking import FLUSH_SECONDS, Tracking
+from tasks.host.logs import warn
+from tasks.stages.register_model import register_model
 
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0

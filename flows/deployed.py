@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
 
-from flows.deployed_run import deployed_run
-from flows.forms import (
+from flows.services.deployed_run import deployed_run
+from flows.services.forms import (
     AS_IT_IS,
     NO_RECIPE,
     OWN_SEED,
@@ -33,8 +33,8 @@ from flows.forms import (
 )
 
 if TYPE_CHECKING:
-    from flows.grids import Grid
-    from flows.recipe import Recipe
+    from flows.grids.definition import Grid
+    from flows.recipes.schema import Recipe
 
 HOUR = 3600.0
 CELL_DEPLOYMENT = "grid/weekly"
@@ -169,8 +169,8 @@ def grid_spread(
         only: cells or labels to run; none: all of them
     """
     with deployed_run():
-        from flows.grid_choice import chosen_cells
-        from flows.spread import run_everywhere
+        from flows.grids.choice import chosen_cells
+        from flows.grids.executors.flow_runs import run_everywhere
 
         definition = _definition(grid_file or grid, recipe, settings, seeds)
         parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
@@ -193,13 +193,13 @@ def report(
         formats: tables are CSV and Parquet
     """
     with deployed_run():
-        from flows.report_flow import write_report
+        from flows.report import write_report
 
         return write_report(grid, out, formats)
 
 
 def _recipe(name: str, file: str, changes: tuple[str, ...]) -> "Recipe":
-    from flows.recipes import load_recipe
+    from flows.recipes.shipped import load_recipe
 
     return load_recipe(file or name, changes)
 
@@ -207,6 +207,6 @@ def _recipe(name: str, file: str, changes: tuple[str, ...]) -> "Recipe":
 def _definition(
     name: str, recipe: str, settings: tuple[str, ...], seeds: tuple[int, ...]
 ) -> "Grid":
-    from flows.grid_loading import load_grid
+    from flows.grids.loading import load_grid
 
     return load_grid(name, None if recipe == NO_RECIPE else recipe, settings, seeds or None)

@@ -10,21 +10,21 @@ from typing import Any
 from prefect import flow, runtime
 from rich.console import Console
 from rich.live import Live
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 from flows.compress import INTERRUPTED_SECONDS
-from flows.grid_board import INTERRUPTED, Board
-from flows.grid_cell import CellWork, carry_out
-from flows.grid_choice import chosen_cells
-from flows.grid_cluster import Cluster, check_cluster
-from flows.grid_files import write_definition
-from flows.grid_pages import publish
-from flows.grid_parallel import Pool, Processes, run_cells
-from flows.grid_plan import GridPlan, limited, plan_grid, prepared
-from flows.grids import Cell, Grid
-from flows.outcome import achieved
-from flows.request import home_directory
-from tasks.progress import progress_display
-from tasks.tracking import FLUSH_SECONDS, Tracking
+from flows.engine.outcome import achieved
+from flows.grids.board import INTERRUPTED, Board
+from flows.grids.cell import CellWork, carry_out
+from flows.grids.choice import chosen_cells
+from flows.grids.definition import Cell, Grid
+from flows.grids.executors.dask_cluster import Cluster, check_cluster
+from flows.grids.executors.processes import Pool, Processes, run_cells
+from flows.grids.files import write_definition
+from flows.grids.mlflow_report import publish
+from flows.grids.plan import GridPlan, limited, plan_grid, prepared
+from flows.recipes.request import home_directory
+from tasks.host.terminal import progress_display
 
 
 class GridError(RuntimeError):

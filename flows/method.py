@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Distilled, Recipe, Training
-from flows.request import Request, tokenizer_of
+from flows.recipes.request import Request, tokenizer_of
+from flows.recipes.schema import Distilled, Recipe, Training
 from rosita_core.augmentation.augment import AugmentSettings
+from rosita_core.compression.schedule import default_width_steps
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
-from rosita_core.model.pretrained import Pretrained
-from rosita_core.model.sources import (
+from rosita_core.model.locate import (
     CHECKPOINT_FILES,
     TOKENIZER_FILES,
     files_digest,
@@ -21,7 +21,7 @@ from rosita_core.model.sources import (
     locate_vectors,
     weights_digest,
 )
-from rosita_core.pruning.schedule import default_width_steps
+from rosita_core.model.pretrained import Pretrained
 from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
 from rosita_core.stages.data import DataSettings

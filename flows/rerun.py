@@ -7,15 +7,15 @@ from typing import Any, Literal
 from prefect import flow, runtime
 
 from flows.compress import compress_again, tracked
+from flows.engine.checks import prepare_request
+from flows.engine.nodes import numerics_of, stage_of
+from flows.engine.outcome import achieved
+from flows.engine.run import Run, StageError
 from flows.method import check_stage, method
-from flows.outcome import achieved
-from flows.preparation import prepare_request
-from flows.recipe import Recipe
-from flows.request import Request
-from flows.running import Run, StageError
-from flows.stages import numerics_of, stage_of
-from tasks.shared_store import obtain
-from tasks.stage_key import stage_key
+from flows.recipes.request import Request
+from flows.recipes.schema import Recipe
+from tasks.cache.shared_records import obtain
+from tasks.cache.stage_key import stage_key
 
 Scope = Literal["follow", "only", "downstream"]
 

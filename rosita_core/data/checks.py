@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from rosita_core.data.prepare import Splits
+from rosita_core.data.preparation import Splits
 from rosita_core.data.table import text_columns
 
 

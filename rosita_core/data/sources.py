@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rosita_core.data import film_reviews
 from rosita_core.data.checks import check_splits
-from rosita_core.data.files import labels_to_index, normalize, read_table
-from rosita_core.data.prepare import Splits, prepare
+from rosita_core.data.preparation import Splits, prepare
+from rosita_core.data.readers import film_reviews
+from rosita_core.data.readers.files import labels_to_index, normalize, read_table
 from rosita_core.data.table import Table, text_keys
 from rosita_core.data.task_spec import (
     FILM_REVIEWS,
@@ -166,7 +166,7 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
 
 def _glue(settings: SourceSettings, spec: TaskSpec, split: str) -> Table:
     # Here, because `datasets` takes a second to import and most sources do not need it.
-    from rosita_core.data.glue import read_glue_dir, read_hub
+    from rosita_core.data.readers.glue import read_glue_dir, read_hub
 
     if settings.source == "hub":
         return read_hub(spec, split)

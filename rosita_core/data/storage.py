@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rosita_core.data.prepare import Splits, fingerprint
+from rosita_core.data.preparation import Splits, fingerprint
 from rosita_core.data.table import normalized_frame, text_columns
 
 _FORMAT = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import ordered_batches

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from transformers import BertConfig
 
 from rosita_core.model.checkpoint import config_of, fresh, load_pretrained
+from rosita_core.model.locate import MODELS, RANDOM_MODELS
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.model.sources import MODELS, RANDOM_MODELS
 
 NOT_IN_KEY = {"in_key": False}
 

@@ -50,7 +50,7 @@ def check_weights(folder: Path, config: Mapping[str, Any]) -> Shapes:
     """Whether the weights of a checkpoint are those that its configuration describes.
 
     Args:
-        config: of architecture bert or rosita, see `rosita_core.model.sources.read_config`.
+        config: of architecture bert or rosita, see `rosita_core.model.locate.read_config`.
 
     Returns:
         What `tensor_shapes` returns.

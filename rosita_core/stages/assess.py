@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.data.task_spec import extra_name
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, ModelAssessment
 from rosita_core.measuring.latency import Latency, check_latency_request, measure_side_by_side

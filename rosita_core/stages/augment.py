@@ -15,7 +15,7 @@ from rosita_core.augmentation.augment import AugmentSettings, augment, write_aug
 from rosita_core.augmentation.masked_lm import MaskedLMProposer
 from rosita_core.augmentation.shards import Shards
 from rosita_core.augmentation.vectors import WordVectors, load_glove_text, load_packaged
-from rosita_core.data.encoded import encode
+from rosita_core.data.encoding import encode
 from rosita_core.data.sources import NOT_IN_KEY
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.progress import Progress, Report

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rosita_core.data.encoded import encode
-from rosita_core.data.prepare import fingerprint
+from rosita_core.data.encoding import encode
+from rosita_core.data.preparation import fingerprint
 from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
 from rosita_core.data.storage import save_splits
 from rosita_core.training.progress import Progress, Report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.compression.schedule import depth_targets, spread
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.pruning.schedule import depth_targets, spread
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
 from rosita_core.training.numerics import Numerics

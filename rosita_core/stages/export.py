@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosita_core.export.checkpoint_files import export_checkpoint
+from rosita_core.export.hugging_face import export_checkpoint
 from rosita_core.export.model_card import CardFacts
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification

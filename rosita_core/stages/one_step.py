@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.compression.criteria.taylor import Importance
+from rosita_core.compression.ranking import is_ranking, rank
+from rosita_core.compression.record import PruneRecord, record, untouched
+from rosita_core.compression.surgery import choose, prune
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
-from rosita_core.pruning.importance import Importance
-from rosita_core.pruning.prune import choose, prune
-from rosita_core.pruning.record import PruneRecord, record, untouched
-from rosita_core.stages.ranking import is_ranking, rank
 from rosita_core.training.checkpoints import Checkpoints, FromNow
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train

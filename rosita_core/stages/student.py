@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification

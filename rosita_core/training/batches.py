@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded, SpecialTokens
 
 BATCHES_PER_POOL = 50
 SHORTEST = 3  # tokens: room for the special tokens of a pair

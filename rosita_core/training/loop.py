@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rosita_core.data.encoded import Encoded, SpecialTokens
+from rosita_core.compression.record import PruneRecord
+from rosita_core.compression.schedule import PruneEvent
+from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.pruning.record import PruneRecord
-from rosita_core.pruning.schedule import PruneEvent
 from rosita_core.training.batches import (
     Batch,
     batches_per_epoch,

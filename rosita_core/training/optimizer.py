@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from rosita_core.compression.surgery import PROJECTION, WORDS, Kept, cut_state
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.pruning.prune import PROJECTION, WORDS, Kept, cut_state
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-6

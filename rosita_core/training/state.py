@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from rosita_core.compression.criteria.taylor import accumulate, importance, no_gradients
+from rosita_core.compression.record import PruneRecord, from_json, record, to_json, untouched
+from rosita_core.compression.schedule import PruneEvent
+from rosita_core.compression.surgery import choose, keep_bottom_layers, prune
 from rosita_core.model.checkpoint import build, copied, placed, shape_of, with_dropout
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
-from rosita_core.pruning.importance import accumulate, importance, no_gradients
-from rosita_core.pruning.prune import choose, keep_bottom_layers, prune
-from rosita_core.pruning.record import PruneRecord, from_json, record, to_json, untouched
-from rosita_core.pruning.schedule import PruneEvent
 from rosita_core.training.checkpoints import read_tensors, write_tensors
 from rosita_core.training.group import Group
 from rosita_core.training.optimizer import (

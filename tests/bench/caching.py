@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.environment import prepare_environment
+from tasks.host.environment import prepare_environment
 
 ROUNDS = 5
 ARTIFACT_MB = 440
@@ -44,12 +44,12 @@ def median_seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def bench_cached_run() -> list[str]:
     """A fully cached run of `smoke` against a flow of as many tasks that do nothing."""
+    from flows.recipes.shipped import load_recipe
     from prefect import flow, task
 
     from flows.compress import compress
+    from flows.engine.checks import prepare_request
     from flows.method import method
-    from flows.preparation import prepare_request
-    from flows.recipes import load_recipe
 
     recipe = load_recipe("smoke", ())
     stages = len(method(prepare_request(recipe, download=True)))
@@ -80,7 +80,7 @@ def bench_cached_run() -> list[str]:
 
 def bench_verification(home: Path) -> str:
     """Verifying an artifact of 440 MB against reading and hashing the file alone."""
-    from tasks.store import Store
+    from tasks.store.artifacts import Store
 
     store = Store(home)
     with store.workspace() as folder:
@@ -116,16 +116,16 @@ def _write(state: Any, folder: Path) -> None:
 def bench_checkpoints(home: Path) -> list[str]:
     """A checkpoint of a training that prunes, with its best weights, at two sizes."""
     import torch
+    from flows.recipes.shipped import load_recipe
 
+    from flows.engine.checks import prepare_request
     from flows.method import method
-    from flows.preparation import prepare_request
-    from flows.recipes import load_recipe
+    from rosita_core.compression.schedule import PruneEvent
     from rosita_core.model.checkpoint import fresh, shape_of
     from rosita_core.model.modeling_rosita import RositaConfig
-    from rosita_core.pruning.schedule import PruneEvent
     from rosita_core.training.group import ALONE
     from rosita_core.training.state import TrainingState
-    from tasks.checkpoints import StageCheckpoints
+    from tasks.cache.checkpoints import StageCheckpoints
 
     nodes = method(prepare_request(load_recipe("smoke", ()), download=True))
     settings = next(node.config.training for node in nodes if node.name == "width")
@@ -161,7 +161,7 @@ def bench_checkpoints(home: Path) -> list[str]:
 def main() -> None:
     """Print the table."""
     prepare_environment()
-    from tasks.hardware import hardware
+    from tasks.host.hardware import hardware
 
     facts = hardware()
     print(

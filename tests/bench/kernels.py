@@ -15,12 +15,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from rosita_core.compression.low_rank import factorize
 from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
-from rosita_core.pruning.low_rank import factorize
 from rosita_core.training.batches import shuffled_batches
 from rosita_core.training.optimizer import build_optimizer
-from tasks.hardware import hardware
+from tasks.host.hardware import hardware
 
 ROUNDS = 5
 VOCAB, HIDDEN, RANK = 30522, 768, 128
@@ -28,7 +28,7 @@ VOCAB, HIDDEN, RANK = 30522, 768, 128
 MEMORY_PROBE = """
 import sys, torch
 from rosita_core.measuring.memory import peak_resident_mib
-from rosita_core.pruning.low_rank import factorize
+from rosita_core.compression.low_rank import factorize
 matrix = torch.randn(30522, 768, generator=torch.Generator().manual_seed(0))
 before = peak_resident_mib()
 if sys.argv[1] == "ours":

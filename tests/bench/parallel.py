@@ -13,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from rosita_core.training.checkpoints import NoCheckpoints
-from tasks.data_parallel import in_processes
-from tasks.hardware import cores, hardware
-from tasks.stage_inputs import StageInputs
-from tasks.stage_key import Stage
+from tasks.cache.stage_key import Stage
+from tasks.execution.parallel import in_processes
+from tasks.execution.stage_inputs import StageInputs
+from tasks.host.hardware import cores, hardware
 from tests.bench.parallel_training import BATCH, TOKENS, WARMUP, distill, write_rows
 from tests.shared.contexts import stage_context
 

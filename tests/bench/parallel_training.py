@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from transformers import BertTokenizerFast
 
-from rosita_core.data.encoded import Encoded, SpecialTokens, encode
+from rosita_core.data.encoding import Encoded, SpecialTokens, encode
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
@@ -18,7 +18,7 @@ from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
-from tasks.stage_inputs import StageInputs
+from tasks.execution.stage_inputs import StageInputs
 from tests.shared.small_trainings import DISTILLATION, TRAINING
 
 BATCH, TOKENS, STEPS, WARMUP = 32, 16, 24, 4

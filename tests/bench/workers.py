@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.stages import KERNELS
-from tasks.hardware import hardware
-from tasks.records import attempts
+from flows.engine.nodes import KERNELS
+from tasks.cache.records import attempts
+from tasks.host.hardware import hardware
 
 ROSITA = Path(sys.executable).parent / "rosita"
 SEEDS = "42,43,44,45"

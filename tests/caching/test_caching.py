@@ -17,15 +17,15 @@ from prefect import flow, task
 from prefect.context import TaskRunContext
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
+from tasks.store.artifacts import Store
 
-from tasks.attempt import Context, attempt, attempts
-from tasks.caching import StageKeyPolicy, find_record, stage_options
-from tasks.locks import StageLocks
-from tasks.processes import this_process
-from tasks.records import StageResult, inspect_record, results_folder
-from tasks.source_closure import source_parts
-from tasks.stage_key import Stage, stage_key
-from tasks.store import Store
+from tasks.cache.locks import StageLocks
+from tasks.cache.policy import StageKeyPolicy, find_record, stage_options
+from tasks.cache.records import StageResult, inspect_record, results_folder
+from tasks.cache.source_closure import source_parts
+from tasks.cache.stage_key import Stage, stage_key
+from tasks.execution.attempt import Context, attempt, attempts
+from tasks.host.liveness import this_process
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
 
@@ -201,7 +201,7 @@ def test_the_policy_refuses_a_task_without_a_stage_or_a_home() -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from tasks.locks import StageLocks\n"
+        "from tasks.cache.locks import StageLocks\n"
         "StageLocks(pathlib.Path(sys.argv[1])).acquire_lock('k', 'a')\n"
         "print('held', flush=True)\n"
         "time.sleep(60)\n"

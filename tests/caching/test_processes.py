@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.processes import attempt_state, may_run, this_process
+from tasks.host.liveness import attempt_state, may_run, this_process
 
 CODE = """
 import json, sys, time
-from tasks.processes import this_process
+from tasks.host.liveness import this_process
 print(json.dumps(this_process()), flush=True)
 time.sleep(60)
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.source_closure import source_digest, source_modules, source_parts
+from tasks.cache.source_closure import source_digest, source_modules, source_parts
 
 MODULES = {
     "__init__.py": "",
@@ -108,7 +108,7 @@ def test_another_process_and_another_place_agree(package: Path, tmp_path: Path) 
         [
             sys.executable,
             "-c",
-            "import tasks.source_closure as made;"
+            "import tasks.cache.source_closure as made;"
             + "print(made.source_digest('closurepack.stages.teacher', 'closurepack'))",
         ],
         env={"PYTHONPATH": f"{moved.parent}:{Path(__file__).parents[2]}", "PYTHONHASHSEED": "7"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.stage_key import Stage, key_components, library_versions, stage_key
+from tasks.cache.stage_key import Stage, key_components, library_versions, stage_key
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True, "threads": 2}
 

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tasks.store import Store
+from tasks.store.artifacts import Store
 
 
 def fill(folder: Path, files: dict[str, bytes]) -> Path:
@@ -106,7 +105,7 @@ def test_what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays
 ) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from tasks.store import Store\n"
+        "from tasks.store.artifacts import Store\n"
         "with Store(pathlib.Path(sys.argv[1])).workspace() as folder:\n"
         "    (folder / 'half').write_bytes(b'half')\n"
         "    print(folder, flush=True)\n"

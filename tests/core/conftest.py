@@ -9,7 +9,7 @@ import torch
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from rosita_core.data.encoded import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import convert, fresh
 from rosita_core.model.modeling_rosita import RositaConfig

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from rosita_core.data.encoded import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.training.batches import (
     batches_per_epoch,
     collate,

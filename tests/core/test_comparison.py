@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from rosita_core.measuring.comparison import (
+from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.measuring.significance.comparison import (
     holm,
     mcnemar,
     paired_bootstrap,
     pareto_front,
     spread,
 )
-from rosita_core.measuring.metrics import compute_metrics
-from rosita_core.measuring.resampled import grouped_rows, resampled_scores
+from rosita_core.measuring.significance.resampled import grouped_rows, resampled_scores
 
 CLASS_METRICS = ("accuracy", "f1", "mcc")
 NUMBER_METRICS = ("pearson", "spearman", "pearson_spearman")
@@ -157,7 +157,7 @@ def test_the_same_seed_gives_the_same_answer_and_chunks_do_not_matter(rng, monke
     one = paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL)
     again = paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL)
     assert one == again
-    monkeypatch.setattr("rosita_core.measuring.comparison._ELEMENTS", 500)
+    monkeypatch.setattr("rosita_core.measuring.significance.comparison._ELEMENTS", 500)
     assert paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL) == one
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rosita_core.data.files import labels_to_index, normalize, read_table
+from rosita_core.data.readers.files import labels_to_index, normalize, read_table
 
 ROWS = [
     {"review": 'He said "no", twice', "other": "NA", "stars": "4"},

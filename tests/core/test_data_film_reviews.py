@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rosita_core.data import film_reviews
-from rosita_core.data.prepare import fingerprint
+from rosita_core.data.preparation import fingerprint
+from rosita_core.data.readers import film_reviews
 
 
 @pytest.fixture(scope="module")

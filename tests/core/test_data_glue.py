@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from rosita_core.data.glue import GLUE, from_hub_dataset, read_glue_dir, read_hub
+from rosita_core.data.readers.glue import GLUE, from_hub_dataset, read_glue_dir, read_hub
 from rosita_core.data.task_spec import FILM_REVIEWS, custom_task, extra_name
 
 GLUE_DIR = Path(

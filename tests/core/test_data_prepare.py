@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosita_core.data.checks import check_splits
-from rosita_core.data.prepare import fingerprint, prepare, split_off
+from rosita_core.data.preparation import fingerprint, prepare, split_off
 from rosita_core.data.storage import load_splits, save_splits
 from rosita_core.data.table import Table, normalized_frame, text_keys
 from rosita_core.data.task_spec import GLUE, custom_task

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rosita_core.model.register  # noqa: F401  (as a user of the Auto classes does)
-from rosita_core.export.checkpoint_files import export_checkpoint
+from rosita_core.export.hugging_face import export_checkpoint
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER, CardFacts, render_card
 from rosita_core.measuring.assessment import Assessment, ModelAssessment
 from rosita_core.model.checkpoint import fresh, load, shape_of

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rosita_core.pruning.importance import accumulate, importance, keep_top, no_gradients
+from rosita_core.compression.criteria.taylor import accumulate, importance, keep_top, no_gradients
 
 
 @pytest.fixture

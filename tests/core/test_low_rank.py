@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rosita_core.pruning.low_rank import factorize
+from rosita_core.compression.low_rank import factorize
 
 
 @pytest.fixture

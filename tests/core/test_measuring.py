@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import BertTokenizer
 
-from rosita_core.data.encoded import Encoded, SpecialTokens, encode, special_tokens
+from rosita_core.data.encoding import Encoded, SpecialTokens, encode, special_tokens
 from rosita_core.measuring.assessment import (
     Assessment,
     assessment_to_json,

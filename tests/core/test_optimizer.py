@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from rosita_core.compression.surgery import PROJECTION, WORDS, Kept, keep_layers, prune
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.pruning.prune import PROJECTION, WORDS, Kept, keep_layers, prune
 from rosita_core.training.optimizer import (
     BETAS,
     EPSILON,

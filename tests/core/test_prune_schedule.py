@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rosita_core.compression.schedule import (
+    default_width_steps,
+    depth_targets,
+    spread,
+    width_targets,
+)
 from rosita_core.model.shape import Frame, Shape, narrowed, shallower, uniform_shape
-from rosita_core.pruning.schedule import default_width_steps, depth_targets, spread, width_targets
 
 BASE = uniform_shape(Frame(30522, 768, 64, 512, 2, 2), 12, 12, 3072, None)
 

@@ -7,10 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rosita_core.model.checkpoint import copied, shape_of
-from rosita_core.model.shape import count_parameters, narrowed, shallower
-from rosita_core.pruning.importance import Importance
-from rosita_core.pruning.prune import (
+from rosita_core.compression.criteria.taylor import Importance
+from rosita_core.compression.surgery import (
     Kept,
     choose,
     cut_state,
@@ -18,6 +16,8 @@ from rosita_core.pruning.prune import (
     keep_layers,
     prune,
 )
+from rosita_core.model.checkpoint import copied, shape_of
+from rosita_core.model.shape import count_parameters, narrowed, shallower
 
 HEADS, UNITS = (4, 3), (6, 10)
 

@@ -13,9 +13,9 @@ from interrupted import Stopped, StoppingAt
 
 from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.augmentation.vectors import WordVectors
+from rosita_core.compression.schedule import PruneEvent, spread, width_targets
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.pruning.schedule import PruneEvent, spread, width_targets
 from rosita_core.stages.augment import AugmentStageSettings, augment_data
 from rosita_core.stages.one_step import OneStepSettings, prune_one_step
 from rosita_core.training.checkpoints import NoCheckpoints, read_state

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rosita_core.compression.criteria.taylor import Importance
+from rosita_core.compression.ranking import rank
 from rosita_core.measuring.score import scorer
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.model.shape import narrowed, shallower, uniform_shape
-from rosita_core.pruning.importance import Importance
 from rosita_core.stages import one_step
 from rosita_core.stages.depth import DepthSettings, prune_depth
 from rosita_core.stages.one_step import OneStepSettings, prune_one_step
-from rosita_core.stages.ranking import rank
 from rosita_core.stages.student import StudentSettings, distill
 from rosita_core.stages.teacher import TeacherSettings, finetune
 from rosita_core.stages.width import WidthSettings, prune_width

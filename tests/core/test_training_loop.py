@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rosita_core.compression.schedule import PruneEvent, spread, width_targets
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.measuring.score import predict_logits, scorer
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.model.shape import narrowed, shallower
-from rosita_core.pruning.schedule import PruneEvent, spread, width_targets
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import total_steps, train

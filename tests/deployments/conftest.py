@@ -10,7 +10,7 @@ from deployed_stack import LOST_AFTER, Stack
 from serving import serving
 from typed_command import Home
 
-from flows.work_pool import prepare_work_pool
+from flows.services.work_pool import prepare_work_pool
 
 
 @pytest.fixture(scope="session")

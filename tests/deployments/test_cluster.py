@@ -24,8 +24,8 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
 
-from flows.stages import KERNELS
-from tasks.records import attempts
+from flows.engine.nodes import KERNELS
+from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
 

@@ -13,7 +13,7 @@ from deployed_stack import ROOT, SETTINGS, until
 from serving import is_free, serving
 from typed_command import ROSITA, Home, environment
 
-from tasks.records import attempts
+from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from command_line import rosita
 from deployed_stack import ROOT
+from flows.recipes.shipped import load_recipe
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -21,9 +22,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, is_valid_schema, validate
 
 from flows import deployed
-from flows.grid_choice import chosen_cells
-from flows.grid_loading import load_grid
-from flows.recipes import load_recipe
+from flows.grids.choice import chosen_cells
+from flows.grids.loading import load_grid
 
 FILE = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {

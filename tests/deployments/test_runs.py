@@ -25,9 +25,9 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Cancelling
 
-from flows.work_pool import LOST_AFTER_SECONDS, TRAINING_QUEUE, prepare_work_pool
-from flows.worker import POOL
-from tasks.records import attempts
+from flows.services.work_pool import LOST_AFTER_SECONDS, TRAINING_QUEUE, prepare_work_pool
+from flows.services.worker import POOL
+from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
 

@@ -14,7 +14,7 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
 
-from tasks.records import attempts
+from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
 

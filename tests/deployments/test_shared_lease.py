@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 from object_store import BUCKET, ObjectStore
 
-from tasks.shared_files import SharedFiles
-from tasks.shared_lease import Lease, lease_seconds
+from tasks.store.shared_files import SharedFiles
+from tasks.store.shared_lease import Lease, lease_seconds
 
 pytestmark = pytest.mark.deployments
 
 SECONDS = 2.0
 HOLDER = """
 import sys, time
-from tasks.shared_files import SharedFiles
-from tasks.shared_lease import Lease
+from tasks.store.shared_files import SharedFiles
+from tasks.store.shared_lease import Lease
 lease = Lease(SharedFiles(sys.argv[1]), "k", float(sys.argv[2]))
 assert lease.try_take()
 print("held", flush=True)

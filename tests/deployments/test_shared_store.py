@@ -16,19 +16,19 @@ from contexts import stage_context
 from object_store import BUCKET, ObjectStore
 from prefect import task
 from prefect.testing.utilities import prefect_test_harness
+from tasks.store.artifacts import Store
 
-from flows.doctor_services import check_shared_store
+from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
-from tasks.attempt import Context, attempt, attempts
-from tasks.caching import stage_options
-from tasks.checkpoints import StageCheckpoints, checkpoints_folder
-from tasks.history import history
-from tasks.records import StageResult, find_record, results_folder
-from tasks.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
-from tasks.shared_store import SharedStore, look, obtain
-from tasks.shared_turn import shared_turn
-from tasks.stage_key import Stage, stage_key
-from tasks.store import Store
+from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.cache.metric_history import history
+from tasks.cache.policy import stage_options
+from tasks.cache.records import StageResult, find_record, results_folder
+from tasks.cache.shared_records import SharedStore, look, obtain
+from tasks.cache.shared_turn import shared_turn
+from tasks.cache.stage_key import Stage, stage_key
+from tasks.execution.attempt import Context, attempt, attempts
+from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
 SAID = "could not be shared"
@@ -320,7 +320,7 @@ def test_a_home_that_does_not_reach_the_store_keeps_its_result(
         assert turn is not None
         turn.publish(first)
     assert SAID in caplog.text
-    monkeypatch.setattr("tasks.shared_turn.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("tasks.cache.shared_turn.PATIENCE_SECONDS", 0.5)
     assert run(home) == ("Cached", first)
     with pytest.raises(SharedStoreError, match=f"^file://{folder}/"):
         run(tmp_path / "other")

@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from team_stack import ROOT, TeamStack
 from typed_command import ROSITA, environment, run_rosita
 
-from tasks.history import history
-from tasks.records import attempts
+from tasks.cache.metric_history import history
+from tasks.cache.records import attempts
 
 pytestmark = [pytest.mark.deployments]
 

@@ -16,7 +16,7 @@ from typing import Any
 from command_line import rosita
 from typed_command import ROSITA, environment
 
-from tasks.records import attempts
+from tasks.cache.records import attempts
 
 INJECTED = Path(__file__).parent / "injected"
 SECONDS = 600

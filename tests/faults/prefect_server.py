@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typed_command import environment
 
-from flows.servers import answers
+from flows.services.servers import answers
 
 START_SECONDS = 300
 STOP_SECONDS = 60

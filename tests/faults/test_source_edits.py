@@ -81,7 +81,12 @@ def test_used_kernel_that_computes_something_else(
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "file", ["rosita_core/stages/one_step.py", "rosita_core/stages/ranking.py", "tasks/attempt.py"]
+    "file",
+    [
+        "rosita_core/stages/one_step.py",
+        "rosita_core/compression/ranking.py",
+        "tasks/execution/attempt.py",
+    ],
 )
 def test_code_that_no_kernel_of_the_recipe_uses(
     home_before: MakeHome, source: SourceCopy, file: str

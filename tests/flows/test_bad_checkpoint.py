@@ -12,7 +12,7 @@ import pytest
 from refusals import refused
 from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
 
-from rosita_core.model.sources import locate
+from rosita_core.model.locate import locate
 
 SIZES = {
     "vocab_size": 30522,

@@ -10,7 +10,7 @@ from command_line import rosita
 from transformers import BertConfig, BertForSequenceClassification
 from typed_command import Home
 
-from flows.benchmark_models import SpeedSettings
+from flows.serving.benchmark import SpeedSettings
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.model.shape import count_macs

@@ -11,10 +11,10 @@ from subprocess import CompletedProcess
 import pytest
 from typed_command import Home
 
-from flows import doctor, doctor_home
-from flows.doctor_findings import OK, PROBLEM, WARNING, Check
-from flows.doctor_services import check_mlflow, unreachable
-from tasks.processes import this_process
+from flows.maintenance import doctor, doctor_home
+from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.maintenance.doctor_services import check_mlflow, unreachable
+from tasks.host.liveness import this_process
 
 
 def checks(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:

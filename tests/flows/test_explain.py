@@ -83,7 +83,7 @@ def test_fields_are_followed_through_the_inputs_to_the_stage_where_they_changed(
 
 
 def test_the_function_that_changed_is_named(copied_home: Any) -> None:
-    module = "rosita_core.pruning.importance"
+    module = "rosita_core.compression.criteria.taylor"
     path = copied_home.home / "attempts" / "width" / "000001.json"
     parts = json.loads(path.read_text())["source_parts"][module]
     assert "accumulate" in parts
@@ -97,8 +97,8 @@ def test_the_function_that_changed_is_named(copied_home: Any) -> None:
     causes = explained("width", copied_home.home).document["root_causes"]
     said = [cause["what"] for cause in causes]
     assert said[:2] == [
-        "rosita_core/pruning/importance.py: accumulate changed",
-        "rosita_core/pruning/importance.py: gone removed",
+        "rosita_core/compression/criteria/taylor.py: accumulate changed",
+        "rosita_core/compression/criteria/taylor.py: gone removed",
     ]
     assert said[2].startswith("libraries.torch 2.0.0 -> ")
     assert said[3].startswith("numerics.precision x -> ")
@@ -106,7 +106,7 @@ def test_the_function_that_changed_is_named(copied_home: Any) -> None:
     del record["source_parts"]
     path.write_text(json.dumps(record))
     causes = explained("width", copied_home.home).document["root_causes"]
-    assert causes[0]["what"] == "rosita_core/pruning/importance.py changed"
+    assert causes[0]["what"] == "rosita_core/compression/criteria/taylor.py changed"
 
 
 def test_an_input_that_came_out_different_is_followed_to_what_changed_it(copied_home: Any) -> None:

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 from command_line import Done, rosita
+from tasks.store.artifacts import Store
 from test_plan import NAMES, everything, planned
 from typed_command import ROSITA, Home, environment
 
-from flows import cleaning
-from flows.cleaning import _came_into_use, _drop, find_garbage, free
-from tasks.locks import StageLocks
-from tasks.processes import process_began, this_process
-from tasks.removal import REMOVED
-from tasks.store import Store
+from flows.maintenance import gc as cleaning
+from flows.maintenance.gc import _came_into_use, _drop, find_garbage, free
+from tasks.cache.locks import StageLocks
+from tasks.host.liveness import process_began, this_process
+from tasks.store.removal import REMOVED
 
 DAY = 86400.0
 
@@ -342,14 +342,14 @@ def test_damaged_copies_leftovers_and_checkpoints(copied_home: Home) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import tasks.removal as removal
+import tasks.store.removal as removal
 delete = removal.delete
 def killed(path):
     if path.is_dir() == (sys.argv[2] == "artifact"):
         os.kill(os.getpid(), signal.SIGKILL)
     delete(path)
 removal.delete = killed
-import flows.cleaning as cleaning
+import flows.maintenance.gc as cleaning
 home = Path(sys.argv[1])
 cleaning.free(cleaning.find_garbage(home, 30), home, 30)
 """

@@ -19,9 +19,9 @@ from command_line import rosita
 from grid_homes import CELLS, SECONDS, SMOKE, GridHome, command, grid_file, keys, made
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.grid_files import read_cell
-from flows.grid_records import collect
-from tasks.records import attempts
+from flows.grids.files import read_cell
+from flows.grids.records import collect
+from tasks.cache.records import attempts
 
 
 @pytest.fixture(scope="module", autouse=True)

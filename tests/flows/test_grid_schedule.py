@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.grid_schedule import Job, Schedule, schedule
+from flows.grids.schedule import Job, Schedule, schedule
 
 SECONDS = st.integers(0, 50).map(float)
 

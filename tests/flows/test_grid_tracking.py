@@ -12,9 +12,9 @@ from grid_homes import CELLS, GridHome
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows.courses import COMPARED, POINTS, last_training, series
-from flows.grid_files import read_cell
-from tasks.history import history
+from flows.engine.learning_curves import COMPARED, POINTS, last_training, series
+from flows.grids.files import read_cell
+from tasks.cache.metric_history import history
 
 Curve = list[tuple[int, float]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import rosita
 
-from flows.wording import duration
+from tasks.host.wording import duration
 
 NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
 

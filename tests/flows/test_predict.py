@@ -12,7 +12,7 @@ from command_line import rosita
 from transformers import AutoTokenizer
 from typed_command import Home
 
-from flows.prediction import answers, read_lines
+from flows.serving.predict import answers, read_lines
 from rosita_core.model.checkpoint import fresh, load, save
 from rosita_core.model.modeling_rosita import RositaConfig
 

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 from command_line import csv_file, recipe_file, rosita
+from flows.recipes.shipped import load_recipe
 from prefect.testing.utilities import prefect_test_harness
+from tasks.store.artifacts import Store
 
-from flows import preflight as module
+from flows.engine.checks import prepare_request
+from flows.engine.nodes import numerics_of
+from flows.engine.preflight import flight as module
+from flows.engine.preflight.errors import PreflightError, PreflightRefused
+from flows.engine.preflight.flight import AUTOMATIC_STEPS, preflight, preflight_first, steps_left
+from flows.engine.preflight.miniature import miniature
+from flows.engine.run import TASKS
 from flows.method import method
-from flows.miniature import miniature
-from flows.preflight import AUTOMATIC_STEPS, preflight, preflight_first, steps_left
-from flows.preflight_errors import PreflightError, PreflightRefused
-from flows.preparation import prepare_request
-from flows.recipes import load_recipe
-from flows.request import Request
-from flows.running import TASKS
-from flows.stages import numerics_of
-from rosita_core.pruning.schedule import spread
+from flows.recipes.request import Request
+from rosita_core.compression.schedule import spread
 from rosita_core.training.loop import total_steps
-from tasks.records import attempts
-from tasks.store import Store
+from tasks.cache.records import attempts
 
 CACHE = ("store", "results", "attempts", "downloads")
 STAGES = ("data", "teacher", "augment", "student", "depth", "width", "assess", "export")
@@ -95,7 +95,7 @@ def test_a_mistake_in_the_last_stage_shows_first(
     def broken(*_: Any) -> None:
         raise RuntimeError("no room\nfor the card")
 
-    monkeypatch.setattr("tasks.export_model.export", broken)
+    monkeypatch.setattr("tasks.stages.export_model.export", broken)
     done = rosita("compress", "--recipe", "smoke", "--preflight", home=empty)
     assert (done.code, done.stdout) == (1, "")
     trace = empty / "logs" / "preflight.txt"
@@ -190,7 +190,7 @@ def test_a_field_of_the_recipe_is_a_wrong_request(
     def refusing(*_: Any) -> None:
         raise ValueError("macs_tokens must be in [1, 512], the models' positions, got 600")
 
-    monkeypatch.setattr("tasks.assess_student.assess", refusing)
+    monkeypatch.setattr("tasks.stages.assess_student.assess", refusing)
     with pytest.raises(PreflightRefused, match=r"stage assess .* would fail: macs_tokens must be"):
         flown(asked("width.keep_heads=1"))
 
@@ -209,7 +209,7 @@ def test_an_interrupted_preflight_leaves_nothing(
         raise KeyboardInterrupt
 
     before = files(warm)
-    monkeypatch.setattr("tasks.assess_student.assess", interrupted)
+    monkeypatch.setattr("tasks.stages.assess_student.assess", interrupted)
     with pytest.raises(KeyboardInterrupt):
         flown(asked("width.keep_heads=1"))
     assert files(warm) == before

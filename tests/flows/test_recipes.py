@@ -13,8 +13,8 @@ import pytest
 import yaml
 from command_line import recipe_file, rosita
 
-from flows.recipes import RECIPES, load_recipe
-from rosita_core.model.sources import MINILM_L6, locate
+from flows.recipes.shipped import RECIPES, load_recipe
+from rosita_core.model.locate import MINILM_L6, locate
 
 ROSITA = Path(sys.executable).parent / "rosita"
 LINEAR, CONSTANT, DECAY = ("linear", 0.1), ("constant", 0.0), ("linear", 0.0)

@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import Done, rosita
+from flows.grids.definition import Grid
 from made_records import SEEDS, make_records, published
 from quoted import markdown_tables
 
-from flows import report_curves
-from flows.grid_loading import load_grid
-from flows.grid_records import load, save_all
-from flows.grids import Grid
-from flows.report import build, report_for_prefect
-from flows.report_headline import environment
-from flows.report_records import report_records
-from rosita_core.measuring.comparison import spread
+from flows.grids.loading import load_grid
+from flows.grids.records import load, save_all
+from flows.reports import curves as report_curves
+from flows.reports.build import build, report_for_prefect
+from flows.reports.headline import environment
+from flows.reports.records import report_records
+from rosita_core.measuring.significance.comparison import spread
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ROWS = 300

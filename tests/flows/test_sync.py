@@ -12,7 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 from serving import free_ports
 
-from flows.servers import mlflow_server, running, stop_requests, wait_until_ready
+from flows.services.servers import mlflow_server, running, stop_requests, wait_until_ready
 
 SECRET = "s3cret-of-someone"
 CACHE = ("store", "results", "attempts", "downloads", "locks")

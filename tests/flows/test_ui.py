@@ -18,7 +18,7 @@ from command_line import rosita
 from serving import STOP_SECONDS, Serving, free_ports, is_free, serving
 from typed_command import Home
 
-from flows.servers import check_ports, last_lines
+from flows.services.servers import check_ports, last_lines
 
 
 def ask(url: str, body: dict[str, Any] | None = None, host: str | None = None) -> Any:

@@ -14,12 +14,12 @@ import torch
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertTokenizerFast
 
-from rosita_core.data.encoded import Encoded, SpecialTokens, encode
+from rosita_core.compression.schedule import spread, width_targets
+from rosita_core.data.encoding import Encoded, SpecialTokens, encode
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
-from rosita_core.pruning.schedule import spread, width_targets
 from rosita_core.stages.one_step import OneStepSettings, prune_one_step
 from rosita_core.training.checkpoints import Checkpoints, NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
@@ -27,7 +27,7 @@ from rosita_core.training.loop import Objective, Trained, train
 from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
 from rosita_core.training.settings import TrainingSettings
-from tasks.stage_inputs import StageInputs
+from tasks.execution.stage_inputs import StageInputs
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", *"abcdefghijklmnopqrstuvwxyz"]
 # 29 rows in batches of 4: the last batch has one row, which only one of two processes gets.

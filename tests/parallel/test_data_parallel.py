@@ -17,9 +17,9 @@ from interrupted import Stopped, StoppingAt
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.group import ALONE, Group
 from rosita_core.training.numerics import Numerics
-from tasks.data_parallel import in_processes
-from tasks.stage_inputs import StageInputs
-from tasks.stage_key import Stage
+from tasks.cache.stage_key import Stage
+from tasks.execution.parallel import in_processes
+from tasks.execution.stage_inputs import StageInputs
 
 CPU = Numerics("cpu", "fp32")
 EXACT = ["hard labels", "distilled and pruned", "accumulated", "authors", "one step"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from command_line import rosita
 
-from tasks.hardware import cores
+from tasks.host.hardware import cores
 
 
 def test_what_the_machine_or_the_recipe_does_not_have_is_refused(tmp_path: Path) -> None:

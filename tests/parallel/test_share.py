@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from contexts import stage_context
+from flows.recipes.shipped import load_recipe
 
+from flows.engine.checks import prepare_request
+from flows.engine.nodes import numerics_of, stage_of
 from flows.method import method
-from flows.preparation import prepare_request
-from flows.recipes import load_recipe
-from flows.stages import numerics_of, stage_of
-from tasks import finetune_teacher
-from tasks.data_parallel import Share
-from tasks.inputs import set_up
-from tasks.stage_inputs import StageInputs
-from tasks.stage_key import Stage
+from tasks.cache.stage_key import Stage
+from tasks.execution.inputs import set_up
+from tasks.execution.parallel import Share
+from tasks.execution.stage_inputs import StageInputs
+from tasks.stages import finetune_teacher
 
 
 @pytest.mark.parametrize("setting", ["none", "1", "4"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.records import Context
+from tasks.cache.records import Context
 
 
 def stage_context(home: Path, parent: str | None, task: str = "sst2") -> Context:

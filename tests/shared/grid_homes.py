@@ -19,8 +19,8 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
 
-from flows.stages import KERNELS
-from tasks.records import attempts
+from flows.engine.nodes import KERNELS
+from tasks.cache.records import attempts
 
 INJECTED = Path(__file__).parents[1] / "faults" / "injected"
 SECONDS = 900

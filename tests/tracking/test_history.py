@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks.store.artifacts import write_json
 
 from rosita_core.training.progress import Progress
-from tasks.history import append, history, history_path
-from tasks.records import attempt_path, attempts, unreadable_attempts
-from tasks.store import write_json
+from tasks.cache.metric_history import append, history, history_path
+from tasks.cache.records import attempt_path, attempts, unreadable_attempts
 
 STAGE = "one-step"
 
 
 def attempt(home: Path, number: int, status: str, **more: Any) -> None:
-    """A record of an attempt as `tasks.attempt.attempt` writes it."""
+    """A record of an attempt as `tasks.execution.attempt.attempt` writes it."""
     record: dict[str, Any] = {
         "stage": STAGE,
         "key": "k",

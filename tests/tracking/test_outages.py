@@ -22,15 +22,15 @@ from contexts import stage_context
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_server import MlflowServer
+from tasks.store.artifacts import write_json
+from tasks.tracking.runs import Tracking
 
-from tasks.attempt import attempt
-from tasks.delivery import Delivery
-from tasks.outbox import OUTBOX, Outbox, waiting
-from tasks.refused import REFUSED
-from tasks.stage_key import Stage
-from tasks.store import write_json
-from tasks.sync import Report, sync
-from tasks.tracking import Tracking
+from tasks.cache.stage_key import Stage
+from tasks.execution.attempt import attempt
+from tasks.tracking.outbox.box import OUTBOX, Outbox, waiting
+from tasks.tracking.outbox.delivery import Delivery
+from tasks.tracking.outbox.refused import REFUSED
+from tasks.tracking.outbox.sync import Report, sync
 
 # Processes that need not import everything again, and that share no connection with this one.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -301,7 +301,9 @@ def test_lost_in_the_middle_and_back(
     wait_until_sent(tracking)
     check_complete(server, since)
     assert len(versions(server, "1" * 64)) == 1
-    said = [record.message for record in caplog.records if record.name == "tasks.sender"]
+    said = [
+        record.message for record in caplog.records if record.name == "tasks.tracking.outbox.sender"
+    ]
     assert len(said) == 2
     assert "does not answer" in said[0]
     assert "answers again" in said[1]

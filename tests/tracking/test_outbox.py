@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from serving import free_ports
 
-from flows.doctor_findings import OK, WARNING
-from flows.doctor_services import check_outbox
-from tasks.documents import complete_document
-from tasks.journal import Journal, State
-from tasks.leftovers import old_leftovers
-from tasks.outbox import OUTBOX, Outbox, waiting
-from tasks.refused import REFUSED, ask_again, refuse, refused
-from tasks.sender import Sender
-from tasks.sync import sync
+from flows.maintenance.doctor_findings import OK, WARNING
+from flows.maintenance.doctor_services import check_outbox
+from tasks.tracking.outbox.box import OUTBOX, Outbox, waiting
+from tasks.tracking.outbox.documents import complete_document
+from tasks.tracking.outbox.journal import Journal, State
+from tasks.tracking.outbox.leftovers import old_leftovers
+from tasks.tracking.outbox.refused import REFUSED, ask_again, refuse, refused
+from tasks.tracking.outbox.sender import Sender
+from tasks.tracking.outbox.sync import sync
 
 
 def opened(home: Path, handle: str = "a" * 32, uri: str | None = None) -> Journal:

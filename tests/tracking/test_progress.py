@@ -4,7 +4,7 @@ import io
 import logging
 from dataclasses import dataclass, field
 
-from tasks.progress import ProgressDisplay, progress_display
+from tasks.host.terminal import ProgressDisplay, progress_display
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.mlflow_errors import Unavailable, brief, is_refusal
-from tasks.uris import redacted, with_credentials
+from tasks.host.redaction import redacted, with_credentials
+from tasks.tracking.outbox.errors import Unavailable, brief, is_refusal
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,15 @@ from pathlib import Path
 
 FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
 HELD_SECONDS = 600
-CHECKPOINTS = "tasks.checkpoints"
+CHECKPOINTS = "tasks.cache.checkpoints"
 # The modules of the project that ask `datetime` for the time.
-DATED = ("flows.cleaning", "flows.holdings", "flows.show_garbage", "flows.wording", "tasks.attempt")
+DATED = (
+    "flows.maintenance.gc",
+    "flows.maintenance.references",
+    "flows.cli.gc_tables",
+    "tasks.host.wording",
+    "tasks.execution.attempt",
+)
 
 
 def _at_moments(module):

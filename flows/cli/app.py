@@ -1,0 +1,201 @@
+"""The `rosita` command. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.options import (
+    INTERRUPTED,
+    STAGE_FAILED,
+    TERMINATED,
+    WRONG_REQUEST,
+    Failure,
+    JsonOption,
+    PreflightOption,
+    RecipeOption,
+    SetOption,
+    checked_request,
+    print_json,
+    run_flow,
+)
+from tasks.host.environment import prepare_environment
+
+app = typer.Typer(
+    name="rosita",
+    help=(
+        "Compress a BERT classifier by ROSITA: structured pruning, low-rank factorization and "
+        "multi-stage distillation, as a resumable pipeline.\n\n"
+        "Start with `rosita compress --recipe demo`. Everything is kept under ROSITA_HOME "
+        "(default .rosita)."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+@app.command()
+def compress(
+    recipe: RecipeOption,
+    set_: SetOption = None,
+    preflight: PreflightOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run the whole method and compare the student with its teacher.
+
+    Stages that were computed before are taken from the cache. Progress goes to stderr, the result
+    to stdout; the last line names summary.json.
+    """
+    request = checked_request(recipe, set_, download=True)
+    from flows.compress import compress as flow
+
+    summary = _run(request, "compress", lambda: flow(request.recipe, preflight=preflight))
+    _show_summary(request, summary, json_)
+
+
+@app.command()
+def rerun(
+    stage: Annotated[str, typer.Argument(help="A stage, as `rosita plan` names it.")],
+    recipe: RecipeOption,
+    only: Annotated[bool, typer.Option("--only", help="Run that stage and nothing else.")] = False,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Run everything that depends on it again, too.")
+    ] = False,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run a stage again, whatever the cache says; every attempt stays visible in MLflow.
+
+    The rest of the recipe follows where its inputs have changed. With --only it follows in the
+    next run; with --downstream it runs again in any case.
+    """
+    if only and downstream:
+        raise ValueError("rerun must have one of --only and --downstream, got both")
+    request = checked_request(recipe, set_, download=True)
+    from flows.cli.tables import show_stage
+    from flows.method import check_stage
+    from flows.rerun import Scope, cached_inputs
+    from flows.rerun import rerun as flow
+
+    check_stage(request, stage)
+    if not only:
+        scope: Scope = "downstream" if downstream else "follow"
+        _show_summary(
+            request, _run(request, "rerun", lambda: flow(request.recipe, stage, scope)), json_
+        )
+        return
+    cached_inputs(request, stage)
+    document = _run(request, "rerun", lambda: flow(request.recipe, stage, "only"))
+    if json_:
+        print_json(document)
+    else:
+        show_stage(document)
+
+
+@app.command()
+def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Show each stage, its key, and whether it is cached or why not. Runs nothing.
+
+    `rosita explain STAGE` says in full why one of them is not cached.
+    """
+    request = checked_request(recipe, set_, download=False)
+    from dataclasses import asdict
+
+    from flows.cli.plan_tables import show_plan
+    from flows.planning.plan import plan as make_plan
+    from flows.planning.plan import totals
+
+    stages = make_plan(request)
+    if json_:
+        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        return
+    show_plan(request, stages, totals(stages))
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe in full, as YAML.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the recipes with the shapes and exact parameter counts, and the grids."""
+    from flows.cli.tables import show_catalogue, show_grids
+    from flows.grids.loading import grid_entries
+    from flows.recipes.catalogue import catalogue
+    from flows.recipes.shipped import load_recipe
+
+    if name is not None:
+        import yaml
+
+        found = load_recipe(name, ()).model_dump(mode="json")
+        if json_:
+            print_json(found)
+        else:
+            print(yaml.safe_dump(found, sort_keys=False), end="")
+        return
+    entries = catalogue()
+    if json_:
+        print_json({"recipes": entries, "grids": grid_entries()})
+    else:
+        show_catalogue(entries)
+        show_grids(grid_entries())
+
+
+def _run(request: Any, name: str, flow: Callable[[], Any]) -> Any:
+    from flows.engine.preflight.errors import PreflightError, PreflightRefused
+    from flows.engine.run import StageError
+
+    try:
+        return run_flow(request.home, name, flow, (StageError, PreflightError, PreflightRefused))
+    except (StageError, PreflightError) as error:
+        raise Failure(str(error)) from None
+
+
+def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
+    from flows.cli.tables import show_comparison
+
+    path = request.home / "runs" / summary["run_id"] / "summary.json"
+    if json_:
+        print(path.read_text(encoding="utf-8"))
+    else:
+        show_comparison(summary, path)
+
+
+def _register_commands() -> None:
+    """Commands that live in files of their own."""
+    from flows.cli import cache, grid, machine, model, report, schedule, tracking
+
+    for group in (cache, model, machine, tracking, grid, report, schedule):
+        group.add_to(app)
+
+
+def main() -> None:
+    """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
+    prepare_environment()
+    _register_commands()
+    # Python's own way to end at SIGTERM would leave Prefect's temporary server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # A working directory with own modules must not hide the project's.
+    sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
+    try:
+        app()
+    except ValueError as error:
+        _fail(str(error), WRONG_REQUEST)
+    except (Failure, OSError) as error:
+        _fail(str(error), STAGE_FAILED)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into this exit code and says nothing.
+        if ended.code != INTERRUPTED:
+            raise
+        _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    print("rosita: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(code)

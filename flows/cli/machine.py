@@ -1,0 +1,160 @@
+"""Commands about the machine: the servers to look at, and whether it can run the pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import subprocess
+    import threading
+
+    from flows.services.servers import Server
+
+PREFECT_PORT = 4200
+MLFLOW_PORT = 5000
+
+
+def ui(
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect's pages.")] = PREFECT_PORT,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.")] = MLFLOW_PORT,
+    prefect: Annotated[bool, typer.Option(help="Start Prefect's server.")] = True,
+    mlflow: Annotated[bool, typer.Option(help="Start MLflow's server.")] = True,
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Start a worker, which runs what is deployed.")
+    ] = False,
+) -> None:
+    """Serve flow runs (Prefect) and results (MLflow) on loopback until Ctrl-C.
+
+    All write their logs under ROSITA_HOME/logs. Where MLFLOW_TRACKING_URI names a server, that
+    one has the runs, and none is started. A worker takes runs from the work pool `rosita`, which is
+    made with it; see deployments/README.md.
+    """
+    from flows.cli.options import Failure
+    from flows.recipes.request import HOME_VARIABLE, home_directory
+    from flows.services.servers import (
+        ServerError,
+        check_ports,
+        mlflow_server,
+        prefect_server,
+        running,
+        stop_requests,
+        wait_until_ready,
+        watch,
+    )
+    from tasks.host.redaction import redacted, tracking_uri
+    from tasks.store.artifacts import is_writable
+
+    home = home_directory()
+    uri = tracking_uri(home)
+    elsewhere = uri.startswith(("http", "databricks"))
+    started = {"prefect_port": (prefect, prefect_port), "mlflow_port": (mlflow, mlflow_port)}
+    if elsewhere:
+        started.pop("mlflow_port")
+    ports = {name: port for name, (wanted, port) in started.items() if wanted}
+    if worker and not prefect:
+        raise ValueError("worker must have Prefect's server beside it, got --no-prefect")
+    if not ports:
+        there = f"; MLflow is at {redacted(uri)}" if elsewhere else ""
+        raise ValueError(f"at least one server must be started, got none{there}")
+    check_ports(ports)
+    if not is_writable(home):
+        raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
+    servers = []
+    if "prefect_port" in ports:
+        servers.append(prefect_server(prefect_port, home / "logs"))
+    if "mlflow_port" in ports:
+        servers.append(mlflow_server(mlflow_port, uri, home / "mlartifacts", home / "logs"))
+    # Nothing may come between a signal and the end of the servers, so this goes first.
+    with stop_requests() as stop:
+        try:
+            with running(servers) as processes:
+                names = " and ".join(server.name for server in servers)
+                print(f"starting {names}; logs in {home / 'logs'}", file=sys.stderr)
+                wait_until_ready(servers, processes, stop)
+                # Inside, so that it ends first, and its server hears how its runs ended.
+                with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
+                    everything = [*servers, *beside]
+                    processes |= its_process
+                    wait_until_ready(everything, processes, stop)
+                    if not stop.is_set():
+                        urls = {server.name: server.url for server in servers}
+                        _show_addresses(urls, redacted(uri), worker)
+                        watch(everything, processes, stop)
+        except ServerError as error:
+            raise Failure(str(error)) from None
+    print("stopped", file=sys.stderr)
+
+
+def doctor(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Check whether this machine can run the pipeline, and every artifact in the store.
+
+    Ends with exit code 1 where something keeps it from running.
+    """
+    from flows.maintenance.doctor import examine, show_checks
+    from flows.maintenance.doctor_findings import PROBLEM
+    from flows.recipes.request import home_directory
+
+    checks = examine(home_directory())
+    problems = [check.name for check in checks if check.status == PROBLEM]
+    if json_:
+        rows = [{"name": c.name, "status": c.status, "detail": c.detail} for c in checks]
+        print(json.dumps({"ok": not problems, "checks": rows}, indent=2))
+    else:
+        show_checks(checks)
+    if problems:
+        from flows.cli.options import Failure
+
+        raise Failure(f"this machine has problems: {', '.join(problems)}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ui)
+    app.command()(doctor)
+
+
+@contextmanager
+def _beside(
+    prefect: Server | None, home: Path, stop: threading.Event
+) -> Iterator[tuple[list[Server], dict[str, subprocess.Popen[bytes]]]]:
+    """The worker of a server that answers; nothing without a server or after `stop`."""
+    if prefect is None or stop.is_set():
+        yield [], {}
+        return
+    from flows.services.work_pool import prepare_work_pool
+    from flows.services.worker import POOL, worker_beside
+
+    api = f"{prefect.url}/api"
+    prepare_work_pool(api)
+    with worker_beside(api, home, POOL) as (worker, process):
+        yield [worker], {worker.name: process}
+
+
+def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:
+    from flows.services.mlflow_pages import experiment_pages
+    from flows.services.worker import POOL
+
+    if "prefect" in urls:
+        print(f"Prefect: {urls['prefect']}")
+    if "mlflow" in urls:
+        print(f"MLflow:  {urls['mlflow']}")
+        for name, page in experiment_pages(urls["mlflow"]).items():
+            print(f"  {name}: {page}")
+    elif tracking.startswith("http"):
+        print(f"MLflow:  {tracking} (MLFLOW_TRACKING_URI)")
+    if "prefect" in urls and os.environ.get("PREFECT_API_URL") != f"{urls['prefect']}/api":
+        print("for runs that show up in Prefect while they are running, in their shell:")
+        print(f"  export PREFECT_API_URL={urls['prefect']}/api")
+    if worker:
+        print(f"a worker takes runs from the work pool {POOL}")
+    print("Ctrl-C stops what was started.", flush=True)

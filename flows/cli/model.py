@@ -1,0 +1,243 @@
+"""Commands that use a compressed model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flows.serving.lookup import FoundModel
+
+PREDICTION_BATCH = 64
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
+ThreadsOption = Annotated[str, typer.Option(help="CPU threads: a number, or auto for all cores.")]
+
+
+def predict(
+    text: Annotated[
+        str | None, typer.Argument(help="The text; without it standard input, one text a line.")
+    ] = None,
+    text_b: Annotated[
+        str | None, typer.Option("--text-b", help="The second text, for a model of pairs.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
+    ] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="A CSV, TSV, JSONL or Parquet file of texts.")
+    ] = None,
+    text_a: Annotated[
+        str | None, typer.Option("--text-a", help="Its column of the (first) text.")
+    ] = None,
+    text_b_column: Annotated[
+        str | None, typer.Option("--text-b-column", help="Its column of the second text.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write texts and answers to this CSV, JSONL or Parquet file."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows at a time.")] = PREDICTION_BATCH,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens per text; default what the model can read.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "fp32",
+    threads: ThreadsOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Classify text with a compressed model: the class and its probability, a line per text.
+
+    A regression model answers with a number. Results go to stdout as tab-separated lines, or to
+    the file of `--output` beside the texts.
+    """
+    _check_request(text, text_b, input_, text_a, text_b_column)
+    from flows.recipes.request import home_directory
+    from flows.serving.lookup import compressed_model
+
+    found = compressed_model(model, home_directory())
+    if model is None:
+        print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
+    import pandas as pd
+
+    from flows.serving.predict import answers, check_output, load_predictor, write_answers
+    from flows.serving.predict import predict as predict_logits
+    from tasks.host.hardware import resolve_numerics
+
+    texts = _texts(text, text_b, input_, text_a, text_b_column)
+    _check_pair(found, "text_b" in texts)
+    titles = dict(zip(texts.columns, _titles(input_, text_a, text_b_column), strict=False))
+    if output is not None:
+        check_output(output, tuple(titles.values()))
+    numerics = resolve_numerics(device, precision, threads, False)
+    predictor = load_predictor(found.folder, numerics)
+    length = predictor.model.config.max_position_embeddings if max_length is None else max_length
+    logits = predict_logits(predictor, texts, batch_size, length, numerics)
+    answered = answers(logits, predictor.labels)
+    if output is not None:
+        named = texts.rename(columns=titles)
+        write_answers(pd.concat([named, answered], axis=1), output)
+    if json_:
+        document = {
+            "model": str(found.folder),
+            "run_id": found.run_id,
+            "labels": list(predictor.labels),
+            "rows": len(answered),
+            "output": None if output is None else str(output),
+        }
+        # A file takes the place of the list: it may be long.
+        listed = {} if output else {"predictions": answered.to_dict(orient="records")}
+        print(json.dumps({**document, **listed}, indent=2))
+    elif output is not None:
+        print(f"{len(answered):,} rows: {output}")
+    else:
+        for row in answered.itertuples(index=False):
+            print("\t".join(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row))
+
+
+def benchmark(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Checkpoint directories or ids of finished runs; default teacher and student of "
+            "the newest run.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Repeatable; default as in the recipes: 1 and 32.")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Length of every sequence.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Timed passes of each model.")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Rounds before them.")] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "auto",
+    threads: ThreadsOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Time models side by side: latency p50 and p95, parameters, multiply-adds, size on disk."""
+    from flows.recipes.request import home_directory
+    from flows.recipes.schema import Assess
+    from flows.serving.benchmark import SpeedSettings, compare_speed, models_to_time, show_speed
+    from tasks.host.hardware import resolve_numerics
+
+    # What is not given is measured as `rosita compress` measures it.
+    usual = Assess()
+    settings = SpeedSettings(
+        batch_sizes=tuple(batch_size or usual.latency_batch_sizes),
+        tokens=usual.latency_tokens if tokens is None else tokens,
+        repeats=usual.latency_repeats if repeats is None else repeats,
+        warmup=usual.latency_warmup if warmup is None else warmup,
+    )
+    numerics = resolve_numerics(device, precision, threads, False)
+    document = compare_speed(models_to_time(models or [], home_directory()), settings, numerics)
+    if json_:
+        print(json.dumps(document, indent=2))
+    else:
+        show_speed(document)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="A directory that is new or empty.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Copy a compressed model out of the store: a Hugging Face checkpoint to take anywhere.
+
+    It has its own model code: transformers loads it with trust_remote_code=True where this project
+    is not installed. Its README.md is a model card.
+    """
+    from flows.recipes.request import home_directory
+    from flows.serving.export import copy_model, size_of
+    from flows.serving.lookup import compressed_model
+    from tasks.host.wording import size
+
+    found = compressed_model(model, home_directory())
+    copy_model(found.folder, folder)
+    if json_:
+        print(
+            json.dumps(
+                {"model": str(folder), "run_id": found.run_id, "bytes": size_of(folder)}, indent=2
+            )
+        )
+        return
+    if found.run_id is not None:
+        print(f"recipe {found.recipe}, run {found.run_id}", file=sys.stderr)
+    print(f"{folder}: {size(size_of(folder))}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(predict)
+    app.command()(export)
+    app.command()(benchmark)
+
+
+def _check_request(
+    text: str | None,
+    text_b: str | None,
+    input_: Path | None,
+    text_a: str | None,
+    text_b_column: str | None,
+) -> None:
+    if text is not None and input_ is not None:
+        raise ValueError(f"text must not be given together with --input, got {text!r}")
+    if text_b is not None and text is None:
+        raise ValueError(f"text_b must be given together with a text, got {text_b!r} alone")
+    for name, value in (("text_a", text_a), ("text_b_column", text_b_column)):
+        if value is not None and input_ is None:
+            raise ValueError(f"{name} must be given together with --input, got {value!r} alone")
+    if input_ is not None and text_a is None:
+        raise ValueError("text_a must name the column of the text in --input, got none")
+    for name, value in (("text", text), ("text_b", text_b)):
+        if value is not None and not value.strip():
+            raise ValueError(f"{name} must not be empty, got {value!r}")
+    if text is None and input_ is None and sys.stdin.isatty():
+        raise ValueError(
+            "text must be given as an argument, with --input or on standard input, got none"
+        )
+
+
+def _texts(
+    text: str | None,
+    text_b: str | None,
+    input_: Path | None,
+    text_a: str | None,
+    text_b_column: str | None,
+) -> pd.DataFrame:
+    from flows.serving.predict import read_lines, texts_frame
+    from rosita_core.data.readers.files import read_table
+
+    if input_ is not None and text_a is not None:
+        return read_table(input_, text_a, text_b_column, None)
+    if text is not None:
+        return texts_frame([text], None if text_b is None else [text_b])
+    return read_lines(sys.stdin.buffer.read())
+
+
+def _titles(input_: Path | None, text_a: str | None, text_b_column: str | None) -> list[str]:
+    """What the texts are called in the output: as in the input, where there is one."""
+    if input_ is None:
+        return ["text", "text_b"]
+    return [name for name in (text_a, text_b_column) if name is not None]
+
+
+def _check_pair(found: FoundModel, given: bool) -> None:
+    if found.pair is None or found.pair == given:
+        return
+    need = "two texts (--text-b, or --input with --text-b-column)" if found.pair else "one text"
+    raise ValueError(
+        f"text_b must fit the model of recipe {found.recipe}, which reads {need}, "
+        f"got {'two texts' if given else 'one text'}"
+    )

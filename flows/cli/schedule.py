@@ -1,0 +1,102 @@
+"""Commands that run recipes at times, or for a server: `rosita schedule` and `rosita worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import SetOption
+from flows.services.worker import POOL
+
+
+def schedule(
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe (see `rosita recipes`) or a file.")
+    ],
+    cron: Annotated[
+        str | None, typer.Option("--cron", help='When, e.g. "0 2 * * *" for every night at two.')
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option("--interval", help="Instead of it: seconds between two runs.")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="Of --cron, e.g. Europe/Berlin.")] = "UTC",
+    set_: SetOption = None,
+) -> None:
+    """Run a recipe on a schedule, here and for as long as this command runs.
+
+    A run that is still going when the next one is due goes on, and the next one is left out. With
+    PREFECT_API_URL the runs appear on that server; without it a server starts and stops with this
+    command. Ctrl-C ends all; a run that it stops saves a checkpoint first.
+    """
+    from flows.services.schedule_times import next_time, times
+
+    when = times(cron, interval, timezone)
+    first = next_time(when)
+    from flows.cli.options import Failure, checked_request
+
+    request = checked_request(recipe, set_, download=True)
+    from flows.recipes.shipped import RECIPES
+    from flows.services.schedule import reachable_api, serve
+    from flows.services.servers import ServerError
+
+    try:
+        api = reachable_api(request.home / "logs")
+        # The runs are processes of their own, in folders of their own.
+        os.environ["ROSITA_HOME"] = str(request.home)
+        field, value = "recipe", recipe
+        if recipe not in RECIPES:
+            field, value = "recipe_file", str(Path(recipe).resolve())
+        serve(api, request.recipe.name, when, first, {field: value, "settings": list(set_ or ())})
+    except ServerError as error:
+        raise Failure(str(error)) from None
+    print("stopped", file=sys.stderr)
+
+
+def worker(
+    pool: Annotated[str, typer.Option(help="The work pool whose runs it takes.")] = POOL,
+    name: Annotated[str | None, typer.Option(help="What it is called; a name of its own.")] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="Take runs of this queue alone: gpu, default. Repeat it for several."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Runs at a time; as many as come.")] = None,
+) -> None:
+    """Take runs of deployments from Prefect's server at PREFECT_API_URL, until Ctrl-C.
+
+    The work pool is made where it is missing. Each run is a process of its own, in the ROSITA_HOME
+    of this command. As the worker ends, what runs saves a checkpoint and waits for another worker.
+
+    Of several machines, each takes one training at a time with --queue gpu --limit 1; reports, and
+    grids that only wait for their cells, are then for a worker with --queue default.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    from prefect.settings import get_current_settings
+
+    from flows.cli.options import Failure
+    from flows.recipes.request import home_directory
+    from flows.services.servers import ServerError, stop_requests
+    from flows.services.work_pool import prepare_work_pool
+    from flows.services.worker import run_worker, worker_command, worker_environment
+
+    api = get_current_settings().api.url
+    if not api:
+        raise ValueError("PREFECT_API_URL must name Prefect's server (see `rosita ui`), got none")
+    try:
+        prepare_work_pool(api, pool)
+        with stop_requests() as stop:
+            environment = worker_environment(api, home_directory())
+            run_worker(worker_command(pool, name, queue or (), limit), environment, stop)
+    except ServerError as error:
+        raise Failure(str(error)) from None
+    print("stopped", file=sys.stderr)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(schedule)
+    app.command()(worker)

@@ -1,0 +1,108 @@
+"""Results as tables on stdout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
+
+
+def console() -> Console:
+    """Stdout; wide enough for our tables where there is no terminal."""
+    return Console() if os.isatty(1) else Console(width=120)
+
+
+def show_comparison(summary: dict[str, Any], path: Path) -> None:
+    """Teacher against student, and where everything is. The last line names the summary."""
+    # Here, because measuring brings torch, which the other tables do without.
+    from flows.engine.summary import comparison_rows
+
+    numerics = summary["numerics"]
+    table = Table(
+        title=f"{summary['recipe']} (task {summary['task']}, KD setting {summary['kd_setting']}, "
+        f"seed {summary['seed']})"
+    )
+    table.add_column("")
+    for name in ("teacher", "student", "change"):
+        table.add_column(name, justify="right")
+    for row in comparison_rows(summary):
+        table.add_row(*row.values())
+    out = console()
+    out.print(table)
+    rule = "the same rows chose checkpoints" if summary["select_on_dev"] else "they chose nothing"
+    out.print(
+        f"Scores on {summary['dev_rows']:,} dev rows ({rule}); {numerics['device']}, "
+        f"{numerics['precision']}, {numerics['threads']} threads."
+    )
+    retention = summary["retention"]
+    kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"
+    print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
+    print()
+    print(f"compressed model: {summary['export_dir']}")
+    registered, mlflow_run_id = summary["registered_model"], summary["mlflow_run_id"]
+    if registered is not None:
+        print(f"registered as:    {registered['uri']}")
+    if mlflow_run_id is not None:
+        print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
+    if registered is None or mlflow_run_id is None:
+        print(NOT_SENT)
+    print("to see the runs:  rosita ui")
+    print(f"summary: {path}")
+
+
+def show_stage(document: dict[str, Any]) -> None:
+    """What one stage left when it ran alone."""
+    stage = document["stage"]
+    table = Table(title=f"{document['recipe']}: stage {stage['name']}, attempt {stage['attempt']}")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in stage["metrics"].items():
+        table.add_row(name, _number(value) if isinstance(value, float) else str(value))
+    table.add_row("seconds", f"{stage['seconds']:,.1f}")
+    out = console()
+    out.print(table)
+    print(f"artifact:   {document['folder']}")
+    run_id = document["mlflow_run_id"]
+    print(NOT_SENT if run_id is None else f"MLflow run: {run_id}")
+    print("The stages after it follow with the next `rosita compress`.")
+
+
+def _number(value: float) -> str:
+    """Counts in full, anything else to four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
+
+
+def show_catalogue(entries: list[dict[str, Any]]) -> None:
+    """A line per recipe."""
+    table = Table(title="recipes")
+    for name in ("recipe", "task", "KD", "teacher", "student"):
+        table.add_column(name)
+    table.add_column("parameters", justify="right")
+    table.add_column("", justify="right")
+    for entry in entries:
+        teacher, student = entry["teacher"], entry["student"]
+        table.add_row(
+            entry["name"],
+            entry["task"],
+            entry["kd_setting"],
+            f"{entry['model']} {teacher['shape']}",
+            student["shape"],
+            f"{teacher['params']:,} -> {student['params']:,}",
+            f"{entry['compression']:.2f}x",
+        )
+    console().print(table)
+
+
+def show_grids(entries: list[dict[str, Any]]) -> None:
+    """A line per grid."""
+    table = Table(title="grids")
+    for name in ("grid", "asks", "usage"):
+        table.add_column(name)
+    for entry in entries:
+        table.add_row(entry["name"], entry["description"], f"rosita grid {entry['usage']}")
+    console().print(table)

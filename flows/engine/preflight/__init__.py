@@ -1,0 +1,1 @@
+"""The whole method in miniature, before a long run."""

@@ -1,0 +1,143 @@
+"""What a run achieved, as JSON for programs and as a table for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.store.artifacts import Store, write_json
+
+from flows.recipes.request import Request
+from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
+from rosita_core.measuring.disk import disk_mb
+from tasks.cache.records import StageResult
+from tasks.host.redaction import redacted, tracking_uri
+
+RUNS = "runs"
+
+
+def summarize(
+    request: Request,
+    results: dict[str, tuple[StageResult, bool]],
+    assessment: Assessment,
+    export_dir: Path,
+    mlflow_run_id: str | None,
+    run_id: str,
+) -> dict[str, Any]:
+    """The summary document of one run."""
+    recipe = request.recipe
+    store = Store(request.home)
+    # Weights and configuration of both; the export has the tokenizer and code as well.
+    last = list(results)[list(results).index("assess") - 1]
+    sizes = {
+        name: disk_mb(store.path(results[stage][0].artifact))
+        for name, stage in ((TEACHER, "teacher"), (STUDENT, last))
+    }
+    return {
+        "run_id": run_id,
+        "mlflow_run_id": mlflow_run_id,
+        "mlflow_uri": redacted(tracking_uri(request.home)),
+        "recipe": recipe.name,
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "kd_setting": recipe.kd_setting,
+        "score_name": assessment.score_name,
+        "macs_tokens": assessment.macs_tokens,
+        "latency_tokens": recipe.assess.latency_tokens,
+        "peak_memory_mb": results["assess"][0].metrics["peak_memory_mb"],
+        "seconds": sum(result.seconds for result, _ in results.values()),
+        "select_on_dev": recipe.fidelity.select_on_dev,
+        "dev_rows": len(assessment.labels["dev"]),
+        "numerics": {
+            "device": assessment.device,
+            "precision": assessment.precision,
+            "threads": assessment.threads,
+        },
+        "stages": [
+            {
+                "name": name,
+                "key": result.key,
+                "artifact": result.artifact,
+                "status": "cached" if cached else "completed",
+                "seconds": result.seconds,
+                "metrics": dict(result.metrics),
+            }
+            for name, (result, cached) in results.items()
+        ],
+        "teacher": _model(assessment, TEACHER, sizes),
+        "student": _model(assessment, STUDENT, sizes),
+        "compression": assessment.compression,
+        "retention": assessment.retention,
+        "export_dir": str(export_dir),
+        "home": str(request.home),
+    }
+
+
+def _model(assessment: Assessment, name: str, sizes: dict[str, float]) -> dict[str, Any]:
+    model = assessment.models[name]
+    numbers = summary_metrics(model)
+    return {
+        **numbers,
+        "shape": model.shape,
+        "params": model.params.total,
+        "params_embedding": model.params.embedding,
+        "params_encoder": model.params.encoder,
+        "params_head": model.params.head,
+        "macs": model.macs,
+        "metrics": dict(model.metrics),
+        "latencies": [asdict(latency) for latency in model.latencies],
+        "disk_mb": sizes[name],
+    }
+
+
+def write_summary(summary: dict[str, Any], home: Path) -> Path:
+    """Write `<home>/runs/<run_id>/summary.json`; returns its path."""
+    path = home / RUNS / summary["run_id"] / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**summary, "summary": str(path)})
+    return path
+
+
+def read_summary(home: Path, run_id: str) -> dict[str, Any]:
+    """The summary of a run, with what has become known since it was written."""
+    path = home / RUNS / run_id / "summary.json"
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """Teacher against student, a row per quantity, as text."""
+    teacher, student = summary["teacher"], summary["student"]
+    rows = [_row("shape", teacher["shape"], student["shape"], "")]
+    for label, field in (
+        ("parameters", "params"),
+        ("  embedding", "params_embedding"),
+        ("  encoder", "params_encoder"),
+        ("  pooler and classifier", "params_head"),
+        (f"multiply-adds, {summary['macs_tokens']} tokens", "macs"),
+    ):
+        rows.append(_ratio_row(label, teacher[field], student[field], "{:,.0f}"))
+    for name, value in teacher["metrics"].items():
+        ours = student["metrics"][name]
+        kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
+        rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))
+    tokens = summary["latency_tokens"]
+    for field in sorted(
+        (key for key in teacher if key.startswith("latency_ms_p50_b")),
+        key=lambda key: int(key.rpartition("b")[2]),
+    ):
+        label = f"latency p50, batch {field.rpartition('b')[2]} x {tokens} tokens (ms)"
+        rows.append(_ratio_row(label, teacher[field], student[field], "{:,.2f}"))
+    rows.append(_ratio_row("size on disk (MB)", teacher["disk_mb"], student["disk_mb"], "{:,.1f}"))
+    return rows
+
+
+def _row(quantity: str, teacher: str, student: str, change: str) -> dict[str, str]:
+    return {"": quantity, "teacher": teacher, "student": student, "change": change}
+
+
+def _ratio_row(label: str, teacher: float, student: float, form: str) -> dict[str, str]:
+    change = f"{teacher / student:.2f}x less" if student else ""
+    return _row(label, form.format(teacher), form.format(student), change)

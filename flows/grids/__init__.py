@@ -1,0 +1,1 @@
+"""Grids: many recipes as one DAG, and the records of their cells."""

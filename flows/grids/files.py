@@ -1,0 +1,106 @@
+"""Where a grid keeps what it knows of its cells: `<home>/grids/<grid>/`.
+
+`definition.json` is the grid that ran last, `<cell>.json` a cell that finished or failed, and
+`running/<cell>.json` one that runs, with its stage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.store.artifacts import write_json
+
+from flows.grids.definition import Cell, Grid, cells_of
+from flows.recipes.schema import Recipe, validated
+
+GRIDS = "grids"
+DEFINITION = "definition.json"
+
+
+def grid_folder(home: Path, grid: str) -> Path:
+    """The folder of one grid."""
+    return home / GRIDS / grid
+
+
+def cell_path(home: Path, grid: str, cell: str) -> Path:
+    """The file of a cell that finished or failed."""
+    return grid_folder(home, grid) / f"{cell}.json"
+
+
+def running_path(home: Path, grid: str, cell: str) -> Path:
+    """The file of a cell that runs."""
+    return grid_folder(home, grid) / "running" / f"{cell}.json"
+
+
+def read_cell(home: Path, grid: str, cell: str) -> dict[str, Any] | None:
+    """What is remembered of a cell, or None."""
+    return _read(cell_path(home, grid, cell))
+
+
+def running_stage(home: Path, grid: str, cell: str) -> str | None:
+    """The stage that a running cell is at, or None."""
+    document = _read(running_path(home, grid, cell))
+    return None if document is None else document.get("stage")
+
+
+def write_definition(home: Path, grid: Grid) -> None:
+    """Remember what the grid asks."""
+    path = grid_folder(home, grid.name) / DEFINITION
+    # Ids of cells follow the order of the axes, and a report that of the labels.
+    write_json(path, grid.model_dump(mode="json"), sort=False)
+
+
+def read_definition(home: Path, grid: str) -> Grid:
+    """The grid that ran last under this name.
+
+    Raises:
+        ValueError: where none has.
+    """
+    document = _read(grid_folder(home, grid) / DEFINITION)
+    if document is None:
+        folder = home / GRIDS
+        known = sorted(path.parent.name for path in folder.glob(f"*/{DEFINITION}"))
+        raise ValueError(
+            f"grid must be one that has run in {home} ({', '.join(known) or 'none has'}), "
+            f"got {grid!r}"
+        )
+    return Grid.model_validate(document)
+
+
+def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
+    """The cells of a grid with what is remembered of each, of its own seeds and of earlier ones.
+
+    What is remembered of another recipe, from before the grid was changed, is left out.
+    """
+    found = {}
+    for path in sorted(grid_folder(home, grid.name).glob("*.json")):
+        if path.name != DEFINITION and (document := _read(path)) is not None:
+            found[str(document["cell"])] = document
+    seeds = dict.fromkeys((*grid.seeds, *sorted(int(d["seed"]) for d in found.values())))
+    cells: dict[Cell, dict[str, Any] | None] = {}
+    for cell in cells_of(grid.model_copy(update={"seeds": tuple(seeds)})):
+        document = found.get(cell.id)
+        mine = document is not None and is_of(document, cell.recipe)
+        if mine or cell.seed in grid.seeds:
+            cells[cell] = document if mine else None
+    return cells
+
+
+def is_of(document: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a cell's file is of this recipe."""
+    try:
+        return validated(document["recipe"]) == recipe
+    except ValueError:
+        # Of an earlier version, which had other fields.
+        return False
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return document

@@ -1,0 +1,138 @@
+"""From a grid's name, or a file, to the grid."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.grids.definition import Grid, changed, grid_of
+from flows.grids.shipped import SMOKE_GRID, TEMPLATES
+from flows.recipes.shipped import RECIPES, load_recipe
+
+SMOKE = str(SMOKE_GRID["name"])
+FILES = (".yaml", ".yml", ".toml")
+
+
+def load_grid(
+    name: str, recipe: str | None, changes: tuple[str, ...], seeds: tuple[int, ...] | None
+) -> Grid:
+    """A shipped grid or one from a YAML or TOML file.
+
+    Args:
+        name: `smoke-grid`; `<shipped grid>-<shipped recipe>`, such as kd-settings-minilm-sst2; a
+            shipped grid whose recipe is `recipe`; or a file.
+        recipe: a shipped recipe or a file, for a shipped grid.
+        changes: `a.b=c`, for all cells.
+        seeds: instead of the grid's own.
+
+    Raises:
+        ValueError: one line naming what is wrong.
+    """
+    fields = _parsed(changes)
+    template, own = _split(name)
+    if template is not None:
+        values = _shipped(template, own, recipe, fields)
+    else:
+        if recipe is not None:
+            raise ValueError(
+                f"recipe must be left out for a grid that names its own, got {recipe!r} for {name}"
+            )
+        values = dict(SMOKE_GRID) if name == SMOKE else _from_file(name)
+        found = values.get("set", {})
+        if not isinstance(found, dict):
+            raise ValueError(f"set must be a mapping of fields, got {found!r}")
+        values["set"] = {**found, **fields}
+    if seeds is not None:
+        values["seeds"] = seeds
+    return grid_of(values)
+
+
+def grid_entries() -> list[dict[str, Any]]:
+    """The shipped grids: name, what it asks, and how to spell it."""
+    entries = [
+        {
+            "name": name,
+            "description": template.description,
+            "usage": f"--grid {name} --recipe NAME_OR_FILE",
+        }
+        for name, template in TEMPLATES.items()
+    ]
+    description = str(SMOKE_GRID["description"])
+    return [*entries, {"name": SMOKE, "description": description, "usage": f"--grid {SMOKE}"}]
+
+
+def _split(name: str) -> tuple[str | None, str | None]:
+    """The shipped grid and the recipe in `name`; None where it has none."""
+    if name in TEMPLATES:
+        return name, None
+    for template in TEMPLATES:
+        if name.startswith(f"{template}-"):
+            return template, name.removeprefix(f"{template}-")
+    return None, None
+
+
+def _shipped(
+    template: str, own: str | None, recipe: str | None, fields: dict[str, Any]
+) -> dict[str, Any]:
+    if own is not None and recipe is not None and own != recipe:
+        raise ValueError(f"recipe must be named once, got {own!r} in the grid and {recipe!r}")
+    base = own or recipe
+    if base is None:
+        raise ValueError(
+            f"recipe must be given for grid {template}, such as --recipe minilm-sst2 or "
+            f"--recipe paper-sst2, got none"
+        )
+    if own is not None and own not in RECIPES:
+        raise ValueError(f"recipe must be a shipped one in a grid's name, got {own!r}")
+    start = changed(load_recipe(base, ()), fields)
+    if start.kd_setting != "4":
+        raise ValueError(
+            f"kd_setting must be 4 in the recipe of grid {template}, got {start.kd_setting}"
+        )
+    parts = TEMPLATES[template].build(start, frozenset(fields))
+    return {
+        "name": f"{template}-{Path(base).stem if own is None else own}",
+        "base": base if base in RECIPES else str(Path(base).resolve()),
+        "description": TEMPLATES[template].description,
+        **parts,
+        "set": {**parts.get("set", {}), **fields},
+    }
+
+
+def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise ValueError(f"--set must be field=value, got {change!r}")
+        try:
+            fields[path] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            fields[path] = text
+    return fields
+
+
+def _from_file(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if path.suffix not in FILES:
+        known = ", ".join((*TEMPLATES, SMOKE))
+        raise ValueError(f"grid must be one of {known}, or a YAML or TOML file, got {name!r}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ValueError(f"grid must be an existing file, got {name}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        kind = "TOML" if path.suffix == ".toml" else "YAML"
+        raise ValueError(f"grid must be {kind} in UTF-8, got {name}: {first}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"grid must be a mapping of fields, got {type(values).__name__}")
+    base = values.get("base")
+    if isinstance(base, str) and base not in RECIPES:
+        # A recipe beside the grid is found from anywhere.
+        values["base"] = str((path.parent / base).resolve())
+    return {"name": path.stem, **values}

@@ -1,0 +1,150 @@
+"""A grid's plan and its results, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from flows.cli.tables import console
+from flows.grids.definition import Cell, Grid
+from flows.grids.plan import GridPlan, GridStage
+from flows.planning.stage_states import CACHED
+from tasks.host.wording import duration
+
+
+def plan_document(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> dict[str, Any]:
+    """The plan as JSON-able values."""
+    return {
+        "grid": grid.name,
+        "cells": [
+            {
+                "cell": cell.id,
+                "labels": cell.labels,
+                "seed": cell.seed,
+                "stages": list(plan.cells[cell.id]),
+                "to_run": len(plan.to_run(cell.id)),
+            }
+            for cell in cells
+        ],
+        "stages": [
+            {
+                "id": stage.identity,
+                "name": stage.name,
+                "key": stage.key,
+                "status": stage.status,
+                "cells": list(stage.cells),
+                "seconds": None if stage.estimate is None else stage.estimate.seconds,
+                "estimate": "" if stage.estimate is None else stage.estimate.source,
+            }
+            for stage in plan.stages.values()
+        ],
+        "distinct_stages": len(plan.stages),
+        "cached": sum(stage.status == CACHED for stage in plan.stages.values()),
+        "seconds": plan.seconds,
+        "stages_without_estimate": len(plan.unknown),
+    }
+
+
+def plan_line(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> str:
+    """The plan of the cells that will run, in one line."""
+    count, missing = len(plan.stages), plan.missing
+    return (
+        f"{grid.name}: {len(cells)} cells, {count} distinct stages, {count - len(missing)} of them "
+        f"cached; {_time(missing)}"
+    )
+
+
+def show_grid_plan(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> None:
+    """Cells, then the stages by name with how many are cached and what the rest takes."""
+    out = console()
+    table = Table(title=f"{grid.name}: {len(cells)} cells from {grid.base}")
+    for name in ("cell", *grid.axes, "seed", "student", "to compute"):
+        table.add_column(name, overflow="fold")
+    for cell in cells:
+        names = [plan.stages[identity].name for identity in plan.to_run(cell.id)]
+        recipe = cell.recipe
+        shape = (
+            f"a{recipe.width.keep_heads}_l{recipe.depth.keep_layers}_"
+            f"f{recipe.width.ffn_units}_e{recipe.width.embedding_rank}"
+        )
+        what = ", ".join(names) or "nothing: cached"
+        table.add_row(cell.id, *cell.labels.values(), str(cell.seed), shape, what)
+    out.print(table)
+    stages = Table(title="distinct stages")
+    for name in ("stage", "distinct", "cached", "estimated", "from"):
+        stages.add_column(name, justify="right" if name in ("distinct", "cached") else "left")
+    counts = Counter(stage.name for stage in plan.stages.values())
+    for name, count in counts.items():
+        mine = [stage for stage in plan.stages.values() if stage.name == name]
+        missing = [stage for stage in mine if stage.status != CACHED]
+        stages.add_row(
+            name,
+            str(count),
+            str(count - len(missing)),
+            _time(missing) if missing else "",
+            _source(missing),
+        )
+    out.print(stages)
+    print(plan_line(grid, cells, plan))
+
+
+def show_grid(document: dict[str, Any]) -> None:
+    """A row per cell, and what was computed."""
+    rows = result_rows(document)
+    table = Table(title=document["grid"])
+    for name in rows[0]:
+        right = name in ("seed", "score", "retention", "params", "compression")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    console().print(table)
+    stages = document["stages"]
+    print(f"{stages['computed']} stages computed, {stages['distinct']} needed by the cells.")
+    if document["mlflow_run_id"] is not None:
+        print(f"MLflow run:      {document['mlflow_run_id']}")
+    else:
+        print("MLflow does not answer: `rosita sync` sends what is kept")
+    print("to see the runs: rosita ui")
+
+
+def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
+    """A row per cell, as text."""
+    rows = []
+    for cell in document["cells"]:
+        row = {"cell": cell["cell"], **cell["labels"], "seed": str(cell["seed"])}
+        row["status"] = cell["status"]
+        for name, form in (
+            ("score", "{:.4f}"),
+            ("retention", "{:.1%}"),
+            ("params", "{:,}"),
+            ("compression", "{:.2f}x"),
+        ):
+            value = cell.get(name)
+            row[name] = "" if value is None else form.format(value)
+        rows.append(row)
+    return rows
+
+
+def _time(missing: Sequence[GridStage]) -> str:
+    if not missing:
+        return "nothing to compute"
+    known = [s.estimate.seconds for s in missing if s.estimate and s.estimate.seconds is not None]
+    unknown = [s.name for s in missing if s.estimate is None or s.estimate.seconds is None]
+    parts = []
+    if known:
+        parts.append(f"about {duration(sum(known))} for {len(known)} by earlier attempts")
+    if unknown:
+        named = ", ".join(dict.fromkeys(unknown))
+        parts.append(f"unknown time for {len(unknown)} ({named})")
+    return "; ".join(parts)
+
+
+def _source(missing: Sequence[GridStage]) -> str:
+    """Where the estimate of the longest comes from."""
+    known = [s.estimate for s in missing if s.estimate and s.estimate.seconds is not None]
+    if known:
+        return max(known, key=lambda estimate: estimate.seconds or 0).source
+    return missing[0].estimate.source if missing and missing[0].estimate else ""

@@ -1,0 +1,1 @@
+"""Keeping a home well: freeing space, and checking this machine."""

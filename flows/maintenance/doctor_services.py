@@ -1,0 +1,150 @@
+"""Whether the services that runs talk to answer: the hub, Prefect, MLflow."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
+from rosita_core.model.locate import MODELS
+from tasks.host.wording import counted
+
+NETWORK_SECONDS = 3.0
+
+
+def check_hub() -> Check:
+    """Whether models and data of the Hugging Face hub can be had; many recipes need neither."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return Check("hub", OK, "switched off (HF_HUB_OFFLINE)")
+    problem = unreachable(constants.ENDPOINT, (200,))
+    if problem is None:
+        return Check("hub", OK, f"{constants.ENDPOINT} answers")
+    local = ", ".join(name for name, model in MODELS.items() if model.package is not None)
+    return Check(
+        "hub", OK, f"{constants.ENDPOINT} cannot be reached ({problem}); {local} do not need it"
+    )
+
+
+def check_prefect() -> Check:
+    """The server that flow runs will report to."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if not url:
+        return Check("prefect", OK, "no PREFECT_API_URL: each run starts a server of its own")
+    # A server that wants to know who asks is there.
+    problem = unreachable(f"{url.rstrip('/')}/health", (200, 401, 403))
+    if problem is None:
+        return Check("prefect", OK, f"{url} answers")
+    return Check(
+        "prefect", PROBLEM, f"{url} does not answer ({problem}); start it, or unset PREFECT_API_URL"
+    )
+
+
+def check_shared_store() -> Check:
+    """The store of all machines, and whether it can hold locks."""
+    from tasks.store.shared_files import VARIABLE, checked_files
+
+    try:
+        files = checked_files(write=True)
+    except ValueError as error:
+        return Check("shared store", PROBLEM, str(error))
+    if files is None:
+        return Check("shared store", OK, f"none: {VARIABLE} is not set")
+    return Check("shared store", OK, f"{files.url} can be read, written and locked")
+
+
+def check_mlflow(home: Path) -> Check:
+    """The store that runs are recorded in."""
+    from tasks.host.redaction import redacted, tracking_uri
+
+    full = tracking_uri(home)
+    uri = redacted(full)
+    place = urllib.parse.urlsplit(uri)
+    if place.scheme in ("http", "https"):
+        problem = unreachable(f"{uri.rstrip('/')}/health", (200, 401, 403))
+        if problem is None:
+            return Check("mlflow", OK, f"{uri} answers")
+        return Check("mlflow", PROBLEM, f"{uri} does not answer ({problem})")
+    if place.scheme == "sqlite":
+        # Three slashes and a relative path, or four and an absolute one.
+        database = Path(place.path[1:]).absolute()
+        if not database.exists():
+            return Check("mlflow", OK, f"{uri} will be made by the first run")
+        try:
+            _count_experiments(database)
+        except sqlite3.Error as error:
+            return Check("mlflow", PROBLEM, f"{database} cannot be read: {error}")
+    from mlflow import MlflowClient
+
+    try:
+        experiments = MlflowClient(tracking_uri=full).search_experiments()
+    except Exception as error:
+        cause = (redacted(str(error)).strip().splitlines() or [type(error).__name__])[0]
+        return Check("mlflow", PROBLEM, f"{uri} cannot be used: {cause}")
+    return Check("mlflow", OK, f"{uri}: {counted(len(experiments), 'experiment')}")
+
+
+def check_outbox(home: Path) -> Check:
+    """What MLflow has not been told, and what it did not accept."""
+    from tasks.tracking.outbox.box import Outbox, waiting
+    from tasks.tracking.outbox.refused import refused
+
+    unsent, rejected = waiting(home), refused(Outbox(home))
+    found = []
+    if unsent:
+        found.append(
+            f"{counted(unsent, 'run')} of ended processes not sent to MLflow; "
+            "`rosita sync` or the next run sends what waits"
+        )
+    if rejected:
+        found.append(
+            f"{counted(rejected, 'operation')} refused by MLflow; "
+            "`rosita sync --refused` asks again"
+        )
+    if found:
+        return Check("outbox", WARNING, "; ".join(found))
+    return Check("outbox", OK, "nothing waits to be sent to MLflow")
+
+
+def unreachable(url: str, accepted: tuple[int, ...]) -> str | None:
+    """None when `url` answers with an accepted status within seconds, else why not."""
+
+    def ask() -> str | None:
+        try:
+            with urllib.request.urlopen(url, timeout=NETWORK_SECONDS) as response:
+                status = response.status
+        except urllib.error.HTTPError as error:
+            status = error.code
+        except urllib.error.URLError as error:
+            return str(error.reason)
+        except (OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        return None if status in accepted else f"status {status}"
+
+    return _within(ask, NETWORK_SECONDS, "no answer in time")
+
+
+def _within(ask: Callable[[], str | None], seconds: float, otherwise: str) -> str | None:
+    """The answer of `ask`, or `otherwise`: looking up a name has no time limit of its own."""
+    found: list[str | None] = []
+    thread = threading.Thread(target=lambda: found.append(ask()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else otherwise
+
+
+def _count_experiments(database: Path) -> None:
+    """Read through a connection that cannot write: MLflow's own would make tables."""
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    try:
+        connection.execute("select count(*) from experiments").fetchone()
+    finally:
+        connection.close()

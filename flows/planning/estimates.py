@@ -1,0 +1,145 @@
+"""How long a stage will take, from the most similar attempt of this home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tasks.store.artifacts import Store
+
+from flows.method import Node
+from flows.planning.differences import flat
+from tasks.cache.records import attempts
+from tasks.cache.stage_key import PROCESSES, canonical_config
+
+STAGES = ("data", "teacher", "augment", "student", "depth", "width", "one-step", "assess", "export")
+# What a completed attempt counted that its time grows with.
+UNITS = {"augment": "rows_original"} | dict.fromkeys(
+    ("teacher", "student", "depth", "width", "one-step"), "steps"
+)
+# Whose artifact leads back to the pretrained model.
+LINEAGE = ("teacher", "source", "student")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A guess of a stage's seconds.
+
+    Attributes:
+        seconds: None where nothing like it has run.
+        source: where the number comes from, or why there is none.
+        measured_on: the device of that attempt, such as "cuda: NVIDIA L4".
+        each: seconds a unit, where the time grows with units.
+        unit: "step" or "row".
+        units: that it will have.
+    """
+
+    seconds: float | None
+    source: str
+    measured_on: str | None = None
+    each: float | None = None
+    unit: str | None = None
+    units: float | None = None
+
+
+class Estimator:
+    """Looks at the attempts of a home; each stage's records are read once."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._completed = lru_cache(maxsize=None)(self._read)
+        self._makers = lru_cache(maxsize=1)(self._read_makers)
+
+    def estimate(
+        self, node: Node, model: str, device: str, processes: int, units: float | None
+    ) -> Estimate:
+        """The most similar completed attempt on such devices, scaled to `units`.
+
+        Args:
+            node: the stage.
+            model: digest of the pretrained model that everything starts from.
+            device: that it will run on; what another kind of device took says nothing of it,
+                nor what another number of them took.
+            processes: that it will run in.
+            units: optimizer steps or rows that it will have; None where that is unknown or its
+                time depends on nothing of the kind.
+        """
+        kind = device.partition(":")[0]
+        wanted = flat(canonical_config(node.config))
+        alike = [
+            record
+            for record in self._completed(node.name)
+            if node.name in ("data", "augment") or self._model(record) == model
+        ]
+        candidates = [
+            (_alike(wanted, flat(record["components"]["config"])), record["number"], record)
+            for record in alike
+            if record["components"]["numerics"]["device"] == kind
+            and record["components"]["numerics"].get(PROCESSES, 1) == processes
+        ]
+        if not candidates:
+            if alike:
+                many = f" in {processes} processes" if processes > 1 else ""
+                return Estimate(None, f"{node.name} has not run here on {kind}{many}")
+            return Estimate(None, f"{node.name} has not run here on this model")
+        _, number, record = max(candidates, key=lambda entry: entry[:2])
+        seconds = float(record["result"]["seconds"])
+        measured_on = self._hardware(record, kind)
+        unit = UNITS.get(node.name)
+        counted = record["result"]["metrics"].get(unit) if unit else None
+        if unit is None or not counted:
+            return Estimate(seconds, f"attempt {number} of {node.name}", measured_on)
+        word = "step" if unit == "steps" else "row"
+        if units is None:
+            return Estimate(None, f"how many {word}s {node.name} has is known with its data only")
+        each = seconds / float(counted)
+        return Estimate(
+            each * units,
+            f"attempt {number} of {node.name}: {each:.3g} s a {word}, {units:,.0f} {word}s",
+            measured_on,
+            each,
+            word,
+            units,
+        )
+
+    def _hardware(self, record: dict[str, Any], kind: str) -> str:
+        """What the attempt ran on, as far as the note beside its artifact still says."""
+        notes = Store(self.home).provenance(record["result"]["artifact"])
+        known = notes.get(record["key"], {}).get("hardware", {})
+        name = (known.get("gpus") or [None])[0] if kind == "cuda" else known.get("cpu")
+        return f"{kind}: {name}" if name else kind
+
+    def _read(self, stage: str) -> list[dict[str, Any]]:
+        return [
+            record
+            for record in attempts(self.home, stage)
+            if record["status"] == "completed" and "result" in record
+        ]
+
+    def _model(self, record: dict[str, Any]) -> str | None:
+        """The pretrained model that an attempt goes back to, through the attempts before it."""
+        seen = 0
+        while seen < len(STAGES):
+            config, inputs = record["components"]["config"], record["components"]["inputs"]
+            if "pretrained" in config:
+                return str(config["pretrained"]["digest"])
+            artifacts = [inputs[role] for role in LINEAGE if role in inputs]
+            found = next((self._makers()[a] for a in artifacts if a in self._makers()), None)
+            if found is None:
+                return None
+            record, seen = found, seen + 1
+        return None
+
+    def _read_makers(self) -> dict[str, dict[str, Any]]:
+        return {
+            record["result"]["artifact"]: record
+            for stage in STAGES
+            for record in self._completed(stage)
+        }
+
+
+def _alike(wanted: dict[str, str], had: dict[str, str]) -> int:
+    """How many settings agree."""
+    return sum(had.get(name) == value for name, value in wanted.items())

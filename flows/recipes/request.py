@@ -1,0 +1,226 @@
+"""From a recipe to a request that can run: places, sizes and data checked before any compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.store.artifacts import free_bytes, is_writable
+
+from flows.recipes.schema import Recipe
+from flows.recipes.sizes import shapes
+from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
+from rosita_core.model.locate import (
+    RANDOM_MODELS,
+    locate,
+    locate_vectors,
+    read_config,
+    tokenizer_digest,
+)
+from rosita_core.model.shape import Shape, count_parameters
+from rosita_core.model.weights import (
+    check_classifier,
+    check_masked_lm,
+    check_weights,
+    tensor_shapes,
+)
+
+if TYPE_CHECKING:
+    from rosita_core.data.sources import SourceSettings
+
+HOME_VARIABLE = "ROSITA_HOME"
+BYTES_PER_PARAMETER = 4
+BERT_DROPOUT = 0.1  # where a config.json does not say
+# Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
+# and room for a temporary copy of one of them.
+MODELS_ON_DISK = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recipe whose every name has been looked up.
+
+    Attributes:
+        recipe: as given.
+        home: where everything is kept.
+        spec: the task.
+        teacher: shape of the teacher.
+        student: shape of the compressed model.
+        model_path: directory of the pretrained model.
+        source: which data.
+    """
+
+    recipe: Recipe
+    home: Path
+    spec: TaskSpec
+    teacher: Shape
+    student: Shape
+    model_path: Path
+    source: SourceSettings
+
+    @property
+    def outputs(self) -> int:
+        return len(self.spec.labels) or 1
+
+
+def home_directory() -> Path:
+    """`ROSITA_HOME`, or `.rosita` in the working directory."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
+
+
+def check(recipe: Recipe, home: Path) -> Request:
+    """Everything that can be known to be wrong before the first stage, but for the data's rows.
+
+    Own data is read here, because its classes decide the model's outputs.
+
+    Raises:
+        ValueError: one line naming the field, the bound and the value.
+    """
+    spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
+    teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
+    _check_lengths(recipe, teacher.frame.max_positions)
+    check_home(home, count_parameters(teacher).total)
+    _check_proposers(recipe)
+    with naming("teacher."):
+        model_path = locate(recipe.teacher.model)
+        config = read_config(recipe.teacher.model)
+        _check_dropout(recipe, config)
+        weights = {}
+        if recipe.teacher.model not in RANDOM_MODELS:
+            weights = dict(check_weights(model_path, config))
+    source = source_settings(recipe, home)
+    if spec is None:
+        spec, _ = read_rows(source)
+    outputs = len(spec.labels) or 1
+    if recipe.teacher.epochs == 0:
+        with naming("teacher."):
+            check_classifier(weights, config, outputs, spec.labels)
+    teacher, student = shapes(recipe, outputs)
+    return Request(recipe, home, spec, teacher, student, model_path, source)
+
+
+@lru_cache(maxsize=4)
+def read_rows(source: SourceSettings) -> tuple[TaskSpec, int]:
+    """Read and check the data itself, once per process; the task and its training rows.
+
+    Raises:
+        ValueError: one line naming what is wrong with it.
+        ConnectionError: where it cannot be downloaded.
+    """
+    from rosita_core.data.sources import read_splits
+
+    try:
+        spec, splits = read_splits(source)
+    except RuntimeError as error:
+        raise ConnectionError(f"data.source {source.source} cannot be fetched: {error}") from None
+    return spec, len(splits.train)
+
+
+@contextmanager
+def naming(prefix: str) -> Iterator[None]:
+    """Errors of the block with the section that they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _check_lengths(recipe: Recipe, positions: int) -> None:
+    lengths = {
+        f"{name}.max_length": getattr(recipe, name).max_length
+        for name in ("teacher", "student", "depth", "width")
+    }
+    lengths["assess.latency_tokens"] = recipe.assess.latency_tokens
+    lengths["assess.macs_tokens"] = recipe.assess.macs_tokens
+    for field, length in lengths.items():
+        if length > positions:
+            raise ValueError(
+                f"{field} must be at most {positions}, the positions of {recipe.teacher.model}, "
+                f"got {length}"
+            )
+
+
+def _check_proposers(recipe: Recipe) -> None:
+    augment, proposers = recipe.augment, recipe.augment.proposers
+    # Setting none learns from the original rows.
+    if augment.copies == 0 or recipe.kd_setting == "none":
+        return
+    if proposers.mlm is None and proposers.vectors is None:
+        raise ValueError(
+            "augment.proposers must name mlm or vectors where augment.copies is above 0, got none"
+        )
+    if proposers.mlm is not None:
+        try:
+            folder = locate(proposers.mlm)
+            check_masked_lm(folder / "config.json")
+            tensor_shapes(folder)
+        except ValueError as error:
+            message = str(error).removeprefix("model ")
+            raise ValueError(f"augment.proposers.mlm {message}") from None
+    if proposers.vectors is not None:
+        with naming("augment.proposers."):
+            locate_vectors(proposers.vectors)
+
+
+def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
+    """Until its first prune a student equals its teacher but for dropout, and has no gradient."""
+    rates = [
+        config.get(name, BERT_DROPOUT)
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    ]
+    if recipe.kd_setting in ("3", "4") and not any(rates):
+        raise ValueError(
+            f"model must have dropout above 0 in its config.json for KD setting "
+            f"{recipe.kd_setting}, whose first prune ranks by the gradient that it makes, got 0"
+        )
+
+
+def check_home(home: Path, parameters: int) -> None:
+    """Whether results can be written and there is room for them.
+
+    Raises:
+        ValueError: naming the place and what is missing.
+    """
+    if not is_writable(home):
+        raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
+    needed = parameters * BYTES_PER_PARAMETER * MODELS_ON_DISK
+    free = free_bytes(home)
+    if free < needed:
+        raise ValueError(
+            f"{HOME_VARIABLE} must have at least {needed / 1e6:,.0f} MB free for five models, "
+            f"got {free / 1e6:,.0f} MB in {home}"
+        )
+
+
+def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
+    """Which data the recipe means."""
+    from rosita_core.data.sources import SourceSettings, source_digest
+
+    data = recipe.data
+    return SourceSettings(
+        task=recipe.task,
+        kind=data.kind,
+        source=data.source,
+        digest=source_digest(data.source, recipe.task, data.path, data.train, data.dev),
+        text_a=data.columns.text_a,
+        text_b=data.columns.text_b,
+        label=data.columns.label,
+        select_fraction=0.0 if recipe.fidelity.select_on_dev else data.select_fraction,
+        dev_rows=data.dev_rows,
+        limit_rows=data.limit_rows,
+        seed=data.split_seed,
+        path=data.path,
+        train=data.train,
+        dev=data.dev,
+        cache=str(home / "downloads"),
+    )
+
+
+def tokenizer_of(request: Request) -> str:
+    """The digest of the tokenizer that cuts the data."""
+    return tokenizer_digest(request.recipe.teacher.model)

@@ -1,0 +1,187 @@
+"""The recipes that ship, each a function that returns a complete one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from flows.recipes.paper import paper, paper_name, paper_settings
+from flows.recipes.schema import (
+    Augment,
+    Data,
+    Depth,
+    Recipe,
+    Student,
+    Teacher,
+    Width,
+    validated,
+)
+from rosita_core.data.task_spec import GLUE
+
+
+def demo() -> Recipe:
+    """MiniLM-L6 on film-review sentences, setting 4, 7.5 times smaller, in minutes on a laptop."""
+    recipe = _minilm("film-reviews", _Passes(teacher=3, student=1, depth=1, width=8), 64, 32)
+    return recipe.model_copy(update={"name": "demo"})
+
+
+def smoke() -> Recipe:
+    """A tiny random BERT on a few hundred sentences: every stage of setting 4 in under a minute."""
+    short: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 1, "evaluations_per_epoch": 1}
+    return Recipe(
+        name="smoke",
+        task="film-reviews",
+        data=Data(source="packaged", dev_rows=1500, limit_rows=256),
+        teacher=Teacher(model="tiny-random", **short),
+        augment=Augment(copies=1, vocabulary=5_000),
+        student=Student(**short),
+        depth=Depth(keep_layers=2, **short),
+        width=Width(keep_heads=2, ffn_units=32, embedding_rank=8, prune_fraction=0.5, **short),
+    )
+
+
+class _Passes(NamedTuple):
+    """How often each training sees every original row (its variants count as the row)."""
+
+    teacher: float
+    student: float
+    depth: float
+    width: float
+
+
+# Passes by the size of the training data: CoLA, MRPC, STS-B, RTE and WNLI have at most 9,000 rows,
+# SST-2 and QNLI about 100,000, QQP and MNLI almost 400,000.
+_MINILM_SMALL = _Passes(teacher=3, student=1, depth=1, width=10)
+_MINILM_PASSES = {
+    "sst2": _Passes(teacher=2, student=1, depth=1, width=12),
+    "qnli": _Passes(teacher=2, student=1, depth=1, width=12),
+    "qqp": _Passes(teacher=2, student=1, depth=1, width=4),
+    "mnli": _Passes(teacher=2, student=1, depth=1, width=4),
+}
+
+
+def minilm(task: str) -> Recipe:
+    """MiniLM-L6 on a GLUE task or own data, 7.5 times smaller."""
+    passes = _MINILM_PASSES.get(task, _MINILM_SMALL)
+    single = task != "custom" and not GLUE[task].pair
+    batch_size = 64 if task in _MINILM_PASSES else 32
+    return _minilm(task, passes, 64 if single else 128, batch_size)
+
+
+def _minilm(task: str, passes: _Passes, max_length: int, batch_size: int) -> Recipe:
+    """`batch_size` is that of the last stage, where sequences per second count most."""
+    copies = 2
+    own = task == "custom"
+
+    def epochs(count: float) -> float:
+        return round(count / (1 + copies), 4)
+
+    common: dict[str, Any] = {"max_length": max_length, "warmup": 0.1}
+    # Scores of a pass; an epoch of a stage has 1 + copies of them.
+    scored: dict[str, Any] = {**common, "evaluations_per_epoch": 2.0 * (1 + copies)}
+    return Recipe(
+        name=f"minilm-{task}",
+        task=task,
+        data=Data(
+            source="files" if own else "packaged" if task == "film-reviews" else "hub",
+            train="train.csv" if own else None,
+            dev_rows=1500 if task == "film-reviews" else 1000 if own else None,
+        ),
+        teacher=Teacher(model="minilm-l6", learning_rate=5e-5, epochs=passes.teacher, **common),
+        augment=Augment(copies=copies, replace_probability=0.3),
+        student=Student(
+            learning_rate=5e-5, epochs=epochs(passes.student), start="teacher", **scored
+        ),
+        depth=Depth(
+            keep_layers=5,
+            learning_rate=5e-5,
+            epochs=epochs(passes.depth),
+            prune_fraction=0.2,
+            **scored,
+        ),
+        width=Width(
+            keep_heads=2,
+            ffn_units=180,
+            embedding_rank=48,
+            learning_rate=1e-3,
+            epochs=epochs(passes.width),
+            batch_size=batch_size,
+            prune_fraction=0.2,
+            dropout=0.0,
+            **scored,
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "smoke": smoke,
+    "demo": demo,
+    **{f"minilm-{task}": partial(minilm, task) for task in (*GLUE, "custom")},
+    **{paper_name(task, kd): partial(paper, task, kd) for task, kd in paper_settings()},
+}
+
+
+def load_recipe(name: str, changes: tuple[str, ...]) -> Recipe:
+    """A shipped recipe or one from a YAML file, with `a.b=c` changes applied.
+
+    Raises:
+        ValueError: one line naming what is wrong.
+    """
+    values = RECIPES[name]().model_dump(mode="json") if name in RECIPES else _from_file(name)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise ValueError(f"--set must be field=value, got {change!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        *parents, last = path.split(".")
+        target = values
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"--set must name a field, got {path!r}: {parent} has no fields")
+        target[last] = value
+    return validated(values)
+
+
+def _from_file(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        raise ValueError(
+            f"recipe must be one of {', '.join(n for n in RECIPES if '-kd-' not in n)} "
+            f"or a YAML file, got {name!r}"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"recipe must be an existing file, got {name}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"recipe must be YAML in UTF-8, got {name}: {_first(error)}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"recipe must be a mapping of fields, got {type(values).__name__}")
+    base = values.pop("base", None)
+    if base is None:
+        return {"name": path.stem, **values}
+    if not isinstance(base, str) or base not in RECIPES:
+        raise ValueError(f"base must be a shipped recipe, got {base!r}")
+    return _merged(RECIPES[base]().model_dump(mode="json") | {"name": path.stem}, values)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `changes`, section by section."""
+    result = dict(base)
+    for name, value in changes.items():
+        inner = result.get(name)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        result[name] = _merged(inner, value) if both and inner is not None else value
+    return result
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

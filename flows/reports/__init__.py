@@ -1,0 +1,1 @@
+"""Tables, plots and pages from the records of a grid."""

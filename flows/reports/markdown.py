@@ -1,0 +1,51 @@
+"""A report as Markdown."""
+
+from __future__ import annotations
+
+from flows.reports.parts import Plot, Report, Table
+
+PLOTS = "plots"
+
+
+def markdown(report: Report, images: bool) -> str:
+    """The report; with `images` it shows the PNG files in the folder `plots` beside it."""
+    blocks = [f"# {report.title}", *report.headline]
+    for section in report.sections:
+        if not images and not section.text and not _tables(section.parts):
+            continue
+        blocks.append(f"## {section.title}")
+        blocks += section.text
+        for part in section.parts:
+            if isinstance(part, Table):
+                if part.title != section.title:
+                    blocks.append(f"### {part.title}")
+                blocks.append(_table(part))
+                if part.note:
+                    blocks.append(part.note)
+            elif images:
+                blocks.append(f"### {part.title}")
+                blocks.append(f"![{part.title}]({PLOTS}/{part.name}.png)")
+                blocks.append(part.caption)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _tables(parts: tuple[Table | Plot, ...]) -> list[Table]:
+    return [part for part in parts if isinstance(part, Table)]
+
+
+def _table(table: Table) -> str:
+    numeric = [_is_number(table, column.column) for column in table.shown]
+    lines = [
+        _line([column.title for column in table.shown]),
+        _line(["---:" if number else "---" for number in numeric]),
+        *map(_line, table.rows()),
+    ]
+    return "\n".join(lines)
+
+
+def _is_number(table: Table, column: str) -> bool:
+    return table.frame[column].dtype.kind in "iuf"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,162 @@
+"""The records of finished grids as a report needs them: checked, and named for people.
+
+A configuration is a cell without its seed; cells of one configuration are told by their seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from flows.grids.records import GridRecords
+
+COLUMNS = {
+    "cells": (
+        *("cell", "grid", "seed", "kd_setting", "task", "shape", "params", "macs"),
+        *("score", "score_name", "teacher_score", "teacher_params", "retention", "compression"),
+    ),
+    "stages": ("cell", "stage", "key", "seconds"),
+    "curves": ("key", "stage", "step", "name", "value"),
+    "predictions": ("cell", "split", "row", "label", "prediction"),
+    "prunes": ("key", "stage", "record"),
+}
+AXIS = "axis."
+KD_TITLES = {"none": "no distillation"} | {n: f"setting {n}" for n in "1234"}
+SHORT_AXES = {
+    "width.prune_fraction": "width p",
+    "depth.prune_fraction": "depth p",
+    "width.schedule": "schedule",
+    "width.prune_steps": "width prunes",
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """Finished cells and what led to them.
+
+    Attributes:
+        name: of the grid, or of the grids.
+        documents: grid.json of each grid.
+        cells: a row per finished cell, with `configuration` (its name for people) and `family`
+            (grid and task: what may be compared).
+        stages, curves, predictions, prunes: as the grid recorded them.
+        axes: the axes of the cells, in order.
+        missing: cells that are not finished -> why.
+    """
+
+    name: str
+    documents: tuple[dict[str, Any], ...]
+    cells: pd.DataFrame
+    stages: pd.DataFrame
+    curves: pd.DataFrame
+    predictions: pd.DataFrame
+    prunes: pd.DataFrame
+    axes: tuple[str, ...]
+    missing: dict[str, str]
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """In the order of the grid."""
+        return tuple(dict.fromkeys(self.cells["configuration"]))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.cells["family"]))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.cells["task"]))
+
+    def of(self, configuration: str, family: str) -> pd.DataFrame:
+        """The cells of one configuration, in order of their seeds."""
+        cells = self.cells
+        chosen = cells[(cells["configuration"] == configuration) & (cells["family"] == family)]
+        return chosen.sort_values("seed")
+
+    def keys(self, cells: Sequence[str], stage: str) -> list[str]:
+        """The distinct keys of a stage among some cells."""
+        chosen = self.stages[self.stages["cell"].isin(cells) & (self.stages["stage"] == stage)]
+        return list(dict.fromkeys(chosen["key"]))
+
+
+def report_records(parts: Sequence[GridRecords]) -> Records:
+    """The records of some grids, as a report needs them.
+
+    Raises:
+        ValueError: one line, where a column is missing, a cell is there twice, or none is.
+    """
+    frames = {}
+    for name, columns in COLUMNS.items():
+        tables: list[pd.DataFrame] = [getattr(part, name) for part in parts]
+        for table in tables:
+            absent = [column for column in columns if column not in table]
+            if absent:
+                raise ValueError(
+                    f"{name} of the records must have a column {absent[0]}, "
+                    f"got {', '.join(map(str, table.columns)) or 'none'}"
+                )
+        frames[name] = pd.concat(tables, ignore_index=True)
+    # Grids that share a stage have each recorded its curve, its prunes and its predictions.
+    for name in ("curves", "prunes", "predictions"):
+        frames[name] = frames[name].drop_duplicates(ignore_index=True)
+    cells = frames["cells"]
+    if cells.empty:
+        raise ValueError("records must hold at least one finished cell, got none")
+    if cells["cell"].duplicated().any():
+        twice = cells.loc[cells["cell"].duplicated(), "cell"].iloc[0]
+        raise ValueError(f"each cell must be there once, got {twice} twice")
+    axes = tuple(c.removeprefix(AXIS) for c in cells.columns if c.startswith(AXIS))
+    cells = cells.assign(
+        configuration=_configurations(cells, axes),
+        family=cells["grid"] + " on " + cells["task"],
+    )
+    return Records(
+        name=", ".join(dict.fromkeys(cells["grid"])),
+        documents=tuple(part.grid for part in parts),
+        cells=cells,
+        stages=frames["stages"],
+        curves=frames["curves"],
+        predictions=frames["predictions"],
+        prunes=frames["prunes"],
+        axes=axes,
+        missing={n: why for part in parts for n, why in sorted(part.grid["missing"].items())},
+    )
+
+
+def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
+    """The axis whose values are the KD settings, by whatever name."""
+    for axis in axes:
+        pairs = cells[[AXIS + axis, "kd_setting"]].drop_duplicates()
+        if len(pairs) > 1 and not pairs[AXIS + axis].duplicated().any():
+            if pairs["kd_setting"].duplicated().any():
+                continue
+            return axis
+    return None
+
+
+def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
+    kd = kd_axis(cells, axes)
+    names = []
+    for _, cell in cells.iterrows():
+        parts = []
+        for axis in axes:
+            value = cell[AXIS + axis]
+            if axis == kd:
+                parts.append(KD_TITLES.get(str(cell["kd_setting"]), str(value)))
+            elif pd.notna(value):
+                parts.append(_axis_text(axis, value))
+        # A grid of seeds alone has no axis.
+        names.append(", ".join(parts) or f"{KD_TITLES[cell['kd_setting']]}, {cell['shape']}")
+    return names
+
+
+def _axis_text(axis: str, value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if axis in SHORT_AXES:
+        return f"{SHORT_AXES[axis]} {text}"
+    # A value of a dotted field says little alone; a label was chosen by a person.
+    return f"{axis} {text}" if "." in axis else text

@@ -1,0 +1,1 @@
+"""Servers on loopback, workers and schedules."""

@@ -1,0 +1,65 @@
+"""What every run of a deployment does around its work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Abort, TerminationSignal
+from prefect.states import Cancelled
+
+from tasks.host.environment import prepare_environment
+
+MOST_STARTS = 4
+"""A run whose process was lost starts again, but not for ever where it is lost every time.
+Prefect counts all starts as one: retries by hand and stops of a worker are among them."""
+
+
+@contextmanager
+def deployed_run() -> Iterator[None]:
+    """Prepare the process before anything heavy is imported, and tell Prefect of a cancellation.
+
+    Raises:
+        RuntimeError: in a run that started too often; Prefect calls it failed, and leaves it.
+    """
+    prepare_environment()
+    starts = int(runtime.flow_run.run_count or 1)
+    if starts > MOST_STARTS:
+        raise RuntimeError(
+            f"it has started {MOST_STARTS} times, as it was retried or its process was lost, so it "
+            "does not start again; a new run goes on from what is saved"
+        )
+    try:
+        yield
+    except TerminationSignal:
+        if _cancelled():
+            # Prefect's own way to end a run whose state others have decided.
+            raise Abort("cancelled") from None
+        raise
+
+
+def _cancelled() -> bool:
+    """Whether the run was cancelled, and Prefect knows that it has ended.
+
+    Prefect takes a signal for a crash where its own handler is not the one that was called, and a
+    stage that saves a checkpoint first has one of its own.
+    """
+    from flows.engine.run import one_line
+    from tasks.host.logs import warn
+
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(runtime.flow_run.id)
+            if run.state is None or not (run.state.is_cancelling() or run.state.is_cancelled()):
+                return False
+            # A worker that stops now would send another, which ends the run as crashed after all.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            client.set_flow_run_state(run.id, Cancelled(message="cancelled"), force=True)
+            return True
+    except Exception as error:
+        # The run ends in any case; what Prefect then shows is a crash.
+        warn(f"Prefect's server was not told that the run is cancelled: {one_line(error)}")
+        return False

@@ -1,0 +1,42 @@
+"""Where MLflow shows what was recorded."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from flows.services.servers import DIRECT, ServerError
+
+LIST_SECONDS = 30.0
+MOST_PAGES = 20
+TRAINING = "workflowType=machine_learning"
+
+
+def experiment_pages(url: str) -> dict[str, str]:
+    """Addresses of the tables of runs, by experiment, the one that changed last first.
+
+    Args:
+        url: of an MLflow server.
+
+    Raises:
+        ServerError: where it does not say which experiments there are.
+    """
+    query = {
+        "filter": "name LIKE 'rosita-%'",
+        "order_by": ["last_update_time DESC"],
+        "max_results": MOST_PAGES,
+    }
+    request = urllib.request.Request(
+        f"{url}/api/2.0/mlflow/experiments/search",
+        json.dumps(query).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with DIRECT.open(request, timeout=LIST_SECONDS) as response:
+            found = json.load(response).get("experiments", [])
+    except (OSError, ValueError) as error:
+        raise ServerError(f"mlflow cannot list its experiments: {error}") from None
+    # MLflow's own first page is about traces of language models; training runs come second there.
+    return {
+        one["name"]: f"{url}/#/experiments/{one['experiment_id']}/runs?{TRAINING}" for one in found
+    }

@@ -1,0 +1,1 @@
+"""Using a compressed model: find it, predict, measure, copy."""

@@ -1,0 +1,242 @@
+"""A compressed model on texts: reading them, predicting in batches, writing the answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.data.table import split_lines
+from rosita_core.measuring.score import predict_logits
+from rosita_core.model.checkpoint import load_pretrained, placed, read_source_config
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.training.numerics import Numerics as Placement
+from tasks.host.hardware import Numerics
+
+LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+# The classifier of a checkpoint is never drawn here; loading asks for a seed all the same.
+UNUSED_SEED = 0
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to predict.
+
+    Attributes:
+        model: in eval mode, on its device.
+        tokenizer: the one of its checkpoint.
+        labels: class names in index order; empty for regression.
+    """
+
+    model: RositaForSequenceClassification
+    tokenizer: Any
+    labels: tuple[str, ...]
+
+
+def load_predictor(folder: Path, numerics: Numerics) -> Predictor:
+    """The classifier in `folder`, with its tokenizer. No code from the folder is run.
+
+    Raises:
+        ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
+    """
+    transformers_logging.disable_progress_bar()
+    config = read_source_config(str(folder))
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ValueError(
+            f"model must have a tokenizer ({' or '.join(TOKENIZER_FILES)}), got none in {folder}"
+        )
+    kinds = config.get("architectures") or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        raise ValueError(
+            f"model must be a sequence classifier, got {', '.join(kinds) or 'no architecture'} "
+            f"in {folder}"
+        )
+    if config.get("problem_type") == "multi_label_classification":
+        raise ValueError(
+            f"model must predict one class or one number, got several labels a text in {folder}"
+        )
+    torch.set_num_threads(numerics.threads)
+    model = load_classifier(folder)
+    if model.config.problem_type == "regression":
+        labels: tuple[str, ...] = ()
+    else:
+        names = cast(Mapping[int, str], model.config.id2label)
+        labels = tuple(names[index] for index in range(model.config.outputs))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return Predictor(placed(model, numerics.device).eval(), tokenizer, labels)
+
+
+def load_classifier(folder: Path) -> RositaForSequenceClassification:
+    """The model of a checkpoint with as many outputs as the checkpoint says, on the CPU.
+
+    Raises:
+        ValueError: where the directory is no checkpoint of a supported architecture.
+    """
+    config = read_source_config(str(folder))
+    # transformers writes id2label unless there are two classes, its own default.
+    outputs = len(config.get("id2label") or (0, 1))
+    regression = outputs == 1 or config.get("problem_type") == "regression"
+    kind = "regression" if regression else "single_label_classification"
+    model = load_pretrained(str(folder), outputs, kind, UNUSED_SEED)
+    return model.eval()
+
+
+def read_lines(raw: bytes) -> pd.DataFrame:
+    """The texts of standard input, one a line, as a column `text_a`.
+
+    Raises:
+        ValueError: for text that is not UTF-8, an empty line, or no line at all.
+    """
+    try:
+        text = raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"standard input must be UTF-8, got byte 0x{raw[error.start]:02x} in line {line}"
+        ) from None
+    lines = split_lines(text) if text else []
+    if not lines:
+        raise ValueError(
+            "text must be given as an argument, with --input or on standard input, got none"
+        )
+    for number, words in enumerate(lines, start=1):
+        if not words.strip():
+            raise ValueError(
+                f"text must not be empty, got {words!r} in line {number} of standard input"
+            )
+    return texts_frame(lines, None)
+
+
+def texts_frame(first: list[str], second: list[str] | None) -> pd.DataFrame:
+    """Texts as columns `text_a` and, for pairs, `text_b`."""
+    columns = {"text_a": pd.Series(first, dtype="str")}
+    if second is not None:
+        columns["text_b"] = pd.Series(second, dtype="str")
+    return pd.DataFrame(columns)
+
+
+def predict(
+    predictor: Predictor,
+    texts: pd.DataFrame,
+    batch_size: int,
+    max_length: int,
+    numerics: Numerics,
+) -> np.ndarray:
+    """Logits (rows, outputs) of every row of `texts`, in its order.
+
+    Args:
+        predictor: the model.
+        texts: columns `text_a` and, for pairs, `text_b`.
+        batch_size: rows at a time.
+        max_length: tokens per sequence; longer ones are cut.
+        numerics: device and precision.
+
+    Raises:
+        ValueError: where batch_size or max_length is out of bounds.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    positions = predictor.model.config.max_position_embeddings
+    if not 4 <= max_length <= positions:
+        raise ValueError(f"max_length must be in [4, {positions}] for this model, got {max_length}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "texts.arrow"
+        encode([texts.assign(label=0)], predictor.tokenizer, path)
+        return predict_logits(
+            predictor.model,
+            Encoded(path),
+            batch_size,
+            max_length,
+            special_tokens(predictor.tokenizer),
+            Placement(numerics.device, numerics.precision),
+        )
+
+
+def answers(logits: np.ndarray, labels: tuple[str, ...]) -> pd.DataFrame:
+    """What is predicted: `prediction` and its `probability`, or `score` for a regression.
+
+    Args:
+        logits: (rows, outputs).
+        labels: class names in index order; empty for regression.
+    """
+    if not labels:
+        return pd.DataFrame({SCORE: logits[:, 0].astype(float)})
+    probabilities = torch.from_numpy(logits).double().softmax(-1).numpy()
+    best = probabilities.argmax(1)
+    return pd.DataFrame(
+        {
+            LABEL: pd.Series([labels[index] for index in best], dtype="str"),
+            PROBABILITY: probabilities[np.arange(len(best)), best],
+        }
+    )
+
+
+def check_output(path: Path, columns: tuple[str, ...]) -> None:
+    """Refuse an output file that cannot be written, or whose columns would collide.
+
+    Args:
+        path: ends in .csv, .jsonl or .parquet; an existing file is replaced.
+        columns: of the user's own, that stand beside the answers.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    if path.suffix.lower() not in WRITERS:
+        raise ValueError(f"output must end in one of {', '.join(WRITERS)}, got {path}")
+    if path.is_dir():
+        raise ValueError(f"output must be a file, got the directory {path}")
+    for name in columns:
+        if name in (LABEL, PROBABILITY, SCORE) or columns.count(name) > 1:
+            raise ValueError(
+                f"columns of the output must differ from each other and from {LABEL}, "
+                f"{PROBABILITY} and {SCORE}, got {name}"
+            )
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"output must be in a folder that can be written, got {path}: {error.strerror}"
+        ) from None
+
+
+def write_answers(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table by the ending of its name; a reader never sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix.lower())
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        WRITERS[path.suffix.lower()](frame, temporary)
+        # mkstemp makes files for their owner alone.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_json(path, orient="records", lines=True, force_ascii=False)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False)
+
+
+WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

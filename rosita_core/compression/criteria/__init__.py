@@ -1,0 +1,1 @@
+"""Importance of attention heads and FFN units, one file per criterion."""

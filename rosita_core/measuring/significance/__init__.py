@@ -1,0 +1,1 @@
+"""Whether two configurations differ, over seeds and rows."""

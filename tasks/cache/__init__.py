@@ -1,0 +1,1 @@
+"""A stage runs once: its key, its record, its lock, its checkpoints."""

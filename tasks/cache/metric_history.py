@@ -1,0 +1,79 @@
+"""The course of a training, kept in the home so that reports need no server.
+
+Each attempt of a stage appends what its kernel reports to its own file beside its record
+(`attempts/<stage>/<number>.history.jsonl`), a line per observation: step, metrics, shape, message,
+phase. What another machine saw is fetched with its result (`<stage key>.history.jsonl`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.cache.records import attempt_path, attempts, attempts_folder
+from tasks.host.terminal import ProgressEvent
+
+
+def history_path(home: str | Path, stage_name: str, number: int) -> Path:
+    """Where the history of one attempt lies."""
+    return attempt_path(home, stage_name, number).with_suffix(".history.jsonl")
+
+
+def append(path: Path, event: ProgressEvent) -> None:
+    """Add one observation."""
+    line = {
+        "step": event.step,
+        "metrics": dict(event.metrics),
+        "shape": event.shape,
+        "message": event.message,
+        "phase": event.phase,
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def fetched_history_path(home: str | Path, stage_name: str, key: str) -> Path:
+    """Where the history of a result lies that another machine computed."""
+    return attempts_folder(home, stage_name) / f"{key}.history.jsonl"
+
+
+def history(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:
+    """The observations that led to the result of attempt `number` of `key`, by their steps.
+
+    Where it went on from a checkpoint, what earlier attempts of the same key saw up to there comes
+    first. Left out are lines that a killed process left unfinished, and those of a phase before the
+    one that made the result, such as the ranking before a prune in one step: it counts other units.
+    """
+    made = {record["number"]: record for record in attempts(home, stage_name)}
+    found: list[dict[str, Any]] = []
+    until: int | None = None
+    if number not in made or made[number]["key"] != key:
+        # The number is one of another home.
+        return _lines(fetched_history_path(home, stage_name, key))
+    for current in sorted((n for n in made if n <= number), reverse=True):
+        record = made[current]
+        if record["key"] != key or (current != number and record["status"] == "completed"):
+            continue
+        if "resumed_from" not in record and current != number:
+            # It ended before it had looked for a checkpoint.
+            continue
+        lines = _lines(history_path(home, stage_name, current))
+        last = [line for line in lines if line.get("phase") is None]
+        found = [line for line in last if until is None or line["step"] <= until] + found
+        until = record.get("resumed_from")
+        # One that was in an earlier phase has begun the last one itself: `resumed_from` counts
+        # units of the earlier phase, and what others saw of the last one did not lead here.
+        if until is None or len(last) < len(lines):
+            break
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines

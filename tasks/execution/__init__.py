@@ -1,0 +1,1 @@
+"""One execution of a stage: its inputs, its attempt, its processes."""

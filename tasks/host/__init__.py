@@ -1,0 +1,1 @@
+"""This machine: its hardware, terminal, signals and logs."""

@@ -1,0 +1,51 @@
+"""Stage `assess`."""
+
+from prefect import task
+
+from rosita_core.measuring.assessment import (
+    STUDENT,
+    Assessment,
+    summary_metrics,
+    write_assessment,
+)
+from rosita_core.measuring.disk import disk_mb
+from rosita_core.measuring.memory import peak_mb
+from rosita_core.stages.assess import assess
+from tasks.cache.stage_key import Stage
+from tasks.execution.attempt import Context, StageResult, Work, attempt
+from tasks.execution.inputs import model, rows, set_up, special
+
+
+@task(name="assess", task_run_name="assess")
+def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
+    """Measure student and teacher on rows that chose nothing."""
+    with attempt(stage, context) as work:
+        numerics = set_up(work)
+        encoded = work.input("data") / "encoded"
+        splits = sorted(path.stem for path in encoded.glob("dev*.arrow"))
+        assessment = assess(
+            {"teacher": model(work, "teacher"), "student": model(work, "student")},
+            {split: rows(work, "data", split) for split in splits},
+            special(work),
+            stage.config,
+            numerics,
+            work.report,
+        )
+        with work.output() as folder:
+            write_assessment(assessment, folder)
+        return work.result(_summary(work, assessment, numerics.device))
+
+
+def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float | str]:
+    student = assessment.models[STUDENT]
+    summary: dict[str, float | str] = {
+        **summary_metrics(student),
+        "compression": assessment.compression,
+        "disk_mb": disk_mb(work.input("student")),
+        # Of the process so far: in a run that trained, of its training.
+        "peak_memory_mb": peak_mb(device),
+        "shape": student.shape,
+    }
+    if assessment.retention is not None:
+        summary["retention"] = assessment.retention
+    return summary

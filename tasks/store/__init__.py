@@ -1,0 +1,1 @@
+"""Artifacts by their digest, and the files that machines share."""

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from flows.recipes.request import Request, tokenizer_of
-from flows.recipes.schema import Distilled, Recipe, Training
-from rosita_core.augmentation.augment import AugmentSettings
-from rosita_core.compression.schedule import default_width_steps
-from rosita_core.distillation.layer_mapping import map_layers
-from rosita_core.distillation.objective import DistillationSettings
-from rosita_core.measuring.score import Scoring
-from rosita_core.model.locate import (
-    CHECKPOINT_FILES,
-    TOKENIZER_FILES,
-    files_digest,
-    locate,
-    locate_vectors,
-    weights_digest,
+from flows.recipes.request import Request
+from flows.recipes.settings import (
+    assess_settings,
+    augment_settings,
+    data_settings,
+    depth_settings,
+    export_settings,
+    one_step_settings,
+    student_settings,
+    teacher_settings,
+    width_settings,
 )
-from rosita_core.model.pretrained import Pretrained
-from rosita_core.stages.assess import AssessSettings
-from rosita_core.stages.augment import AugmentStageSettings
-from rosita_core.stages.data import DataSettings
-from rosita_core.stages.depth import DepthSettings
-from rosita_core.stages.export import ExportSettings
-from rosita_core.stages.one_step import OneStepSettings
-from rosita_core.stages.student import StudentSettings
-from rosita_core.stages.teacher import TeacherSettings
-from rosita_core.stages.width import WidthSettings
-from rosita_core.training.loop import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -52,34 +37,37 @@ class Node:
 def method(request: Request) -> tuple[Node, ...]:
     """The stages of the recipe, each after everything that it reads."""
     recipe = request.recipe
-    data = Node("data", _data(request), {})
-    teacher = Node("teacher", _teacher(request), {"data": "data"})
-    augment = Node("augment", _augment(recipe), {"data": "data"})
+    data = Node("data", data_settings(request), {})
+    teacher = Node("teacher", teacher_settings(request), {"data": "data"})
+    augment = Node("augment", augment_settings(recipe), {"data": "data"})
     rows = {"data": "data", "rows": "augment"}
-    student = Node("student", _student(request), rows | {"teacher": "teacher"})
-    depth = Node("depth", _depth(request), rows | {"teacher": "student"})
+    student = Node("student", student_settings(request), rows | {"teacher": "teacher"})
+    depth = Node("depth", depth_settings(request), rows | {"teacher": "student"})
     compression: tuple[Node, ...]
     match recipe.kd_setting:
         case "none":
             cut = {"data": "data", "rows": "data", "source": "teacher", "teacher": "teacher"}
-            compression = (_one_step(request, cut | {"ranking_teacher": "teacher"}, "labels"),)
+            ranks = cut | {"ranking_teacher": "teacher"}
+            compression = (Node("one-step", one_step_settings(request, "labels"), ranks),)
         case "1":
             cut = rows | {"source": "teacher", "teacher": "teacher"}
-            one_step = _one_step(request, cut | {"ranking_teacher": "teacher"}, "labels")
+            ranks = cut | {"ranking_teacher": "teacher"}
+            one_step = Node("one-step", one_step_settings(request, "labels"), ranks)
             compression = (augment, one_step)
         case "2":
             cut = rows | {"source": "student", "teacher": "student"}
-            one_step = _one_step(request, cut | {"ranking_teacher": "teacher"}, "distillation")
+            ranks = cut | {"ranking_teacher": "teacher"}
+            one_step = Node("one-step", one_step_settings(request, "distillation"), ranks)
             compression = (augment, student, one_step)
         case "3":
-            width = Node("width", _width(request, True), rows | {"teacher": "student"})
+            width = Node("width", width_settings(request, True), rows | {"teacher": "student"})
             compression = (augment, student, width)
         case _:
-            width = Node("width", _width(request, False), rows | {"teacher": "depth"})
+            width = Node("width", width_settings(request, False), rows | {"teacher": "depth"})
             compression = (augment, student, depth, width)
     models = {"data": "data", "teacher": "teacher", "student": compression[-1].name}
-    assess = Node("assess", _assess(request), models)
-    export = Node("export", _export(request), models | {"assess": "assess"})
+    assess = Node("assess", assess_settings(request), models)
+    export = Node("export", export_settings(request), models | {"assess": "assess"})
     return (data, teacher, *compression, assess, export)
 
 
@@ -95,200 +83,3 @@ def check_stage(request: Request, stage: str) -> None:
         raise ValueError(
             f"stage must be one of {', '.join(names)} in KD setting {setting}, got {stage!r}"
         )
-
-
-def _data(request: Request) -> DataSettings:
-    return DataSettings(
-        request.source,
-        request.recipe.fidelity.select_on_dev,
-        tokenizer_of(request),
-        str(request.model_path),
-    )
-
-
-def _teacher(request: Request) -> TeacherSettings:
-    recipe = request.recipe
-    training = replace(
-        _training(recipe, recipe.teacher), keep_best=not recipe.fidelity.last_step_teacher
-    )
-    return TeacherSettings(
-        _pretrained(request), training, _scoring(request, recipe.teacher.max_length)
-    )
-
-
-def _augment(recipe: Recipe) -> AugmentStageSettings:
-    augment, proposers = recipe.augment, recipe.augment.proposers
-    wanted = augment.copies > 0
-    mlm = proposers.mlm if wanted else None
-    vectors = locate_vectors(proposers.vectors) if wanted and proposers.vectors else None
-    vectors_digest = None
-    if vectors is not None:
-        folder, pattern = (vectors, "*") if vectors.is_dir() else (vectors.parent, vectors.name)
-        vectors_digest = files_digest(folder, (pattern,))
-    return AugmentStageSettings(
-        variants=AugmentSettings(
-            augment.copies, augment.replace_probability, augment.candidates, recipe.seed
-        ),
-        vocabulary=augment.vocabulary,
-        mlm_digest=files_digest(locate(mlm), CHECKPOINT_FILES + TOKENIZER_FILES) if mlm else None,
-        vectors_digest=vectors_digest,
-        mlm_batch_size=augment.mlm_batch_size,
-        mlm=str(locate(mlm)) if mlm else None,
-        vectors=None if vectors is None else str(vectors),
-    )
-
-
-def _student(request: Request) -> StudentSettings:
-    section = request.recipe.student
-    return StudentSettings(
-        section.start,
-        _pretrained(request),
-        _training(request.recipe, section),
-        _distillation(request.recipe, section, section.hidden),
-        _scoring(request, section.max_length),
-    )
-
-
-def _depth(request: Request) -> DepthSettings:
-    section = request.recipe.depth
-    return DepthSettings(
-        section.keep_layers,
-        section.prune_fraction,
-        _training(request.recipe, section),
-        _distillation(request.recipe, section, section.hidden),
-        _scoring(request, section.max_length),
-    )
-
-
-def _width(request: Request, cut_depth: bool) -> WidthSettings:
-    recipe, section = request.recipe, request.recipe.width
-    keep = recipe.depth.keep_layers
-    return WidthSettings(
-        start_layers=_start_layers(request) if cut_depth else tuple(range(keep)),
-        keep_heads=section.keep_heads,
-        ffn_units=section.ffn_units,
-        embedding_rank=section.embedding_rank,
-        prune_steps=section.prune_steps or default_width_steps(request.teacher, section.keep_heads),
-        prune_fraction=section.prune_fraction,
-        first_layer_ranks_heads=recipe.fidelity.first_layer_ranks_heads,
-        training=_training(recipe, section),
-        distillation=_distillation(recipe, section, section.hidden),
-        scoring=_scoring(request, section.max_length),
-    )
-
-
-def _one_step(request: Request, inputs: dict[str, str], rank_by: str) -> Node:
-    recipe, section = request.recipe, request.recipe.width
-    distilled = recipe.kd_setting != "none"
-    config = OneStepSettings(
-        start_layers=_start_layers(request),
-        keep_heads=section.keep_heads,
-        ffn_units=section.ffn_units,
-        embedding_rank=section.embedding_rank,
-        rank_by=rank_by,
-        update_while_ranking=recipe.fidelity.update_while_ranking and recipe.kd_setting == "2",
-        first_layer_ranks_heads=recipe.fidelity.first_layer_ranks_heads,
-        training=_training(recipe, section),
-        distillation=_distillation(recipe, section, section.hidden) if distilled else None,
-        scoring=_scoring(request, section.max_length),
-    )
-    return Node("one-step", config, inputs)
-
-
-def _start_layers(request: Request) -> tuple[int, ...]:
-    """Layers that a one-step depth cut keeps: those whose outputs the student will imitate."""
-    keep = request.recipe.depth.keep_layers
-    imitates = request.recipe.kd_setting != "none"
-    if request.recipe.fidelity.bottom_layers or not imitates:
-        return tuple(range(keep))
-    return tuple(state - 1 for state in map_layers(request.teacher.layers, keep)[1:])
-
-
-def _assess(request: Request) -> AssessSettings:
-    recipe, section = request.recipe, request.recipe.assess
-    scoring = _scoring(request, recipe.width.max_length)
-    return AssessSettings(
-        scoring=replace(scoring, batch_size=section.batch_size),
-        latency_batch_sizes=section.latency_batch_sizes,
-        latency_tokens=(section.latency_tokens,),
-        latency_repeats=section.latency_repeats,
-        latency_warmup=section.latency_warmup,
-        macs_tokens=section.macs_tokens,
-        seed=recipe.seed,
-    )
-
-
-def _export(request: Request) -> ExportSettings:
-    recipe = request.recipe
-    notes = []
-    if recipe.fidelity.select_on_dev:
-        notes.append("Checkpoints were chosen on the rows that the scores are reported on.")
-    return ExportSettings(
-        task=recipe.task,
-        pair=request.spec.pair,
-        labels=request.spec.labels,
-        teacher=Path(recipe.teacher.model).name,
-        kd_setting=recipe.kd_setting,
-        max_length=recipe.width.max_length,
-        seed=recipe.seed,
-        notes=tuple(notes),
-    )
-
-
-def _pretrained(request: Request) -> Pretrained:
-    recipe, regression = request.recipe, request.spec.kind == "regression"
-    return Pretrained(
-        digest=weights_digest(recipe.teacher.model),
-        outputs=request.outputs,
-        problem_type="regression" if regression else "single_label_classification",
-        seed=recipe.seed,
-        name=recipe.teacher.model,
-        path=str(request.model_path),
-    )
-
-
-def _scoring(request: Request, max_length: int) -> Scoring:
-    spec = request.spec
-    return Scoring(
-        spec.metrics,
-        spec.score,
-        spec.kind == "regression",
-        request.recipe.assess.batch_size,
-        max_length,
-    )
-
-
-def _distillation(recipe: Recipe, section: Distilled, hidden: bool) -> DistillationSettings:
-    return DistillationSettings(
-        hidden=hidden,
-        temperature=section.temperature,
-        hidden_on_padding=recipe.fidelity.hidden_on_padding,
-        average_over_classes=recipe.fidelity.average_over_classes,
-        teacher_dropout=recipe.fidelity.teacher_dropout,
-        relu_teacher_head=recipe.fidelity.relu_teacher_head,
-    )
-
-
-def _training(recipe: Recipe, section: Training) -> TrainingSettings:
-    fidelity = recipe.fidelity
-    return TrainingSettings(
-        learning_rate=section.learning_rate,
-        epochs=section.epochs,
-        schedule=section.schedule,
-        warmup=section.warmup,
-        batch_size=section.batch_size,
-        accumulate=section.accumulate,
-        max_length=section.max_length,
-        weight_decay=section.weight_decay,
-        clip_norm=section.clip_norm,
-        clip_per_tensor=fidelity.bert_adam,
-        bias_correction=not fidelity.bert_adam,
-        reset_optimizer=fidelity.reset_optimizer,
-        evaluations_per_epoch=section.evaluations_per_epoch,
-        patience=section.patience,
-        keep_best=True,
-        dropout=section.dropout,
-        drop_last=fidelity.drop_last_batch,
-        pad_to_max_length=fidelity.pad_to_max_length,
-        seed=recipe.seed,
-    )

@@ -9,7 +9,6 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
-from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
@@ -22,6 +21,7 @@ from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.host.logs import warn
 from tasks.stages.register_model import register_model
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0

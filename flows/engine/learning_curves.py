@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tasks.tracking.runs import Tracking
 
 from tasks.cache.metric_history import history
 from tasks.cache.records import StageResult
+from tasks.tracking.runs import Tracking
 
 TRAININGS = ("teacher", "student", "depth", "width", "one-step")
 POINTS = 300

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import State
-from tasks.store.artifacts import Store, free_bytes
-from tasks.tracking.runs import Tracking
 
 from flows.engine.learning_curves import TRAININGS, last_training, record_course
 from flows.engine.nodes import stage_of
@@ -34,7 +32,9 @@ from tasks.stages.prepare_data import prepare_data
 from tasks.stages.prune_depth import prune_depth
 from tasks.stages.prune_one_step import prune_one_step
 from tasks.stages.prune_width import prune_width
+from tasks.store.artifacts import Store, free_bytes
 from tasks.store.shared_files import SharedStoreError
+from tasks.tracking.runs import Tracking
 
 TASKS: Mapping[str, Any] = {
     "data": prepare_data,

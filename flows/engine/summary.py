@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import Store, write_json
-
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
 from tasks.cache.records import StageResult
 from tasks.host.redaction import redacted, tracking_uri
+from tasks.store.artifacts import Store, write_json
 
 RUNS = "runs"
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from prefect import State, flow, runtime
 from pydantic import BaseModel, ConfigDict
-from tasks.store.artifacts import write_json
 
 from flows.compress import record, tracked, unrecorded
 from flows.engine.checks import prepare_request
@@ -26,6 +25,7 @@ from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import library_versions
 from tasks.execution.attempt import Context
 from tasks.host.hardware import Numerics, git_commit, hardware
+from tasks.store.artifacts import write_json
 
 LIBRARIES = ("prefect", "mlflow")
 

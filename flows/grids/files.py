@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import write_json
-
 from flows.grids.definition import Cell, Grid, cells_of
 from flows.recipes.schema import Recipe, validated
+from tasks.store.artifacts import write_json
 
 GRIDS = "grids"
 DEFINITION = "definition.json"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tasks.store.artifacts import Store
 
 from flows.engine.learning_curves import series
 from flows.grids.definition import Cell
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.metric_history import history
+from tasks.store.artifacts import Store
 
 PRUNES = "prunes.json"
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.store.artifacts import json_digest
-
 from flows.engine.checks import is_here, prepare_request
 from flows.engine.nodes import numerics_of, processes_of, stage_of
 from flows.grids.definition import Cell
@@ -24,6 +22,7 @@ from rosita_core.training.loop import total_steps
 from tasks.cache.records import StageResult
 from tasks.cache.shared_records import look
 from tasks.cache.stage_key import canonical_config, stage_key
+from tasks.store.artifacts import json_digest
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tasks.store.artifacts import Store
 
 from flows.engine.learning_curves import TRAININGS
 from flows.grids.definition import Cell, Grid
 from flows.grids.files import known_cells, read_definition
 from flows.grids.measured import MeasuredCell, curve, predictions, prunes
 from flows.serving.lookup import SUMMARIES, SUMMARY
+from tasks.store.artifacts import Store
 
 DOCUMENT = "grid.json"
 # From a slash that starts a path and not the rest of an address, to the path's last part.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
-from tasks.store.artifacts import Store, free_bytes, is_writable
 
 from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.maintenance.gc import size_of
@@ -20,6 +19,7 @@ from tasks.cache.checkpoints import CHECKPOINTS
 from tasks.cache.records import read_record, unreadable_attempts
 from tasks.host.liveness import DIED, attempt_state
 from tasks.host.wording import counted, listed, size
+from tasks.store.artifacts import Store, free_bytes, is_writable
 
 DEMO = "demo"
 # Of own data, which decides it; what it adds is a few kilobytes.

@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import DAMAGED, TEMPORARY, Store, is_digest
-
 from flows.maintenance.references import (
     DAY,
     Holdings,
@@ -27,6 +25,7 @@ from tasks.cache.checkpoints import CHECKPOINTS
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import LOCKS
 from tasks.cache.records import RESULTS, record_names
+from tasks.store.artifacts import DAMAGED, TEMPORARY, Store, is_digest
 from tasks.store.removal import REMOVED, delete, remove
 from tasks.tracking.outbox.leftovers import old_leftovers
 

@@ -10,13 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import Store
-
 from flows.serving.lookup import SUMMARIES, SUMMARY
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import LOCKS
 from tasks.cache.records import ATTEMPTS, attempts, read_record
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
+from tasks.store.artifacts import Store
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import Store
-
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage
 from tasks.host.liveness import attempt_state
 from tasks.host.wording import shortened, when
+from tasks.store.artifacts import Store
 
 COMPLETED = "completed"
 

@@ -7,12 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import Store
-
 from flows.method import Node
 from flows.planning.differences import flat
 from tasks.cache.records import attempts
 from tasks.cache.stage_key import PROCESSES, canonical_config
+from tasks.store.artifacts import Store
 
 STAGES = ("data", "teacher", "augment", "student", "depth", "width", "one-step", "assess", "export")
 # What a completed attempt counted that its time grows with.

@@ -10,8 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.store.artifacts import free_bytes, is_writable
-
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
@@ -29,6 +27,7 @@ from rosita_core.model.weights import (
     check_weights,
     tensor_shapes,
 )
+from tasks.store.artifacts import free_bytes, is_writable
 
 if TYPE_CHECKING:
     from rosita_core.data.sources import SourceSettings

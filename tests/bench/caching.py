@@ -44,12 +44,12 @@ def median_seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def bench_cached_run() -> list[str]:
     """A fully cached run of `smoke` against a flow of as many tasks that do nothing."""
-    from flows.recipes.shipped import load_recipe
     from prefect import flow, task
 
     from flows.compress import compress
     from flows.engine.checks import prepare_request
     from flows.method import method
+    from flows.recipes.shipped import load_recipe
 
     recipe = load_recipe("smoke", ())
     stages = len(method(prepare_request(recipe, download=True)))
@@ -116,10 +116,10 @@ def _write(state: Any, folder: Path) -> None:
 def bench_checkpoints(home: Path) -> list[str]:
     """A checkpoint of a training that prunes, with its best weights, at two sizes."""
     import torch
-    from flows.recipes.shipped import load_recipe
 
     from flows.engine.checks import prepare_request
     from flows.method import method
+    from flows.recipes.shipped import load_recipe
     from rosita_core.compression.schedule import PruneEvent
     from rosita_core.model.checkpoint import fresh, shape_of
     from rosita_core.model.modeling_rosita import RositaConfig

@@ -17,7 +17,6 @@ from prefect import flow, task
 from prefect.context import TaskRunContext
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artifacts import Store
 
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import StageKeyPolicy, find_record, stage_options
@@ -26,6 +25,7 @@ from tasks.cache.source_closure import source_parts
 from tasks.cache.stage_key import Stage, stage_key
 from tasks.execution.attempt import Context, attempt, attempts
 from tasks.host.liveness import this_process
+from tasks.store.artifacts import Store
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tasks.store.artifacts import Store, write_json
 
 from tasks.cache.checkpoints import StageCheckpoints
 from tasks.cache.records import results_folder, to_disk
+from tasks.store.artifacts import Store, write_json
 
 
 class Observed:

@@ -16,7 +16,6 @@ from contexts import stage_context
 from object_store import BUCKET, ObjectStore
 from prefect import task
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artifacts import Store
 
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
@@ -28,6 +27,7 @@ from tasks.cache.shared_records import SharedStore, look, obtain
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage, stage_key
 from tasks.execution.attempt import Context, attempt, attempts
+from tasks.store.artifacts import Store
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faulty import STAGES, Done, FaultyHome, hold_at
+
 from tasks.store.artifacts import Store
 
 MakeHome = Callable[[str | None], FaultyHome]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from serving import free_ports
 from small_disk import small_disk
+
 from tasks.tracking.runs import Tracking
 
 POINTS = 2000

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from command_line import Done, rosita
-from flows.recipes.shipped import minilm
 
+from flows.recipes.shipped import minilm
 from rosita_core.data.task_spec import GLUE
 
 SEEDS = (42, 43, 44)

@@ -17,7 +17,6 @@ from command_line import csv_file, recipe_file, rosita
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artifacts import Store
 from transformers import BertConfig, BertForSequenceClassification
 
 from flows.engine.nodes import KERNELS
@@ -25,6 +24,7 @@ from flows.engine.run import TASKS
 from rosita_core.model.checkpoint import load
 from rosita_core.model.locate import locate
 from tasks.host.hardware import git_commit
+from tasks.store.artifacts import Store
 
 NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
 CACHE = ("store", "results", "attempts", "downloads", "locks")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from command_line import Done, rosita
-from tasks.store.artifacts import Store
 from test_plan import NAMES, everything, planned
 from typed_command import ROSITA, Home, environment
 
@@ -24,6 +23,7 @@ from flows.maintenance import gc as cleaning
 from flows.maintenance.gc import _came_into_use, _drop, find_garbage, free
 from tasks.cache.locks import StageLocks
 from tasks.host.liveness import process_began, this_process
+from tasks.store.artifacts import Store
 from tasks.store.removal import REMOVED
 
 DAY = 86400.0

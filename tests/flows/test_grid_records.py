@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from command_line import rosita
 from grid_homes import CELLS, SMOKE, GridHome, everything
-from tasks.store.artifacts import Store
 
 from flows.grids.files import read_cell
 from flows.grids.records import TABLES, collect, load, save
 from rosita_core.compression.record import from_json
 from rosita_core.measuring.assessment import read_assessment
 from tasks.cache.records import attempts
+from tasks.store.artifacts import Store
 
 
 def test_records_are_what_the_runs_measured(grid_home: GridHome, tmp_path: Path) -> None:

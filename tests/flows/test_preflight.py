@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 from command_line import csv_file, recipe_file, rosita
-from flows.recipes.shipped import load_recipe
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artifacts import Store
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
@@ -26,9 +24,11 @@ from flows.engine.preflight.miniature import miniature
 from flows.engine.run import TASKS
 from flows.method import method
 from flows.recipes.request import Request
+from flows.recipes.shipped import load_recipe
 from rosita_core.compression.schedule import spread
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import attempts
+from tasks.store.artifacts import Store
 
 CACHE = ("store", "results", "attempts", "downloads")
 STAGES = ("data", "teacher", "augment", "student", "depth", "width", "assess", "export")

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import Done, rosita
-from flows.grids.definition import Grid
 from made_records import SEEDS, make_records, published
 from quoted import markdown_tables
 
+from flows.grids.definition import Grid
 from flows.grids.loading import load_grid
 from flows.grids.records import load, save_all
 from flows.reports import curves as report_curves

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks.store.artifacts import write_json
 
 from rosita_core.training.progress import Progress
 from tasks.cache.metric_history import append, history, history_path
 from tasks.cache.records import attempt_path, attempts, unreadable_attempts
+from tasks.store.artifacts import write_json
 
 STAGE = "one-step"
 

@@ -22,15 +22,15 @@ from contexts import stage_context
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_server import MlflowServer
-from tasks.store.artifacts import write_json
-from tasks.tracking.runs import Tracking
 
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import attempt
+from tasks.store.artifacts import write_json
 from tasks.tracking.outbox.box import OUTBOX, Outbox, waiting
 from tasks.tracking.outbox.delivery import Delivery
 from tasks.tracking.outbox.refused import REFUSED
 from tasks.tracking.outbox.sync import Report, sync
+from tasks.tracking.runs import Tracking
 
 # Processes that need not import everything again, and that share no connection with this one.
 PROCESSES = multiprocessing.get_context("forkserver")

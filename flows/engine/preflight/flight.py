@@ -19,7 +19,6 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tasks.store.artifacts import Store, free_bytes
 
 from flows.engine.nodes import stage_of
 from flows.engine.preflight.errors import PreflightRefused, named
@@ -37,6 +36,7 @@ from tasks.cache.stage_key import stage_key
 from tasks.host.hardware import Numerics
 from tasks.host.signals import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.host.terminal import progress_display
+from tasks.store.artifacts import Store, free_bytes
 
 # Below it the run itself is about as quick as its miniature, which takes tens of seconds.
 AUTOMATIC_STEPS = 500

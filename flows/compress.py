@@ -14,7 +14,7 @@ from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
 from flows.engine.outcome import achieved, begun
 from flows.engine.preflight.flight import preflight_first
-from flows.engine.run import TASKS, Run, StageError, one_line
+from flows.engine.run import Run, StageError, one_line
 from flows.engine.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
@@ -34,7 +34,7 @@ def compress(recipe: Recipe, preflight: bool | None = None) -> dict[str, Any]:
     Preflight runs the whole method in miniature first; None leaves that to the length of the run.
     """
     request = prepare_request(recipe, download=True)
-    preflight_first(request, numerics_of(recipe), TASKS, preflight)
+    preflight_first(request, numerics_of(recipe), preflight)
     return compress_again(request, frozenset())
 
 

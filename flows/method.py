@@ -39,7 +39,7 @@ def method(request: Request) -> tuple[Node, ...]:
     recipe = request.recipe
     data = Node("data", data_settings(request), {})
     teacher = Node("teacher", teacher_settings(request), {"data": "data"})
-    augment = Node("augment", augment_settings(recipe), {"data": "data"})
+    augment = Node("augment", augment_settings(request), {"data": "data"})
     rows = {"data": "data", "rows": "augment"}
     student = Node("student", student_settings(request), rows | {"teacher": "teacher"})
     depth = Node("depth", depth_settings(request), rows | {"teacher": "student"})

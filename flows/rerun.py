@@ -8,14 +8,14 @@ from prefect import flow, runtime
 
 from flows.compress import compress_again, tracked
 from flows.engine.checks import prepare_request
-from flows.engine.nodes import numerics_of, stage_of
+from flows.engine.nodes import numerics_of
 from flows.engine.outcome import achieved
 from flows.engine.run import Run, StageError
+from flows.engine.walk import cached, dependents
 from flows.method import check_stage, method
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
 from tasks.cache.shared_records import obtain
-from tasks.cache.stage_key import stage_key
 
 Scope = Literal["follow", "only", "downstream"]
 
@@ -37,41 +37,27 @@ def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]
     check_stage(request, stage)
     if scope == "only":
         return _only(request, stage, cached_inputs(request, stage))
-    again = {stage} if scope == "follow" else {stage, *dependents(request, stage)}
+    again = {stage} if scope == "follow" else {stage, *dependents(method(request), stage)}
     return compress_again(request, frozenset(again))
 
 
-def dependents(request: Request, stage: str) -> tuple[str, ...]:
-    """The stages that read from `stage`, directly or not, in their order."""
-    found: list[str] = []
-    for node in method(request):
-        if {stage, *found} & set(node.inputs.values()):
-            found.append(node.name)
-    return tuple(found)
-
-
 def cached_inputs(request: Request, stage: str) -> dict[str, str]:
-    """Artifacts, by stage, of everything before `stage` that is cached.
+    """Artifacts, by stage, of what `stage` reads.
 
     Raises:
-        ValueError: where something that `stage` reads is not.
+        ValueError: where something that it reads is not cached.
     """
-    numerics = numerics_of(request.recipe)
-    artifacts: dict[str, str] = {}
-    for node in method(request):
-        missing = [name for name in node.inputs.values() if name not in artifacts]
-        if node.name == stage:
-            if missing:
-                raise ValueError(
-                    f"stage {stage} must have its inputs in the cache to run alone, got none of "
-                    f"{', '.join(dict.fromkeys(missing))}; run without --only, or those first"
-                )
-            return artifacts
-        if not missing:
-            key = stage_key(stage_of(node, artifacts, numerics))
-            if (record := obtain(request.home, key)) is not None:
-                artifacts[node.name] = record.artifact
-    raise AssertionError(f"{stage} is no stage of the recipe")
+    nodes = method(request)
+    names = [node.name for node in nodes]
+    before, node = nodes[: names.index(stage)], nodes[names.index(stage)]
+    found = cached(before, numerics_of(request.recipe), request.home, obtain)
+    read = dict.fromkeys(node.inputs.values())
+    if missing := [name for name in read if name not in found]:
+        raise ValueError(
+            f"stage {stage} must have its inputs in the cache to run alone, got none of "
+            f"{', '.join(missing)}; run without --only, or those first"
+        )
+    return {name: found[name].artifact for name in read}
 
 
 def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, Any]:
@@ -92,4 +78,4 @@ def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, 
     return achieved(document)
 
 
-__all__ = ["Scope", "StageError", "cached_inputs", "dependents", "rerun"]
+__all__ = ["Scope", "StageError", "cached_inputs", "rerun"]

@@ -14,7 +14,6 @@ from rosita_core.data.readers.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.locate import nothing_fetched
 from rosita_core.training.loop import total_steps
 from tasks.cache.shared_records import look
-from tasks.cache.stage_key import stage_key
 from tasks.store.shared_files import checked_files
 from tasks.store.shared_lease import lease_seconds
 
@@ -40,7 +39,7 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
     lease_seconds()
     checked_files(write=download)
     data = method(request)[0]
-    record, _ = look(request.home, stage_key(stage_of(data, {}, numerics)))
+    record, _ = look(request.home, stage_of(data, {}, numerics).key)
     if record is not None:
         check_steps(request, int(record.metrics["rows_train"]))
     elif download or is_here(request):

@@ -16,9 +16,9 @@ import numpy as np
 
 from tasks.cache.metric_history import history
 from tasks.cache.records import StageResult
+from tasks.stages.catalogue import trainings
 from tasks.tracking.runs import Tracking
 
-TRAININGS = ("teacher", "student", "depth", "width", "one-step")
 POINTS = 300
 COMPARED = {
     "train/loss": "loss",
@@ -44,7 +44,7 @@ def series(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, floa
 
 def last_training(stages: Sequence[str]) -> str:
     """Of the stages of a recipe in their order, the one that makes the compressed model."""
-    return [name for name in stages if name in TRAININGS][-1]
+    return [name for name in stages if name in trainings()][-1]
 
 
 def record_course(

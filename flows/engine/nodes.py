@@ -8,19 +8,7 @@ from flows.method import Node
 from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import PROCESSES, Stage
 from tasks.host.hardware import Numerics, divided, resolve_numerics
-
-KERNELS: Mapping[str, str] = {
-    "data": "rosita_core.stages.data",
-    "teacher": "rosita_core.stages.teacher",
-    "augment": "rosita_core.stages.augment",
-    "student": "rosita_core.stages.student",
-    "depth": "rosita_core.stages.depth",
-    "width": "rosita_core.stages.width",
-    "one-step": "rosita_core.stages.one_step",
-    "assess": "rosita_core.stages.assess",
-    "export": "rosita_core.stages.export",
-}
-"""Stage name -> module of the kernel that its task calls."""
+from tasks.stages.catalogue import catalogue
 
 
 def numerics_of(recipe: Recipe) -> Numerics:
@@ -40,22 +28,27 @@ def numerics_of(recipe: Recipe) -> Numerics:
 
 
 def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> Stage:
-    """The node as a stage, given the artifacts of the nodes before it."""
+    """The node as a stage, given the artifacts of the nodes before it, as far as they are known."""
     return Stage(
         name=node.name,
-        kernel=KERNELS[node.name],
+        code=catalogue()[node.name].code,
         config=node.config,
-        inputs={role: artifacts[name] for role, name in node.inputs.items()},
+        inputs={role: artifacts.get(name) for role, name in node.inputs.items()},
         numerics={
             "device": numerics.device,
             "precision": numerics.precision,
             "deterministic": numerics.deterministic,
+            "hardware": numerics.hardware,
             PROCESSES: processes_of(node, numerics),
         },
     )
 
 
+def takes_steps(node: Node) -> bool:
+    """Whether the stage takes optimizer steps; a teacher of 0 epochs takes none."""
+    return catalogue()[node.name].trains and node.config.training.epochs > 0
+
+
 def processes_of(node: Node, numerics: Numerics) -> int:
     """How many processes compute the stage: of trainings alone more than one."""
-    trains = hasattr(node.config, "training") and node.config.training.epochs > 0
-    return numerics.processes if trains else 1
+    return numerics.processes if takes_steps(node) else 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import State
 
-from flows.engine.learning_curves import TRAININGS, last_training, record_course
+from flows.engine.learning_curves import last_training, record_course
 from flows.engine.nodes import stage_of
 from flows.method import Node, method
 from flows.recipes.request import Request
@@ -17,38 +17,16 @@ from tasks.cache.locks import StageLocks
 from tasks.cache.policy import LOCKS, stage_options
 from tasks.cache.records import attempt_path, attempts, read_record, results_folder, to_disk
 from tasks.cache.shared_turn import shared_turn
-from tasks.cache.stage_key import Stage, stage_key
+from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult
 from tasks.host.hardware import Numerics
 from tasks.host.logs import noted, warn
 from tasks.host.signals import signals_caught, stop_if_requested, stop_requested
 from tasks.host.terminal import progress_display
-from tasks.stages.assess_student import assess_student
-from tasks.stages.augment_data import augment_data
-from tasks.stages.distill_student import distill_student
-from tasks.stages.export_model import export_model
-from tasks.stages.finetune_teacher import finetune_teacher
-from tasks.stages.prepare_data import prepare_data
-from tasks.stages.prune_depth import prune_depth
-from tasks.stages.prune_one_step import prune_one_step
-from tasks.stages.prune_width import prune_width
+from tasks.stages.catalogue import catalogue, trainings
 from tasks.store.artifacts import Store, free_bytes
 from tasks.store.shared_files import SharedStoreError
 from tasks.tracking.runs import Tracking
-
-TASKS: Mapping[str, Any] = {
-    "data": prepare_data,
-    "teacher": finetune_teacher,
-    "augment": augment_data,
-    "student": distill_student,
-    "depth": prune_depth,
-    "width": prune_width,
-    "one-step": prune_one_step,
-    "assess": assess_student,
-    "export": export_model,
-}
-"""Stage name -> task. They are called with (stage, context, states of the stages before)."""
-
 
 VERIFICATION_SECONDS = 30.0
 """More than reading a large artifact takes."""
@@ -135,11 +113,11 @@ class Run:
         again = again and not self._done_in_this_run(stage)
         self._check_lock(stage)
         options = stage_options(self.request.home) | {"refresh_cache": again}
-        task = TASKS[node.name].with_options(**options)
+        task = catalogue()[node.name].load().with_options(**options)
         context = self._context(node, again)
         upstream = [self.states[n] for n in dict.fromkeys(node.inputs.values()) if n in self.states]
         try:
-            with shared_turn(self.request.home, node.name, stage_key(stage), again) as turn:
+            with shared_turn(self.request.home, node.name, stage.key, again) as turn:
                 state: State = task(stage, context, upstream, return_state=True)
                 if state.is_completed():
                     self._note(node.name, stage, context, state)
@@ -157,9 +135,8 @@ class Run:
 
     def _done_in_this_run(self, stage: Stage) -> bool:
         """Whether this flow run has computed the stage already: Prefect retries a run as it was."""
-        key = stage_key(stage)
         return any(
-            made["key"] == key
+            made["key"] == stage.key
             and made["flow_run_id"] == self.flow_run_id
             and made["status"] == "completed"
             for made in attempts(self.request.home, stage.name)
@@ -170,7 +147,7 @@ class Run:
         folder = self.request.home / LOCKS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            StageLocks(folder).is_locked(stage_key(stage))
+            StageLocks(folder).is_locked(stage.key)
         except OSError as error:
             raise StageError(
                 f"stage {stage.name} of recipe {self.request.recipe.name} could not start: its "
@@ -186,7 +163,7 @@ class Run:
         if cached:
             self.tell_hit(context, name)
             self.tracking.record_cached(stage, result, context)
-        if name in TRAININGS:
+        if name in trainings():
             last = name == last_training([node.name for node in self.nodes])
             with noted(f"the course of stage {name}"):
                 record_course(self.tracking, self.parent, self.request.home, result, last)

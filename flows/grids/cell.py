@@ -28,6 +28,7 @@ from tasks.host.hardware import Numerics, git_commit, hardware
 from tasks.store.artifacts import write_json
 
 LIBRARIES = ("prefect", "mlflow")
+NUMERIC = ("torch", "transformers")
 
 
 class CellWork(BaseModel):
@@ -138,7 +139,7 @@ def _document(work: CellWork) -> dict[str, Any]:
         "started": _now(),
         "git_commit": git_commit(),
         "hardware": hardware(),
-        "versions": library_versions()
+        "versions": library_versions(NUMERIC)
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
 

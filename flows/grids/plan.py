@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from flows.engine.checks import is_here, prepare_request
-from flows.engine.nodes import numerics_of, processes_of, stage_of
+from flows.engine.nodes import numerics_of, processes_of
+from flows.engine.walk import walk
 from flows.grids.definition import Cell
 from flows.method import Node, method
 from flows.planning.estimates import Estimate, Estimator
 from flows.planning.stage_states import CACHED, TO_RUN
 from flows.recipes.request import Request, read_rows
-from rosita_core.model.locate import weights_digest
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import StageResult
 from tasks.cache.shared_records import look
-from tasks.cache.stage_key import canonical_config, stage_key
+from tasks.cache.stage_key import canonical_config
 from tasks.store.artifacts import json_digest
 
 
@@ -150,17 +151,16 @@ class _Found:
 class _Planner:
     def __init__(self) -> None:
         self._found: dict[str, _Found] = {}
+        # Many cells ask for the same key, and to verify an artifact is to read it.
+        self._look = lru_cache(maxsize=None)(look)
 
     def add(self, cell: str, request: Request) -> tuple[str, ...]:
         """Take in one cell; identities of its stages."""
         numerics = numerics_of(request.recipe)
-        artifacts: dict[str, str] = {}
         identities: dict[str, str] = {}
         records: dict[str, StageResult] = {}
-        for node in method(request):
-            key = None
-            if set(node.inputs.values()) <= set(artifacts):
-                key = stage_key(stage_of(node, artifacts, numerics))
+        for visited in walk(method(request), numerics, request.home, self._look):
+            node, key = visited.node, visited.stage.known_key
             identity = key or json_digest(
                 {
                     "stage": node.name,
@@ -173,17 +173,16 @@ class _Planner:
                 }
             )
             if identity not in self._found:
-                record = None if key is None else look(request.home, key)[0]
                 rows = _units(node, request, records)
                 read = dict.fromkeys(node.inputs.values())
                 needs = tuple(identities[f"{name}/stage"] for name in read)
-                self._found[identity] = _Found(node, request, key, record, [], rows, needs)
+                self._found[identity] = _Found(node, request, key, visited.result, [], rows, needs)
             found = self._found[identity]
             found.cells.append(cell)
             if found.record is not None:
-                artifacts[node.name] = found.record.artifact
                 records[node.name] = found.record
-            identities[node.name] = artifacts.get(node.name, identity)
+            known = records.get(node.name)
+            identities[node.name] = identity if known is None else known.artifact
             identities[f"{node.name}/stage"] = identity
         return tuple(value for name, value in identities.items() if name.endswith("/stage"))
 
@@ -196,7 +195,7 @@ class _Planner:
             if found.record is None:
                 home = found.request.home
                 estimator = estimators.setdefault(home, Estimator(home))
-                model = weights_digest(found.request.recipe.teacher.model)
+                model = found.request.model.digest
                 estimate = estimator.estimate(
                     found.node, model, numerics.device, processes, found.rows
                 )

@@ -21,11 +21,11 @@ from typing import Any
 
 import pandas as pd
 
-from flows.engine.learning_curves import TRAININGS
 from flows.grids.definition import Cell, Grid
 from flows.grids.files import known_cells, read_definition
 from flows.grids.measured import MeasuredCell, curve, predictions, prunes
 from flows.serving.lookup import SUMMARIES, SUMMARY
+from tasks.stages.catalogue import trainings
 from tasks.store.artifacts import Store
 
 DOCUMENT = "grid.json"
@@ -76,7 +76,7 @@ def collect(home: Path, grid_name: str) -> GridRecords:
             f"{grid.name}"
         )
     stages = [row for cell in measured for row in _stage_rows(cell)]
-    distinct = {row["key"]: row for row in stages if row["stage"] in TRAININGS}
+    distinct = {row["key"]: row for row in stages if row["stage"] in trainings()}
     tables = {
         "stages": stages,
         "curves": [row for stage in distinct.values() for row in curve(home, stage)],

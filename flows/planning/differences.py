@@ -85,7 +85,7 @@ def differences(
     """What differs between the components of two keys of one stage.
 
     Args:
-        before, now: see `key_components`; an input may be None, not yet computed, and is then
+        before, now: see `Stage.components`; an input may be None, not yet computed, and is then
             listed as if it differed.
         parts_before: module -> part -> digest; None where nobody noted them.
         parts_now: likewise.

@@ -11,15 +11,8 @@ from flows.method import Node
 from flows.planning.differences import flat
 from tasks.cache.records import attempts
 from tasks.cache.stage_key import PROCESSES, canonical_config
+from tasks.stages.catalogue import catalogue
 from tasks.store.artifacts import Store
-
-STAGES = ("data", "teacher", "augment", "student", "depth", "width", "one-step", "assess", "export")
-# What a completed attempt counted that its time grows with.
-UNITS = {"augment": "rows_original"} | dict.fromkeys(
-    ("teacher", "student", "depth", "width", "one-step"), "steps"
-)
-# Whose artifact leads back to the pretrained model.
-LINEAGE = ("teacher", "source", "student")
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Estimator:
         alike = [
             record
             for record in self._completed(node.name)
-            if node.name in ("data", "augment") or self._model(record) == model
+            if not starts_from_model(node.name) or self._model(record) == model
         ]
         candidates = [
             (_alike(wanted, flat(record["components"]["config"])), record["number"], record)
@@ -86,20 +79,19 @@ class Estimator:
         _, number, record = max(candidates, key=lambda entry: entry[:2])
         seconds = float(record["result"]["seconds"])
         measured_on = self._hardware(record, kind)
-        unit = UNITS.get(node.name)
-        counted = record["result"]["metrics"].get(unit) if unit else None
+        unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
+        counted = record["result"]["metrics"].get(counts) if counts else None
         if unit is None or not counted:
             return Estimate(seconds, f"attempt {number} of {node.name}", measured_on)
-        word = "step" if unit == "steps" else "row"
         if units is None:
-            return Estimate(None, f"how many {word}s {node.name} has is known with its data only")
+            return Estimate(None, f"how many {unit}s {node.name} has is known with its data only")
         each = seconds / float(counted)
         return Estimate(
             each * units,
-            f"attempt {number} of {node.name}: {each:.3g} s a {word}, {units:,.0f} {word}s",
+            f"attempt {number} of {node.name}: {each:.3g} s a {unit}, {units:,.0f} {unit}s",
             measured_on,
             each,
-            word,
+            unit,
             units,
         )
 
@@ -119,24 +111,28 @@ class Estimator:
 
     def _model(self, record: dict[str, Any]) -> str | None:
         """The pretrained model that an attempt goes back to, through the attempts before it."""
-        seen = 0
-        while seen < len(STAGES):
+        for _ in catalogue():
             config, inputs = record["components"]["config"], record["components"]["inputs"]
             if "pretrained" in config:
                 return str(config["pretrained"]["digest"])
-            artifacts = [inputs[role] for role in LINEAGE if role in inputs]
-            found = next((self._makers()[a] for a in artifacts if a in self._makers()), None)
-            if found is None:
+            origin = inputs.get(catalogue()[record["stage"]].origin)
+            if origin not in self._makers():
                 return None
-            record, seen = found, seen + 1
+            record = self._makers()[origin]
         return None
 
     def _read_makers(self) -> dict[str, dict[str, Any]]:
         return {
             record["result"]["artifact"]: record
-            for stage in STAGES
+            for stage in catalogue()
             for record in self._completed(stage)
         }
+
+
+def starts_from_model(stage: str) -> bool:
+    """Whether the stage computes with a model that goes back to the pretrained one."""
+    kind = catalogue()[stage]
+    return kind.trains or kind.origin is not None
 
 
 def _alike(wanted: dict[str, str], had: dict[str, str]) -> int:

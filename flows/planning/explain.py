@@ -20,7 +20,6 @@ from flows.planning.stage_states import (
     survey,
 )
 from flows.recipes.request import Request
-from rosita_core.model.locate import nothing_fetched
 
 NEVER = "never run"
 
@@ -92,8 +91,7 @@ def explain(request: Request, stage: str) -> Explanation:
         ValueError: where the recipe has no such stage.
     """
     # Before anything is verified, which takes long where artifacts are large.
-    with nothing_fetched():
-        check_stage(request, stage)
+    check_stage(request, stage)
     stages = survey(request)
     return explanation(stages[stage], stages, request.recipe.name, request.home)
 

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.engine.nodes import numerics_of, stage_of
+from flows.engine.nodes import numerics_of
+from flows.engine.walk import walk
 from flows.method import method
 from flows.recipes.request import Request
-from rosita_core.model.locate import nothing_fetched
 from tasks.cache.records import StageResult, attempts
 from tasks.cache.shared_records import look
-from tasks.cache.source_closure import source_parts
-from tasks.cache.stage_key import key_components
-from tasks.store.artifacts import json_digest
 
 CACHED, TO_RUN, WAITS = "cached", "to run", "waits"
 
@@ -26,7 +23,7 @@ class SurveyedStage:
     Attributes:
         name: of the stage.
         inputs: role -> name of the stage whose artifact it is.
-        components: what its key is made of (see `key_components`), with None for
+        components: what its key is made of (see `Stage.components`), with None for
             inputs that have yet to be computed.
         parts: module -> function or other part -> digest of its code.
         key: its stage key, or None where an input has yet to be computed.
@@ -65,32 +62,19 @@ Survey = Mapping[str, SurveyedStage]
 def survey(request: Request) -> Survey:
     """The stages by name, each after everything that it reads. Computes and writes nothing."""
     numerics = numerics_of(request.recipe)
-    artifacts: dict[str, str] = {}
-    stages: dict[str, SurveyedStage] = {}
-    with nothing_fetched():
-        nodes = method(request)
-    for node in nodes:
-        known = {name: artifacts.get(name, "") for name in node.inputs.values()}
-        stage = stage_of(node, known, numerics)
-        components = key_components(stage)
-        key, record, problem = None, None, None
-        if all(known.values()):
-            key = json_digest(components)
-            record, problem = look(request.home, key)
-        if record is not None:
-            artifacts[node.name] = record.artifact
-        inputs = {role: digest or None for role, digest in components["inputs"].items()}
-        stages[node.name] = SurveyedStage(
-            node.name,
-            node.inputs,
-            components | {"inputs": inputs},
-            source_parts(stage.kernel),
-            key,
-            record,
-            problem,
-            tuple(attempts(request.home, node.name)),
+    return {
+        one.node.name: SurveyedStage(
+            one.node.name,
+            one.node.inputs,
+            one.stage.components,
+            one.stage.closure.parts,
+            one.stage.known_key,
+            one.result,
+            one.problem,
+            tuple(attempts(request.home, one.node.name)),
         )
-    return stages
+        for one in walk(method(request), numerics, request.home, look)
+    }
 
 
 def nearest(names: tuple[str, ...], stages: Survey) -> tuple[str, ...]:

@@ -14,11 +14,15 @@ from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
 from rosita_core.model.locate import (
+    CHECKPOINT_FILES,
     RANDOM_MODELS,
+    TOKENIZER_FILES,
+    files_digest,
     locate,
     locate_vectors,
     read_config,
     tokenizer_digest,
+    weights_digest,
 )
 from rosita_core.model.shape import Shape, count_parameters
 from rosita_core.model.weights import (
@@ -41,8 +45,21 @@ MODELS_ON_DISK = 5
 
 
 @dataclass(frozen=True)
+class Found:
+    """Files that a recipe names.
+
+    Attributes:
+        path: where they are.
+        digest: sha256 of what is in them, as it was when the request was made.
+    """
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
 class Request:
-    """A recipe whose every name has been looked up.
+    """A recipe whose every name has been looked up on this machine, once.
 
     Attributes:
         recipe: as given.
@@ -50,7 +67,9 @@ class Request:
         spec: the task.
         teacher: shape of the teacher.
         student: shape of the compressed model.
-        model_path: directory of the pretrained model.
+        model: weights and configuration of the pretrained model.
+        tokenizer: of the pretrained model.
+        mlm, vectors: what proposes words for the augmentation; None where nothing does.
         source: which data.
     """
 
@@ -59,7 +78,10 @@ class Request:
     spec: TaskSpec
     teacher: Shape
     student: Shape
-    model_path: Path
+    model: Found
+    tokenizer: Found
+    mlm: Found | None
+    vectors: Found | None
     source: SourceSettings
 
     @property
@@ -84,7 +106,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
     _check_lengths(recipe, teacher.frame.max_positions)
     check_home(home, count_parameters(teacher).total)
-    _check_proposers(recipe)
+    mlm, vectors = _proposers(recipe)
     with naming("teacher."):
         model_path = locate(recipe.teacher.model)
         config = read_config(recipe.teacher.model)
@@ -100,7 +122,18 @@ def check(recipe: Recipe, home: Path) -> Request:
         with naming("teacher."):
             check_classifier(weights, config, outputs, spec.labels)
     teacher, student = shapes(recipe, outputs)
-    return Request(recipe, home, spec, teacher, student, model_path, source)
+    return Request(
+        recipe=recipe,
+        home=home,
+        spec=spec,
+        teacher=teacher,
+        student=student,
+        model=Found(model_path, weights_digest(recipe.teacher.model)),
+        tokenizer=Found(model_path, tokenizer_digest(recipe.teacher.model)),
+        mlm=mlm,
+        vectors=vectors,
+        source=source,
+    )
 
 
 @lru_cache(maxsize=4)
@@ -144,26 +177,32 @@ def _check_lengths(recipe: Recipe, positions: int) -> None:
             )
 
 
-def _check_proposers(recipe: Recipe) -> None:
+def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
+    """The masked language model and the word vectors, where they are read."""
     augment, proposers = recipe.augment, recipe.augment.proposers
     # Setting none learns from the original rows.
     if augment.copies == 0 or recipe.kd_setting == "none":
-        return
+        return None, None
     if proposers.mlm is None and proposers.vectors is None:
         raise ValueError(
             "augment.proposers must name mlm or vectors where augment.copies is above 0, got none"
         )
+    mlm = vectors = None
     if proposers.mlm is not None:
         try:
             folder = locate(proposers.mlm)
             check_masked_lm(folder / "config.json")
             tensor_shapes(folder)
+            mlm = Found(folder, files_digest(folder, CHECKPOINT_FILES + TOKENIZER_FILES))
         except ValueError as error:
             message = str(error).removeprefix("model ")
             raise ValueError(f"augment.proposers.mlm {message}") from None
     if proposers.vectors is not None:
         with naming("augment.proposers."):
-            locate_vectors(proposers.vectors)
+            path = locate_vectors(proposers.vectors)
+        place, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
+        vectors = Found(path, files_digest(place, (pattern,)))
+    return mlm, vectors
 
 
 def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
@@ -218,8 +257,3 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         dev=data.dev,
         cache=str(home / "downloads"),
     )
-
-
-def tokenizer_of(request: Request) -> str:
-    """The digest of the tokenizer that cuts the data."""
-    return tokenizer_digest(request.recipe.teacher.model)

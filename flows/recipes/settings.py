@@ -5,21 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from flows.recipes.request import Request, tokenizer_of
+from flows.recipes.request import Request
 from flows.recipes.schema import Distilled, Recipe, Training
 from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.compression.schedule import default_width_steps
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
-from rosita_core.model.locate import (
-    CHECKPOINT_FILES,
-    TOKENIZER_FILES,
-    files_digest,
-    locate,
-    locate_vectors,
-    weights_digest,
-)
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
@@ -38,8 +30,8 @@ def data_settings(request: Request) -> DataSettings:
     return DataSettings(
         request.source,
         request.recipe.fidelity.select_on_dev,
-        tokenizer_of(request),
-        str(request.model_path),
+        request.tokenizer.digest,
+        str(request.model.path),
     )
 
 
@@ -54,26 +46,19 @@ def teacher_settings(request: Request) -> TeacherSettings:
     )
 
 
-def augment_settings(recipe: Recipe) -> AugmentStageSettings:
+def augment_settings(request: Request) -> AugmentStageSettings:
     """How variants of the training rows are made."""
-    augment, proposers = recipe.augment, recipe.augment.proposers
-    wanted = augment.copies > 0
-    mlm = proposers.mlm if wanted else None
-    vectors = locate_vectors(proposers.vectors) if wanted and proposers.vectors else None
-    vectors_digest = None
-    if vectors is not None:
-        folder, pattern = (vectors, "*") if vectors.is_dir() else (vectors.parent, vectors.name)
-        vectors_digest = files_digest(folder, (pattern,))
+    augment, mlm, vectors = request.recipe.augment, request.mlm, request.vectors
     return AugmentStageSettings(
         variants=AugmentSettings(
-            augment.copies, augment.replace_probability, augment.candidates, recipe.seed
+            augment.copies, augment.replace_probability, augment.candidates, request.recipe.seed
         ),
         vocabulary=augment.vocabulary,
-        mlm_digest=files_digest(locate(mlm), CHECKPOINT_FILES + TOKENIZER_FILES) if mlm else None,
-        vectors_digest=vectors_digest,
+        mlm_digest=None if mlm is None else mlm.digest,
+        vectors_digest=None if vectors is None else vectors.digest,
         mlm_batch_size=augment.mlm_batch_size,
-        mlm=str(locate(mlm)) if mlm else None,
-        vectors=None if vectors is None else str(vectors),
+        mlm=None if mlm is None else str(mlm.path),
+        vectors=None if vectors is None else str(vectors.path),
     )
 
 
@@ -182,12 +167,12 @@ def export_settings(request: Request) -> ExportSettings:
 def _pretrained(request: Request) -> Pretrained:
     recipe, regression = request.recipe, request.spec.kind == "regression"
     return Pretrained(
-        digest=weights_digest(recipe.teacher.model),
+        digest=request.model.digest,
         outputs=request.outputs,
         problem_type="regression" if regression else "single_label_classification",
         seed=recipe.seed,
         name=recipe.teacher.model,
-        path=str(request.model_path),
+        path=str(request.model.path),
     )
 
 

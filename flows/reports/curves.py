@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from flows.engine.learning_curves import TRAININGS
 from flows.reports.parts import Plot
 from flows.reports.records import Records
+from tasks.stages.catalogue import trainings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSS, SCORE = "train/loss", "dev/score"
-LAST_STAGES = ("width", "one-step")
 # Of the observations of a loss, those that are averaged.
 SMOOTHED = 0.05
 # So many lines hide the seeds of each other.
@@ -32,7 +31,7 @@ def curve_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     """A plot per stage that was trained; stages that all configurations share are one line."""
     present = set(records.curves.loc[records.curves["name"].isin([LOSS, SCORE]), "stage"])
     plots = []
-    for stage in [s for s in TRAININGS if s in present]:
+    for stage in [s for s in trainings() if s in present]:
         lines = lines_of(records, family, stage)
         if lines:
             plots.append(

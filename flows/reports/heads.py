@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.reports.curves import LAST_STAGES, prune_records
+from flows.reports.curves import prune_records
 from flows.reports.parts import Plot
 from flows.reports.records import Records
+from tasks.stages.catalogue import trainings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def head_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     best: tuple[tuple[int, float], str, list[str]] | None = None
     for name in records.configurations:
         cells = records.of(name, family)
-        keys = [k for stage in LAST_STAGES for k in records.keys(cells["cell"].tolist(), stage)]
+        keys = [k for stage in trainings() for k in records.keys(cells["cell"].tolist(), stage)]
         ranked = {
             key: sum(bool(r["head_importance"]) for r in prune_records(records, key))
             for key in keys

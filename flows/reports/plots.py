@@ -10,6 +10,7 @@ import pandas as pd
 from flows.reports.parts import Plot
 from flows.reports.records import AXIS, SHORT_AXES, Records
 from rosita_core.measuring.significance.comparison import pareto_front
+from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +23,6 @@ COSTS = {
 }
 # Costs closer than this are one budget and no axis of a plot.
 SAME_BUDGET = 1.03
-# Stages with a colour of their own; the others take seconds.
-TIMED = ("teacher", "augment", "student", "depth", "width", "one-step", "assess")
 FREQUENCY_AXES = ("width.prune_fraction", "depth.prune_fraction")
 
 
@@ -240,6 +239,11 @@ def _frequency(cells: pd.DataFrame, axis: str, lines: list[tuple[str, pd.DataFra
     return figure
 
 
+def _long_stages() -> tuple[str, ...]:
+    """Stages with a colour of their own; the others take seconds."""
+    return tuple(kind.name for kind in catalogue().values() if kind.unit or kind.timed)
+
+
 def _stage_times(records: Records) -> Figure:
     from flows.reports.style import GRID_LINE, QUIET, colours, new_figure, quiet_axis
 
@@ -249,16 +253,16 @@ def _stage_times(records: Records) -> Figure:
     once = stages.sort_values("seconds", ascending=False).drop_duplicates("key")
     shared = once["key"].map(users) > 1
     once = once.assign(bar=once["configuration"].mask(shared, "shared"))
-    small = ~once["stage"].isin(TIMED)
+    small = ~once["stage"].isin(_long_stages())
     once = once.assign(stage=once["stage"].mask(small, "other"))
-    order = [stage for stage in (*TIMED, "other") if stage in set(once["stage"])]
+    order = [stage for stage in (*_long_stages(), "other") if stage in set(once["stage"])]
     bars = [b for b in ("shared", *records.configurations) if b in set(once["bar"])]
     seconds = once.groupby(["bar", "stage"])["seconds"].sum()
     unit, scale = ("minutes", 60) if seconds.groupby("bar").sum().max() > 120 else ("seconds", 1)
     times = seconds / scale
     figure = new_figure(1.5 + 0.3 * len(bars))
     axes = figure.subplots()
-    palette = {**colours(TIMED), "other": QUIET}
+    palette = {**colours(_long_stages()), "other": QUIET}
     left = dict.fromkeys(bars, 0.0)
     for stage in order:
         values = [float(times.get((bar, stage), 0.0)) for bar in bars]

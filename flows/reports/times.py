@@ -6,11 +6,7 @@ import pandas as pd
 
 from flows.reports.parts import Table, count, duration, number_column, text_column
 from flows.reports.records import Records
-
-STAGES = (
-    *("data", "teacher", "augment", "student", "depth", "width", "one-step"),
-    *("assess", "export", "register"),
-)
+from tasks.stages.catalogue import REGISTER, catalogue
 
 
 def stage_times(records: Records) -> Table:
@@ -42,4 +38,5 @@ def stage_times(records: Records) -> Table:
 
 def _place(stage: str) -> tuple[int, str]:
     """Where in the method a stage stands; unknown ones come last."""
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
+    order = [*catalogue(), REGISTER]
+    return (order.index(stage) if stage in order else len(order), stage)

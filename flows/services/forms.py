@@ -17,11 +17,9 @@ from pydantic import Field
 
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.shipped import RECIPES
+from tasks.stages.catalogue import catalogue
 
 GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
-STAGES = (
-    *("data", "teacher", "augment", "student", "depth", "width", "one-step", "assess", "export"),
-)
 FILE = r"^$|\.(ya?ml|toml)$"
 SETTING = r"^[a-z_]+(\.[a-z0-9_]+)*=.*$"
 AS_IT_IS = 0
@@ -33,7 +31,7 @@ NO_RECIPE = "-"
 RecipeName = Annotated[str, Field(json_schema_extra={"enum": list(RECIPES)})]
 RecipeOrNone = Annotated[str, Field(json_schema_extra={"enum": [NO_RECIPE, *RECIPES]})]
 GridName = Annotated[str, Field(json_schema_extra={"enum": list(GRIDS)})]
-StageName = Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})]
+StageName = Annotated[str, Field(json_schema_extra={"enum": list(catalogue())})]
 File = Annotated[str, Field(pattern=FILE)]
 Setting = Annotated[str, Field(pattern=SETTING)]
 Seed = Annotated[int, Field(ge=OWN_SEED, lt=2**32)]

@@ -22,7 +22,7 @@ from tasks.cache.records import (
     results_folder,
     touch_record,
 )
-from tasks.cache.stage_key import Stage, stage_key
+from tasks.cache.stage_key import Stage
 from tasks.host.logs import warn
 
 __all__ = ["StageKeyPolicy", "find_record", "stage_options"]
@@ -53,7 +53,7 @@ class StageKeyPolicy(CachePolicy):
             raise TypeError(f"stage must be a Stage, got {type(stage).__name__}")
         if not self.home:
             raise ValueError("home must be set on the cache policy, got none; see stage_options")
-        key = stage_key(stage)
+        key = stage.key
         locks = StageLocks(Path(self.home) / LOCKS)
         if locks.is_locked(key):
             warn(f"stage {stage.name} is running elsewhere; waiting for its result")

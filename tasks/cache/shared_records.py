@@ -26,7 +26,6 @@ from tasks.cache.checkpoints import ABOUT, PARTIAL, checkpoints_folder, newest
 from tasks.cache.metric_history import fetched_history_path, history
 from tasks.cache.records import (
     StageResult,
-    find_record,
     inspect_record,
     parse_record,
     read_record,
@@ -252,18 +251,21 @@ def look(home: Path, key: str) -> tuple[StageResult | None, str | None]:
     return (found, None) if found is not None else (None, problem or there)
 
 
-def look_quickly(home: Path, key: str) -> StageResult | None:
+def look_quickly(home: Path, key: str) -> tuple[StageResult | None, str | None]:
     """As `look`, but artifacts are not looked at."""
-    record, _ = read_record(home, key)
+    record, problem = read_record(home, key)
     shared = None if record is not None else shared_store(home)
-    return record if shared is None else shared.record(key)[0]
+    if shared is None:
+        return record, problem
+    found, _, problem = shared.record(key)
+    return found, problem
 
 
-def obtain(home: Path, key: str) -> StageResult | None:
-    """As `find_record`; a result that only the shared store has is fetched first."""
-    record = find_record(home, key)
+def obtain(home: Path, key: str) -> tuple[StageResult | None, str | None]:
+    """As `look`, but a result that only the shared store has is fetched."""
+    record, problem = inspect_record(home, key)
     shared = None if record is not None else shared_store(home)
-    return record if shared is None else shared.fetch(key)[0]
+    return (record, problem) if shared is None else shared.fetch(key)
 
 
 def _result(key: str) -> str:

@@ -1,50 +1,88 @@
-"""Digests of the source code that a kernel depends on.
+"""Digests of the source code that decides a stage's result.
 
-A stage has to run again when the code that computes it changes, and only then. The closure of a
-module is the module and everything of its package that it imports, directly or not, found by
-parsing: nothing is imported or run. Comments, docstrings and formatting do not count. Data files
-do not count either, so constants that decide a result belong in modules.
+A stage has to run again when the code that computes it changes, and only then. The closure of some
+modules is these modules and everything that they import, directly or not, of the kernels and of the
+modules that hand a stage its inputs. It is found by parsing: nothing is imported or run. Comments,
+docstrings and formatting do not count. Data files do not count either, so constants that decide a
+result belong in modules.
 """
 
 import ast
 import hashlib
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tasks.store.artifacts import json_digest
-
+HANDING = tuple(
+    f"tasks.execution.{name}" for name in ("stage_inputs", "row_inputs", "model_inputs", "outputs")
+)
+"""The modules that hand a stage its inputs, and write what comes of them."""
 IMPORTS = "imports"
 MODULE_LEVEL = "module level"
 PART_DIGITS = 16
+FOLLOWED = ("rosita_core", *HANDING)
+"""What belongs to the closure of whoever imports it: these modules, and those of these packages."""
 
 
-def source_digest(module_name: str, package: str = "rosita_core") -> str:
-    """One sha256 for the module and all of `package` that it imports. See `source_modules`."""
-    return json_digest(source_modules(module_name, package))
+@dataclass(frozen=True)
+class Closure:
+    """The code behind a stage.
+
+    Attributes:
+        modules: module -> sha256 of its code.
+        parts: module -> top-level part -> digest of its code. A part is a function, a method or a
+            field of a class (`Class.name`), what else there is of a class (`Class`), an assigned
+            name, `imports`, or `module level` for other statements. Digests are short (16 digits):
+            they are compared, never looked up.
+        packages: names of all other packages that the modules import, sorted.
+    """
+
+    modules: dict[str, str]
+    parts: dict[str, dict[str, str]]
+    packages: tuple[str, ...]
 
 
-def source_modules(module_name: str, package: str = "rosita_core") -> dict[str, str]:
-    """Module name -> sha256 of its code, for a module and all of `package` that it imports.
+def source_closure(roots: Iterable[str], followed: tuple[str, ...] = FOLLOWED) -> Closure:
+    """The closure of the modules `roots`.
 
     Imports inside functions and conditions count, and so do the `__init__` modules on the way.
     Imports by name at run time (importlib) cannot be seen.
 
-    Raises ValueError when the module is not one of the package, or cannot be parsed.
+    Args:
+        roots: modules, which need not be of `followed` themselves.
+        followed: packages whose modules are followed.
+
+    Raises:
+        ValueError: when a root is not a module, or one of the closure cannot be parsed.
     """
-    return {name: module.digest for name, module in _closure(module_name, package).items()}
-
-
-def source_parts(module_name: str, package: str = "rosita_core") -> dict[str, dict[str, str]]:
-    """Module name -> top-level part -> digest of its code, for the modules of `source_modules`.
-
-    Says which function changed where a module did. A part is a function, a method or a field of a
-    class (`Class.name`), what else there is of a class (`Class`), an assigned name, `imports`, or
-    `module level` for other statements. Digests are short (16 digits): they are compared, never
-    looked up.
-    """
-    return {name: dict(module.parts) for name, module in _closure(module_name, package).items()}
+    modules: dict[str, _Module] = {}
+    packages: set[str] = set()
+    waiting, files = list(roots), _Files()
+    for root in waiting:
+        if files.of(root) is None:
+            raise ValueError(f"source must be a module, got {root!r}")
+    wanted = {*waiting}
+    while waiting:
+        name = waiting.pop()
+        if name in modules:
+            continue
+        if name not in wanted and not _is_of(name, followed):
+            packages.add(name.partition(".")[0])
+            continue
+        path = files.of(name)
+        if path is None:
+            continue
+        stat = path.stat()
+        modules[name] = _parse(name, path, stat.st_mtime_ns, stat.st_size)
+        for imported in (name, *modules[name].imports):
+            waiting += _with_parents(imported)
+    return Closure(
+        {name: modules[name].digest for name in sorted(modules)},
+        {name: dict(modules[name].parts) for name in sorted(modules)},
+        tuple(sorted(packages)),
+    )
 
 
 @dataclass(frozen=True)
@@ -54,43 +92,31 @@ class _Module:
     parts: tuple[tuple[str, str], ...]
 
 
-def _closure(module_name: str, package: str) -> dict[str, _Module]:
-    """The modules of the closure, sorted by name. Raises as `source_modules` says."""
-    root = _package_root(package)
-    if _file_of(module_name, package, root) is None:
-        raise ValueError(f"kernel must be a module of {package}, got {module_name!r}")
-    modules: dict[str, _Module] = {}
-    waiting = [module_name]
-    while waiting:
-        name = waiting.pop()
-        path = _file_of(name, package, root)
-        if name in modules or path is None:
-            continue
-        stat = path.stat()
-        modules[name] = _parse(name, path, stat.st_mtime_ns, stat.st_size)
-        waiting += _with_parents(name)
-        for imported in modules[name].imports:
-            waiting += _with_parents(imported)
-    return dict(sorted(modules.items()))
+def _is_of(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in packages)
 
 
-def _package_root(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"package must be importable, got {package!r}")
-    return Path(next(iter(spec.submodule_search_locations)))
+class _Files:
+    """Where modules lie; each package is looked up once."""
 
+    def __init__(self) -> None:
+        self._roots: dict[str, Path | None] = {}
 
-def _file_of(module: str, package: str, root: Path) -> Path | None:
-    """The file of a module of the package; None for other modules and for plain names in one."""
-    parts = module.split(".")
-    if parts[0] != package:
-        return None
-    base = root.joinpath(*parts[1:])
-    if (base / "__init__.py").is_file():
-        return base / "__init__.py"
-    file = base.with_suffix(".py") if len(parts) > 1 else None
-    return file if file is not None and file.is_file() else None
+    def of(self, module: str) -> Path | None:
+        """The file of a module; None for a plain name in one."""
+        package, *parts = module.split(".")
+        if package not in self._roots:
+            spec = importlib.util.find_spec(package)
+            places = [] if spec is None else list(spec.submodule_search_locations or ())
+            self._roots[package] = Path(places[0]) if places else None
+        root = self._roots[package]
+        if root is None:
+            return None
+        base = root.joinpath(*parts)
+        if (base / "__init__.py").is_file():
+            return base / "__init__.py"
+        file = base.with_suffix(".py") if parts else None
+        return file if file is not None and file.is_file() else None
 
 
 def _with_parents(module: str) -> list[str]:

@@ -1,11 +1,8 @@
 """The stage key: the digest that decides whether a stage has to run.
 
 It covers what can change the result and nothing else: the stage's name, its config, the digests of
-its inputs, the code of its kernel, the libraries that decide numbers, and numerics. Paths, labels,
-thread counts and device numbers are outside it. The number of processes of a training is inside:
-gradients would differ in their rounding only, as with threads, but each process draws the dropout
-of its own rows, which changes the result as another seed does. One process is not named, so that
-the keys of trainings by one are what they always were.
+its inputs, the code that computes it, the libraries that this code uses, and numerics. Paths,
+labels, thread counts and device numbers are outside it.
 """
 
 import dataclasses
@@ -13,17 +10,33 @@ import importlib.metadata
 import math
 import types
 import typing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
-from tasks.cache.source_closure import source_modules
+from tasks.cache.source_closure import Closure, source_closure
 from tasks.store.artifacts import json_digest
 
 PROCESSES = "processes"
-LIBRARIES = ("torch", "transformers", "tokenizers")
-NUMERICS = ("deterministic", "device", "precision")
+NUMERICS = ("deterministic", "device", "precision", "hardware")
+CORE = "rosita_core"
+COMPUTES = "torch"
+"""A stage whose code does not import it has no numerics."""
+LIBRARIES = {
+    "torch": ("torch",),
+    # What it cuts texts with, and writes weights with.
+    "transformers": ("transformers", "tokenizers", "safetensors"),
+    "safetensors": ("safetensors",),
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "sklearn": ("scikit-learn",),
+    "pandas": ("pandas",),
+    "pyarrow": ("pyarrow",),
+    "datasets": ("datasets",),
+}
+"""What code imports -> the libraries that decide its numbers, or the bytes that it writes."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +45,95 @@ class Stage:
 
     name: str
     """The stage's name, as `rosita plan` shows it."""
-    kernel: str
-    """The module of the kernel, for example `rosita_core.stages.teacher`."""
+    code: tuple[str, ...]
+    """The modules that compute it: of its kernel and of its task."""
     config: Any
     """The kernel's settings: a frozen dataclass. A field with the metadata `{"in_key": False}`
     cannot change the result and stays outside the key."""
-    inputs: dict[str, str]
-    """Role of an input -> digest of its artifact."""
+    inputs: dict[str, str | None]
+    """Role of an input -> digest of its artifact; None for one that has yet to be computed."""
     numerics: dict[str, Any]
-    """`device`, `precision` and `deterministic`, and of a training in several `processes` their
-    number; other entries stay outside the key."""
+    """`device`, `precision`, `deterministic` and `hardware` (the CPU's capability or the GPU's
+    kind), and of a training in several `processes` their number; others stay outside the key."""
+
+    @cached_property
+    def closure(self) -> Closure:
+        """Its code: of its kernel, its task and the plug-ins in its config."""
+        return source_closure((*self.code, *config_modules(self.config)))
+
+    @cached_property
+    def components(self) -> dict[str, Any]:
+        """Everything that the key is made of, as JSON-able values to be compared one by one.
+
+        Keys: stage, config, inputs, source (module -> digest), libraries (name -> version),
+        numerics.
+
+        Raises:
+            ValueError: when a config value has no canonical form, or numerics lacks an entry.
+        """
+        for name in NUMERICS:
+            if name not in self.numerics:
+                raise ValueError(f"numerics must have {', '.join(NUMERICS)}, got no {name}")
+        return {
+            "stage": self.name,
+            "config": canonical_config(self.config),
+            "inputs": dict(sorted(self.inputs.items())),
+            "source": self.closure.modules,
+            "libraries": library_versions(self.closure.packages),
+            "numerics": self._numerics() if COMPUTES in self.closure.packages else {},
+        }
+
+    @cached_property
+    def known_key(self) -> str | None:
+        """The stage key; None while an input has yet to be computed."""
+        return None if None in self.inputs.values() else json_digest(self.components)
+
+    @property
+    def key(self) -> str:
+        """The stage key: sha256 (64 hexadecimal digits) of the components' canonical JSON."""
+        assert self.known_key is not None, f"an input of {self.name} has yet to be computed"
+        return self.known_key
+
+    def _numerics(self) -> dict[str, Any]:
+        numerics = {name: self.numerics[name] for name in NUMERICS}
+        # cuda:1 computes what cuda:0 does.
+        numerics["device"] = str(numerics["device"]).split(":")[0]
+        # Gradients would differ in their rounding only, as with threads, but each process draws
+        # the dropout of its own rows, which changes the result as another seed does.
+        if self.numerics.get(PROCESSES, 1) != 1:
+            numerics[PROCESSES] = self.numerics[PROCESSES]
+        return numerics
 
 
-def key_components(stage: Stage) -> dict[str, Any]:
-    """Everything that the key is made of, as JSON-able values that can be compared one by one.
-
-    Keys: stage, config, inputs, source (module -> digest), libraries (name -> version), numerics.
-    Raises ValueError when a config value has no canonical form, or numerics lacks an entry.
-    """
-    for name in NUMERICS:
-        if name not in stage.numerics:
-            raise ValueError(f"numerics must have {', '.join(NUMERICS)}, got no {name}")
-    numerics = {name: stage.numerics[name] for name in NUMERICS}
-    # cuda:1 computes what cuda:0 does.
-    numerics["device"] = str(numerics["device"]).split(":")[0]
-    if stage.numerics.get(PROCESSES, 1) != 1:
-        numerics[PROCESSES] = stage.numerics[PROCESSES]
-    return {
-        "stage": stage.name,
-        "config": canonical_config(stage.config),
-        "inputs": dict(sorted(stage.inputs.items())),
-        "source": source_modules(stage.kernel),
-        "libraries": library_versions(),
-        "numerics": numerics,
-    }
+def config_modules(config: Any) -> tuple[str, ...]:
+    """The modules of the settings in a config: those of its plug-ins are known by nothing else."""
+    found = {type(settings).__module__ for settings in _settings(config)}
+    return tuple(sorted(name for name in found if name.partition(".")[0] == CORE))
 
 
-def stage_key(stage: Stage) -> str:
-    """The key of a stage: sha256 (64 hexadecimal digits) of its components' canonical JSON."""
-    return json_digest(key_components(stage))
+def _settings(value: Any) -> Iterator[Any]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield value
+        for field in dataclasses.fields(value):
+            yield from _settings(getattr(value, field.name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _settings(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _settings(item)
 
 
-@lru_cache(maxsize=1)
-def _library_versions() -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=64)
+def _version(library: str) -> str:
     # The local part (+cpu, +cu128) names a build of the same version.
-    return tuple((name, importlib.metadata.version(name).split("+")[0]) for name in LIBRARIES)
+    return importlib.metadata.version(library).split("+")[0]
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide numbers, without the suffix of a build."""
-    return dict(_library_versions())
+def library_versions(imported: Iterable[str]) -> dict[str, str]:
+    """The versions of the libraries that decide numbers, of those that code imports."""
+    names = {library for package in imported for library in LIBRARIES.get(package, ())}
+    return {name: _version(name) for name in sorted(names)}
 
 
 def canonical_config(config: Any) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from typing import Any
 from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.cache.metric_history import append, history_path
 from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
-from tasks.cache.source_closure import source_parts
-from tasks.cache.stage_key import Stage, key_components
+from tasks.cache.stage_key import Stage
 from tasks.execution.stage_inputs import StageInputs
 from tasks.host.hardware import git_commit, hardware
 from tasks.host.liveness import this_process
 from tasks.host.logs import noted
 from tasks.host.signals import able_to_save, signals_caught
 from tasks.host.terminal import ProgressEvent, StageProgress, progress_display
-from tasks.store.artifacts import json_digest, write_json
+from tasks.store.artifacts import write_json
 from tasks.store.disk import DiskFull, is_full, no_room
 from tasks.tracking.runs import ID_SECONDS, Tracking
 
@@ -129,18 +128,17 @@ def attempt(stage: Stage, context: Context) -> Iterator[Work]:
     other interruption (Ctrl-C, a termination signal, a cancelled flow) interrupted; both go on to
     the caller.
     """
-    components = key_components(stage)
-    key = json_digest(components)
+    key = stage.key
     record: dict[str, Any] = {
         "stage": stage.name,
         "key": key,
-        "components": components,
+        "components": stage.components,
         "recipe": context.recipe_name,
         "flow_run_id": context.flow_run_id,
         "status": "running",
         "started": _timestamp(),
         "finished": None,
-        "source_parts": source_parts(stage.kernel),
+        "source_parts": stage.closure.parts,
         **this_process(),
     }
     number, path = _claim(Path(context.home), stage.name, record)

@@ -24,11 +24,11 @@ class StageInputs:
         if role not in self.stage.inputs:
             known = ", ".join(sorted(self.stage.inputs)) or "none"
             raise ValueError(f"input of {self.stage.name} must be one of {known}, got {role!r}")
-        path = self.store.path(self.stage.inputs[role])
-        if not path.is_dir():
+        digest = self.stage.inputs[role]
+        path = None if digest is None else self.store.path(digest)
+        if path is None or not path.is_dir():
             raise ValueError(
-                f"input {role} of {self.stage.name} must be in the store, "
-                f"got {self.stage.inputs[role]}"
+                f"input {role} of {self.stage.name} must be in the store, got {digest}"
             )
         return path
 

@@ -29,6 +29,9 @@ class Numerics:
     """CPU threads of an operation; the processes of a training share them."""
     deterministic: bool
     """Only operations that give the same bits every time."""
+    hardware: str
+    """What decides the bits of its numbers: the instructions that torch uses on this CPU, or the
+    kind of GPU and how it rounds products of float32 (TF32)."""
     processes: int = 1
     """That a training is divided over, a GPU each or on a CPU a part of the threads."""
 
@@ -62,7 +65,15 @@ def resolve_numerics(
         native = torch.cuda.is_bf16_supported(False) if kind == "cuda" else cpu_has_bf16()
         precision = "bf16" if native else "fp32"
     chosen = cores() if threads == "auto" else int(threads)
-    return Numerics(device, precision, chosen, deterministic)
+    return Numerics(device, precision, chosen, deterministic, computes_with(device))
+
+
+def computes_with(device: str) -> str:
+    """The CPU's instructions or the GPU's kind, as far as they decide the bits of results."""
+    if device.partition(":")[0] == "cpu":
+        return str(torch.backends.cpu.get_cpu_capability())
+    products = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+    return f"{torch.cuda.get_device_name(device)}, {products} products"
 
 
 def divided(numerics: Numerics, processes: int) -> Numerics:

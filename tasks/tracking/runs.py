@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tasks.cache.records import Context, StageResult, attempts
-from tasks.cache.stage_key import Stage, canonical_config, stage_key
+from tasks.cache.stage_key import Stage, canonical_config
 from tasks.host.hardware import git_commit, hardware
 from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.host.terminal import progress_display
@@ -146,7 +146,7 @@ class Tracking:
         """
         if context.parent_run is None:
             return None
-        run = self.start_child(stage, context, stage_key(stage), result.attempt, cached=True)
+        run = self.start_child(stage, context, stage.key, result.attempt, cached=True)
         tags = {"rosita.artifact": result.artifact}
         if result.mlflow_run_id is not None:
             tags["rosita.computed_by"] = result.mlflow_run_id

@@ -34,7 +34,7 @@ def examples_per_second(processes: int, threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder))
         context = stage_context(Path(folder), None).model_copy(update={"threads": threads})
-        stage = Stage("student", "rosita_core.stages.student", None, {}, numerics)
+        stage = Stage("student", ("rosita_core.stages.student",), None, {}, numerics)
         in_processes(distill, StageInputs(stage, context), NoCheckpoints())
         lines = (Path(folder) / "steps").read_text(encoding="utf-8").split()
         ended = [float(line) for line in lines][WARMUP:]

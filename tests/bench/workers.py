@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.engine.nodes import KERNELS
 from tasks.cache.records import attempts
 from tasks.host.hardware import hardware
+from tasks.stages.catalogue import catalogue
 
 ROSITA = Path(sys.executable).parent / "rosita"
 SEEDS = "42,43,44,45"
@@ -41,7 +41,7 @@ def run(workers: int) -> dict[str, Any]:
         document = json.loads(done.stdout)
         made = [
             record
-            for stage in KERNELS
+            for stage in catalogue()
             for record in attempts(home, stage)
             if record["status"] == "completed"
         ]

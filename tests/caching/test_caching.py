@@ -21,13 +21,13 @@ from prefect.testing.utilities import prefect_test_harness
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import StageKeyPolicy, find_record, stage_options
 from tasks.cache.records import StageResult, inspect_record, results_folder
-from tasks.cache.source_closure import source_parts
-from tasks.cache.stage_key import Stage, stage_key
+from tasks.cache.source_closure import source_closure
+from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempt, attempts
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
 
-NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
+NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
 
 
 def make_stage(settings: Settings) -> Stage:
-    return Stage("student", "rosita_core.stages", settings, {}, NUMERICS)
+    return Stage("student", ("rosita_core.stages",), settings, {}, NUMERICS)
 
 
 STAGE = make_stage(Settings(1.0))
@@ -77,12 +77,12 @@ def run(home: Path, stage: Stage = STAGE) -> tuple[str | None, Any]:
 
 
 def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path) -> None:
-    assert find_record(tmp_path, stage_key(STAGE)) is None
+    assert find_record(tmp_path, STAGE.key) is None
     name, first = run(tmp_path)
     assert name == "Completed"
     name, second = run(tmp_path, make_stage(Settings(1)))
     assert (name, second) == ("Cached", first)
-    assert find_record(tmp_path, stage_key(STAGE)) == first
+    assert find_record(tmp_path, STAGE.key) == first
     name, other = run(tmp_path, make_stage(Settings(2.0)))
     assert name == "Completed"
     assert other.artifact != first.artifact
@@ -177,14 +177,14 @@ def test_a_failed_stage_is_recorded_and_runs_again(tmp_path: Path) -> None:
     assert {record["status"] for record in records} == {"failed"}
     assert records[0]["error"] == "RuntimeError: the kernel failed"
     assert Store(tmp_path).digests() == []
-    assert not StageLocks(tmp_path / "locks").is_locked(stage_key(stage))
+    assert not StageLocks(tmp_path / "locks").is_locked(stage.key)
 
 
 def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
     _, result = run(tmp_path)
     note = Store(tmp_path).provenance(result.artifact)[result.key]
     (made,) = attempts(tmp_path, "student")
-    assert made["source_parts"] == source_parts("rosita_core.stages")
+    assert made["source_parts"] == source_closure(["rosita_core.stages"]).parts
     assert made.items() >= this_process().items()
     assert note["components"]["config"] == {"rate": 1.0, "wait": 0.0, "fail": False}
     assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})

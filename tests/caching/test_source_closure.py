@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cache.source_closure import source_digest, source_modules, source_parts
+from tasks.cache.source_closure import Closure, source_closure
+from tasks.store.artifacts import json_digest
 
 MODULES = {
     "__init__.py": "",
@@ -39,13 +40,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
+def closure() -> Closure:
+    return source_closure(["closurepack.stages.teacher"], ("closurepack",))
+
+
 def digest() -> str:
-    return source_digest("closurepack.stages.teacher", "closurepack")
+    return json_digest(closure().modules)
 
 
 def test_the_closure_is_what_is_imported(package: Path) -> None:
-    modules = source_modules("closurepack.stages.teacher", "closurepack")
-    assert set(modules) == {
+    assert set(closure().modules) == {
         "closurepack",
         "closurepack.stages",
         "closurepack.stages.teacher",
@@ -54,6 +58,18 @@ def test_the_closure_is_what_is_imported(package: Path) -> None:
         "closurepack.training.loop",
         "closurepack.training.optim",
     }
+    assert closure().packages == ("math",)
+
+
+def test_what_is_not_followed_is_a_package_and_not_code(package: Path) -> None:
+    found = source_closure(["closurepack.stages.teacher"], ("closurepack.tensors",))
+    assert set(found.modules) == {"closurepack.stages.teacher", "closurepack.tensors"}
+    assert found.packages == ("closurepack",)
+
+
+def test_several_roots_have_one_closure(package: Path) -> None:
+    found = source_closure(["closurepack.stages.teacher", "closurepack.unused"], ("closurepack",))
+    assert set(found.modules) == {*closure().modules, "closurepack.unused"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +114,7 @@ def test_other_code_does_not_count(package: Path) -> None:
 
 def test_import_cycles_end(package: Path) -> None:
     (package / "tensors.py").write_text("import closurepack.stages.teacher\n\nmean = None\n")
-    assert "closurepack.tensors" in source_modules("closurepack.stages.teacher", "closurepack")
+    assert "closurepack.tensors" in closure().modules
 
 
 def test_another_process_and_another_place_agree(package: Path, tmp_path: Path) -> None:
@@ -109,7 +125,9 @@ def test_another_process_and_another_place_agree(package: Path, tmp_path: Path) 
             sys.executable,
             "-c",
             "import tasks.cache.source_closure as made;"
-            + "print(made.source_digest('closurepack.stages.teacher', 'closurepack'))",
+            + "from tasks.store.artifacts import json_digest;"
+            + "found = made.source_closure(['closurepack.stages.teacher'], ('closurepack',));"
+            + "print(json_digest(found.modules))",
         ],
         env={"PYTHONPATH": f"{moved.parent}:{Path(__file__).parents[2]}", "PYTHONHASHSEED": "7"},
         capture_output=True,
@@ -121,10 +139,10 @@ def test_another_process_and_another_place_agree(package: Path, tmp_path: Path) 
 
 
 def test_what_is_no_module_is_refused(package: Path) -> None:
-    with pytest.raises(ValueError, match="kernel must be a module of closurepack, got 'json'"):
-        source_modules("json", "closurepack")
+    with pytest.raises(ValueError, match="source must be a module, got 'nopack'"):
+        source_closure(["nopack"], ("closurepack",))
     with pytest.raises(ValueError, match=r"got 'closurepack\.absent'"):
-        source_modules("closurepack.absent", "closurepack")
+        source_closure(["closurepack.absent"], ("closurepack",))
     (package / "tensors.py").write_text("def mean(:\n")
     with pytest.raises(ValueError, match=r"closurepack\.tensors must be valid Python"):
         digest()
@@ -160,7 +178,7 @@ class Model(object):
 
 def parts(package: Path, text: str) -> dict[str, str]:
     (package / "tensors.py").write_text(text)
-    return source_parts("closurepack.stages.teacher", "closurepack")["closurepack.tensors"]
+    return closure().parts["closurepack.tensors"]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +207,6 @@ def test_the_part_that_changed_is_named(
 
 
 def test_parts_are_of_the_modules_of_the_closure(package: Path) -> None:
-    found = source_parts("closurepack.stages.teacher", "closurepack")
-    assert list(found) == list(source_modules("closurepack.stages.teacher", "closurepack"))
+    found = closure().parts
+    assert list(found) == list(closure().modules)
     assert set(found["closurepack.training.loop"]) == {"imports", "fit"}

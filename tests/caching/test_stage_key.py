@@ -12,9 +12,15 @@ from typing import Any
 
 import pytest
 
-from tasks.cache.stage_key import Stage, key_components, library_versions, stage_key
+from tasks.cache.stage_key import Stage, library_versions
 
-NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True, "threads": 2}
+NUMERICS = {
+    "device": "cpu",
+    "precision": "fp32",
+    "hardware": "AVX2",
+    "deterministic": True,
+    "threads": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,12 @@ class Settings:
 
 
 SETTINGS = Settings(2e-5, 3, (0.9, 0.999), None, Constant(1.0), {"b": 1.0, "a": 2.0}, 300.0)
-STAGE = Stage("student", "rosita_core.stages", SETTINGS, {"data": "d", "teacher": "t"}, NUMERICS)
+CODE = ("rosita_core.compression.low_rank",)  # imports torch and nothing of its own
+STAGE = Stage("student", CODE, SETTINGS, {"data": "d", "teacher": "t"}, NUMERICS)
 
 
 def key(**changes: Any) -> str:
-    return stage_key(dataclasses.replace(STAGE, **changes))
+    return dataclasses.replace(STAGE, **changes).key
 
 
 def key_with(**changes: Any) -> str:
@@ -71,12 +78,14 @@ def test_everything_else_counts() -> None:
     keys = {
         key(),
         key(name="depth"),
-        key(kernel="rosita_core.training"),
+        key(code=("rosita_core.training.numerics",)),
         key(inputs={"data": "d", "teacher": "u"}),
         key(inputs={"data": "t", "teacher": "d"}),
         key(inputs={"data": "d"}),
         key(numerics=NUMERICS | {"device": "cuda"}),
         key(numerics=NUMERICS | {"precision": "bf16"}),
+        key(numerics=NUMERICS | {"hardware": "AVX512"}),
+        key(numerics=NUMERICS | {"processes": 2}),
         key(numerics=NUMERICS | {"deterministic": False}),
         key_with(rate=3e-5),
         key_with(steps=4),
@@ -85,15 +94,29 @@ def test_everything_else_counts() -> None:
         key_with(schedule=Linear(1.0)),
         key_with(names={"a": 1.0, "b": 2.0}),
     }
-    assert len(keys) == 15
+    assert len(keys) == 17
 
 
 def test_library_versions_are_those_installed_without_the_build() -> None:
-    versions = library_versions()
-    assert set(versions) == {"torch", "transformers", "tokenizers"}
+    versions = library_versions(["torch", "transformers", "json", "sklearn"])
+    assert set(versions) == {
+        *("torch", "transformers", "tokenizers", "safetensors", "scikit-learn"),
+    }
     for name, version in versions.items():
         assert importlib.metadata.version(name).split("+")[0] == version
-    assert key_components(STAGE)["libraries"] == versions
+
+
+def test_only_what_the_code_imports_counts() -> None:
+    """A stage that does not compute with torch is the same on every CPU and GPU."""
+    assert set(STAGE.components["libraries"]) == {"torch"}
+    plain = dataclasses.replace(STAGE, code=("rosita_core.data.task_spec",))
+    assert plain.components["libraries"] == plain.components["numerics"] == {}
+
+
+def test_a_stage_has_no_key_before_its_inputs_are_known() -> None:
+    stage = dataclasses.replace(STAGE, inputs={"data": "d", "teacher": None})
+    assert stage.known_key is None
+    assert stage.components["inputs"] == {"data": "d", "teacher": None}
 
 
 def test_every_process_computes_the_same_key() -> None:
@@ -102,7 +125,7 @@ def test_every_process_computes_the_same_key() -> None:
             sys.executable,
             "-c",
             "import sys; sys.path.insert(0, sys.argv[1]); "
-            + "import test_stage_key as made; print(made.stage_key(made.STAGE))",
+            + "import test_stage_key as made; print(made.STAGE.key)",
             str(Path(__file__).parent),
         ],
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "3"},

@@ -24,8 +24,8 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
 
-from flows.engine.nodes import KERNELS
 from tasks.cache.records import attempts
+from tasks.stages.catalogue import catalogue
 
 pytestmark = pytest.mark.deployments
 
@@ -58,7 +58,7 @@ def variables(home: Path) -> dict[str, str]:
 
 def completed(home: Path) -> list[dict[str, Any]]:
     """Attempts of all stages that came to their end."""
-    made = [record for stage in KERNELS for record in attempts(home, stage)]
+    made = [record for stage in catalogue() for record in attempts(home, stage)]
     return [record for record in made if record["status"] == "completed"]
 
 
@@ -154,7 +154,7 @@ def test_a_cluster_that_was_there_before_saves_when_stopped_and_goes_on(tmp_path
             process.send_signal(signal.SIGTERM)
             process.wait(SECONDS)
         assert process.returncode != 0
-        left = [record for stage in KERNELS for record in attempts(home, stage)]
+        left = [record for stage in catalogue() for record in attempts(home, stage)]
         stopped = [record for record in left if record["status"] == "interrupted"]
         assert stopped, (tmp_path / "said").read_text()[-3000:]
         # The workers live on, and what they were at goes on from its checkpoint.

@@ -25,12 +25,12 @@ from tasks.cache.policy import stage_options
 from tasks.cache.records import StageResult, find_record, results_folder
 from tasks.cache.shared_records import SharedStore, look, obtain
 from tasks.cache.shared_turn import shared_turn
-from tasks.cache.stage_key import Stage, stage_key
+from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempt, attempts
 from tasks.store.artifacts import Store
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
-NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
+NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
 SAID = "could not be shared"
 
 
@@ -41,11 +41,11 @@ class Settings:
 
 
 def make_stage(settings: Settings) -> Stage:
-    return Stage("student", "rosita_core.stages", settings, {}, NUMERICS)
+    return Stage("student", ("rosita_core.stages",), settings, {}, NUMERICS)
 
 
 STAGE = make_stage(Settings(1.0))
-KEY = stage_key(STAGE)
+KEY = STAGE.key
 
 pytestmark = pytest.mark.deployments
 
@@ -96,7 +96,7 @@ def student(stage: Stage, context: Context) -> StageResult:
 def run(home: Path, stage: Stage = STAGE, again: bool = False) -> tuple[str | None, StageResult]:
     """A stage as a flow runs it."""
     ready = student.with_options(**stage_options(home), refresh_cache=again)
-    with shared_turn(home, stage.name, stage_key(stage), again) as turn:
+    with shared_turn(home, stage.name, stage.key, again) as turn:
         state = ready(stage, stage_context(home, None), return_state=True)
         result: StageResult = state.result()
         if turn is not None:

@@ -19,11 +19,11 @@ from mlflow.entities import Run
 from prefect.testing.utilities import prefect_test_harness
 from transformers import BertConfig, BertForSequenceClassification
 
-from flows.engine.nodes import KERNELS
-from flows.engine.run import TASKS
 from rosita_core.model.checkpoint import load
 from rosita_core.model.locate import locate
+from tasks.cache.source_closure import source_closure
 from tasks.host.hardware import git_commit
+from tasks.stages.catalogue import STAGES
 from tasks.store.artifacts import Store
 
 NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
@@ -85,13 +85,15 @@ def runs(home: Path, summary: dict[str, Any]) -> tuple[Run, dict[str, Run]]:
     return parent, {run.data.tags["rosita.stage"]: run for run in found}
 
 
-def test_the_key_of_a_stage_covers_the_kernel_that_its_task_calls() -> None:
-    assert list(TASKS) == list(KERNELS)
-    for name, task in TASKS.items():
+def test_the_key_of_a_stage_covers_its_task_and_the_kernel_that_the_task_calls() -> None:
+    kernels = {kind.code[0] for kind in STAGES}
+    for kind in STAGES:
+        task = kind.load()
+        kernel, module = kind.code
+        assert (task.name, task.fn.__module__) == (kind.name, module)
         used = {getattr(value, "__module__", "") for value in task.fn.__globals__.values()}
-        assert KERNELS[name] in used
-        others = set(KERNELS.values()) - {KERNELS[name]}
-        assert not used & others
+        assert used & kernels == {kernel}
+        assert {kernel, module} <= set(source_closure(kind.code).modules)
 
 
 def test_summary(smoke_home: Any) -> None:

@@ -21,7 +21,6 @@ from flows.engine.preflight import flight as module
 from flows.engine.preflight.errors import PreflightError, PreflightRefused
 from flows.engine.preflight.flight import AUTOMATIC_STEPS, preflight, preflight_first, steps_left
 from flows.engine.preflight.miniature import miniature
-from flows.engine.run import TASKS
 from flows.method import method
 from flows.recipes.request import Request
 from flows.recipes.shipped import load_recipe
@@ -63,7 +62,7 @@ def asked(*changes: str, recipe: str = "smoke") -> Request:
 
 def flown(request: Request) -> Any:
     """The preflight without a Prefect server."""
-    return preflight.fn(request, numerics_of(request.recipe), TASKS)
+    return preflight.fn(request, numerics_of(request.recipe))
 
 
 def files(home: Path) -> set[str]:
@@ -143,7 +142,7 @@ def test_automatic_by_the_steps_that_are_left(
 
     def ran(wanted: bool | None, *changes: str) -> bool:
         request = asked(*changes)
-        report = preflight_first(request, numerics_of(request.recipe), TASKS, wanted)
+        report = preflight_first(request, numerics_of(request.recipe), wanted)
         return report is not None
 
     monkeypatch.setattr(module, "preflight", preflight.fn)

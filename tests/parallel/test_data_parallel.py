@@ -30,8 +30,14 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> StageInputs:
     """A stage that asks for two processes."""
     home = tmp_path_factory.mktemp("parallel")
     scenarios.write_rows(home)
-    numerics = {"device": "cpu", "precision": "fp32", "deterministic": False, "processes": 2}
-    stage = Stage("width", "rosita_core.stages.width", None, {}, numerics)
+    numerics = {
+        "device": "cpu",
+        "precision": "fp32",
+        "hardware": "AVX2",
+        "deterministic": False,
+        "processes": 2,
+    }
+    stage = Stage("width", ("rosita_core.stages.width",), None, {}, numerics)
     return StageInputs(stage, stage_context(home, None))
 
 

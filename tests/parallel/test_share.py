@@ -42,8 +42,13 @@ def test_the_processes_of_a_training_share_its_threads(tmp_path: Path) -> None:
     before, found = torch.get_num_threads(), {}
     try:
         for processes in (1, 2, 3, 8):
-            numerics = {"device": "cpu", "precision": "fp32", "deterministic": False}
-            stage = Stage("width", "k", None, {}, numerics | {"processes": processes})
+            numerics = {
+                "device": "cpu",
+                "precision": "fp32",
+                "hardware": "AVX2",
+                "deterministic": False,
+            }
+            stage = Stage("width", ("k",), None, {}, numerics | {"processes": processes})
             set_up(StageInputs(stage, context))
             found[processes] = torch.get_num_threads()
     finally:

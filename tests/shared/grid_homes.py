@@ -19,8 +19,8 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 from typed_command import ROSITA, environment
 
-from flows.engine.nodes import KERNELS
 from tasks.cache.records import attempts
+from tasks.stages.catalogue import catalogue
 
 INJECTED = Path(__file__).parents[1] / "faults" / "injected"
 SECONDS = 900
@@ -100,7 +100,7 @@ def run(home: Path, *args: str, faults: list[dict[str, Any]]) -> subprocess.Comp
 
 def made(home: Path) -> list[dict[str, Any]]:
     """All attempts of all stages."""
-    return [record for stage in KERNELS for record in attempts(home, stage)]
+    return [record for stage in catalogue() for record in attempts(home, stage)]
 
 
 def keys(document: dict[str, Any]) -> set[str]:

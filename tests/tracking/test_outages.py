@@ -47,8 +47,8 @@ class Settings:
     rate: float
 
 
-NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
-STAGE = Stage("student", "rosita_core.stages", Settings(2e-5), {}, NUMERICS)
+NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
+STAGE = Stage("student", ("rosita_core.stages",), Settings(2e-5), {}, NUMERICS)
 
 
 @pytest.fixture(scope="module")

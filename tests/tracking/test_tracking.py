@@ -20,7 +20,7 @@ from tasks.host.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_
 from tasks.tracking.models import log_compressed_model
 from tasks.tracking.runs import Tracking, flatten, tracking_uri
 
-NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
+NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Event:
     phase: str | None = None
 
 
-STAGE = Stage("student", "rosita_core.stages", Settings(2e-5), {}, NUMERICS)
+STAGE = Stage("student", ("rosita_core.stages",), Settings(2e-5), {}, NUMERICS)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_inputs_are_read_from_the_store(tmp_path: Path) -> None:
         with work.output() as folder:
             (folder / "rows.txt").write_text("3")
         made = work.result({})
-    later = Stage("depth", STAGE.kernel, STAGE.config, {"student": made.artifact}, NUMERICS)
+    later = Stage("depth", STAGE.code, STAGE.config, {"student": made.artifact}, NUMERICS)
     with attempt(later, stage_context(tmp_path, None)) as work:
         assert (work.input("student") / "rows.txt").read_text() == "3"
         with work.output() as folder:

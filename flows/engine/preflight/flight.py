@@ -11,19 +11,19 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows.engine.nodes import stage_of
+from flows.engine.nodes import stage_of, takes_steps
 from flows.engine.preflight.errors import PreflightRefused, named
-from flows.engine.preflight.miniature import is_training, miniature, rows_wanted, shrink_data
+from flows.engine.preflight.miniature import miniature, rows_wanted, shrink_data
 from flows.engine.summary import comparison_rows, summarize
+from flows.engine.walk import cached
 from flows.method import Node, method
 from flows.recipes.request import HOME_VARIABLE, Request, read_rows
 from rosita_core.measuring.assessment import read_assessment
@@ -32,10 +32,10 @@ from rosita_core.measuring.memory import forget_peak, peak_mb
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import Context, StageResult
 from tasks.cache.shared_records import look_quickly, obtain
-from tasks.cache.stage_key import stage_key
 from tasks.host.hardware import Numerics
 from tasks.host.signals import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.host.terminal import progress_display
+from tasks.stages.catalogue import catalogue
 from tasks.store.artifacts import Store, free_bytes
 
 # Below it the run itself is about as quick as its miniature, which takes tens of seconds.
@@ -47,7 +47,6 @@ COPIES_OF_EXPORT = 3
 MODELS_IN_CHECKPOINTS = 3 * 5
 DATA, AUGMENT, SUMMARY = "data", "augment", "summary"
 
-Bodies = Mapping[str, Any]  # stage name -> its task
 Results = dict[str, StageResult]
 
 
@@ -71,12 +70,11 @@ class PreflightReport:
 
 
 def preflight_first(
-    request: Request, numerics: Numerics, bodies: Bodies, wanted: bool | None
+    request: Request, numerics: Numerics, wanted: bool | None
 ) -> PreflightReport | None:
     """Run the preflight where it is wanted and something is left to train; say so in a line.
 
     Args:
-        bodies: stage name -> its task.
         wanted: None where it is worth it: with 500 or more optimizer steps left.
 
     Raises:
@@ -87,7 +85,7 @@ def preflight_first(
     steps = steps_left(request, numerics)
     if steps == 0 or (wanted is None and steps < AUTOMATIC_STEPS):
         return None
-    report = preflight(request, numerics, bodies)
+    report = preflight(request, numerics)
     progress_display().line(
         f"preflight: passed in {report.seconds:.0f} s; peak memory "
         f"{report.peak_memory_mb:,.0f} MB; the run needs about {report.disk_mb:,.0f} MB, "
@@ -102,14 +100,14 @@ def steps_left(request: Request, numerics: Numerics) -> int:
     Artifacts are not verified: a damaged one is found, and computed again, by the run itself.
     """
     nodes = method(request)
-    done = _cached(request, nodes, numerics, look_quickly)
+    done = cached(nodes, numerics, request.home, look_quickly)
     rows = _real_rows(request, done)
-    left = [node for node in nodes if is_training(node) and node.name not in done]
+    left = [node for node in nodes if takes_steps(node) and node.name not in done]
     return sum(total_steps(rows[_rows_from(node)], node.config.training) for node in left)
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, persist_result=False)
-def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> PreflightReport:
+def preflight(request: Request, numerics: Numerics) -> PreflightReport:
     """Run every stage that is not cached in miniature.
 
     Raises:
@@ -118,7 +116,7 @@ def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> Preflight
     """
     began = time.monotonic()
     nodes = method(request)
-    done = _cached(request, nodes, numerics, obtain)
+    done = cached(nodes, numerics, request.home, obtain)
     forget_peak(numerics.device)
     with (
         _scratch(request.home) as scratch,
@@ -126,7 +124,7 @@ def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> Preflight
         nothing_worth_saving(),
         signals_caught(),
     ):
-        flight = _Flight(request, numerics, bodies, scratch, nodes, done)
+        flight = _Flight(request, numerics, scratch, nodes, done)
         for node in nodes:
             stop_if_requested()
             with named(node.name, request, node.config):
@@ -154,14 +152,12 @@ class _Flight:
         self,
         request: Request,
         numerics: Numerics,
-        bodies: Bodies,
         scratch: Path,
         nodes: Sequence[Node],
         done: Results,
     ) -> None:
         self.request = request
         self.numerics = numerics
-        self.bodies = bodies
         self.scratch = scratch
         self.nodes = nodes
         self.done = done
@@ -171,14 +167,14 @@ class _Flight:
 
     def run(self, node: Node) -> None:
         """One stage: in miniature, or by its artifact where that is cached."""
-        cached = self.done.get(node.name)
-        if cached is not None and node.name == DATA:
-            self.results[DATA] = self._shrunk(cached)
-        elif cached is not None and node.name != AUGMENT:
-            self._link(cached.artifact)
-            self.results[node.name] = cached
+        done = self.done.get(node.name)
+        if done is not None and node.name == DATA:
+            self.results[DATA] = self._shrunk(done)
+        elif done is not None and node.name != AUGMENT:
+            self._link(done.artifact)
+            self.results[node.name] = done
         else:
-            self.results[node.name] = self._computed(node, cached is None)
+            self.results[node.name] = self._computed(node, done is None)
 
     def _computed(self, node: Node, propose: bool) -> StageResult:
         rows = int(self.results[_rows_from(node)].metrics["rows_train"]) if node.inputs else 0
@@ -203,17 +199,15 @@ class _Flight:
             checkpoint_steps=2,
             begin_anew=False,
         )
-        result: StageResult = self.bodies[node.name].fn(stage, context, [])
+        result: StageResult = catalogue()[node.name].load().fn(stage, context, [])
         return result
 
-    def _shrunk(self, cached: StageResult) -> StageResult:
-        source = Store(self.request.home).path(cached.artifact)
+    def _shrunk(self, done: StageResult) -> StageResult:
+        source = Store(self.request.home).path(done.artifact)
         with self.store.workspace() as folder:
             facts = shrink_data(source, folder, self.limit, self.request.recipe.seed)
             artifact = self.store.adopt(folder)
-        return cached.model_copy(
-            update={"artifact": artifact, "metrics": dict(cached.metrics) | facts}
-        )
+        return done.model_copy(update={"artifact": artifact, "metrics": dict(done.metrics) | facts})
 
     def _link(self, artifact: str) -> None:
         target = self.store.path(artifact)
@@ -246,28 +240,11 @@ class _Flight:
                 growing = sum(map(disk_mb, parts)) if name == DATA else written
                 written += growing * (real[name] / float(result.metrics["rows_train"]) - 1)
             total += written * (COPIES_OF_EXPORT if name == "export" else 1)
-            largest = max(largest, written if is_training(self._node(name)) else 0.0)
+            largest = max(largest, written if takes_steps(self._node(name)) else 0.0)
         return total + MODELS_IN_CHECKPOINTS * largest
 
     def _node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
-
-
-def _cached(
-    request: Request,
-    nodes: Sequence[Node],
-    numerics: Numerics,
-    look: Callable[[Path, str], StageResult | None],
-) -> Results:
-    """The results of the stages that need not run."""
-    found: Results = {}
-    for node in nodes:
-        if all(name in found for name in node.inputs.values()):
-            artifacts = {name: result.artifact for name, result in found.items()}
-            record = look(request.home, stage_key(stage_of(node, artifacts, numerics)))
-            if record is not None:
-                found[node.name] = record
-    return found
 
 
 def _real_rows(request: Request, done: Results) -> dict[str, int]:

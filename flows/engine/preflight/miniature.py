@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from flows.engine.nodes import takes_steps
 from flows.method import Node
 from flows.recipes.request import Request
 from rosita_core.data.encoding import encode
@@ -34,13 +35,8 @@ SPACING = 1.51
 
 def rows_wanted(request: Request, nodes: Sequence[Node]) -> int:
     """Rows of each split: a full batch of every training, and every class."""
-    batches = [node.config.training.batch_size for node in nodes if is_training(node)]
+    batches = [node.config.training.batch_size for node in nodes if takes_steps(node)]
     return max(*batches, 2 * request.outputs)
-
-
-def is_training(node: Node) -> bool:
-    """Whether the stage takes optimizer steps."""
-    return hasattr(node.config, "training") and node.config.training.epochs > 0
 
 
 def miniature(config: Any, request: Request, limit: int, train_rows: int, propose: bool) -> Any:

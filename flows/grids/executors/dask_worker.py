@@ -14,7 +14,7 @@ from typing import Any
 from flows.grids.cell import CellWork
 from flows.grids.executors.process_entry import work_on
 from flows.recipes.request import home_directory
-from tasks.cache.source_closure import source_modules
+from tasks.cache.source_closure import source_closure
 from tasks.host.signals import forget_signals, request_stop
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import json_digest
@@ -45,7 +45,7 @@ def probe(token: str, api_url: str) -> dict[str, Any]:
 
 def code_digest() -> str:
     """The digest of the kernels that this process would run."""
-    return json_digest(source_modules(KERNEL))
+    return json_digest(source_closure([KERNEL]).modules)
 
 
 def run_there(work: CellWork) -> dict[str, Any] | None:

@@ -1,0 +1,93 @@
+"""The catalogue: one row per stage, from which every list of stages is made.
+
+Nothing heavy is imported here: what a row names is loaded by whoever runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+ROOM = "tasks.stages"
+KERNELS = "rosita_core.stages"
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """A kind of stage.
+
+    Attributes:
+        name: as people write it.
+        does: what, in a few words.
+        task: its Prefect task, a function of the module of the same name in this room.
+        kernel: the module of the kernel that the task calls, in `rosita_core.stages`.
+        trains: whether it takes optimizer steps.
+        unit: what its time grows with: "step", "row", or None where it grows with neither.
+        counted: the metric of its result that counts these units.
+        origin: role of the input that leads back to the pretrained model; None where none does.
+        timed: whether it measures time, and so has the machine for itself.
+    """
+
+    name: str
+    does: str
+    task: str
+    kernel: str
+    trains: bool = False
+    unit: str | None = None
+    counted: str | None = None
+    origin: str | None = None
+    timed: bool = False
+
+    @property
+    def code(self) -> tuple[str, str]:
+        """The modules whose source decides its result: the kernel's and the task's."""
+        return f"{KERNELS}.{self.kernel}", f"{ROOM}.{self.task}"
+
+    def load(self) -> Any:
+        """The Prefect task; called with (stage, context, results of the stages before)."""
+        return getattr(import_module(f"{ROOM}.{self.task}"), self.task)
+
+
+def _training(name: str, does: str, task: str, kernel: str, origin: str | None) -> StageKind:
+    return StageKind(name, does, task, kernel, True, "step", "steps", origin)
+
+
+STAGES = (
+    StageKind("data", "read, split, check and tokenize the rows", "prepare_data", "data"),
+    _training("teacher", "fine-tune the pretrained model", "finetune_teacher", "teacher", None),
+    StageKind(
+        *("augment", "make variants of the training rows", "augment_data", "augment"),
+        unit="row",
+        counted="rows_original",
+    ),
+    _training("student", "distill BERT(student)", "distill_student", "student", "teacher"),
+    _training("depth", "remove layers while distilling", "prune_depth", "depth", "teacher"),
+    _training(
+        *("width", "prune heads, FFN units and embedding rank while distilling", "prune_width"),
+        *("width", "teacher"),
+    ),
+    _training("one-step", "cut once, then train", "prune_one_step", "one_step", "source"),
+    StageKind(
+        *("assess", "score and measure teacher and student", "assess_student", "assess"),
+        origin="teacher",
+        timed=True,
+    ),
+    StageKind(
+        "export", "write a Hugging Face checkpoint", "export_model", "export", origin="teacher"
+    ),
+)
+"""Every stage, each after those that it may read from."""
+
+REGISTER = "register"
+"""Recording, which is no stage: it has no key, and runs every time."""
+
+
+def catalogue() -> dict[str, StageKind]:
+    """Name -> kind, in the order of the method."""
+    return {kind.name: kind for kind in STAGES}
+
+
+def trainings() -> tuple[str, ...]:
+    """Names of the stages that take optimizer steps."""
+    return tuple(kind.name for kind in STAGES if kind.trains)

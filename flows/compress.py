@@ -9,19 +9,20 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
-from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
 from flows.engine.outcome import achieved, begun
 from flows.engine.preflight.flight import preflight_first
 from flows.engine.run import TASKS, Run, StageError, one_line
-from flows.engine.summary import RUNS, comparison_rows, read_summary, summarize, write_summary
+from flows.engine.summary import comparison_rows, read_summary, summarize, write_summary
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
+from tasks.home import Home
 from tasks.host.logs import warn
 from tasks.stages.register_model import register_model
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0
@@ -88,7 +89,7 @@ def tracked(
 
 def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
     """What to raise where the stages are done and their record cannot be written."""
-    path = request.home / RUNS / flow_run_id / "error.txt"
+    path = Home(request.home).record_error(flow_run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return StageError(

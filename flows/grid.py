@@ -10,7 +10,6 @@ from typing import Any
 from prefect import flow, runtime
 from rich.console import Console
 from rich.live import Live
-from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 from flows.compress import INTERRUPTED_SECONDS
 from flows.engine.outcome import achieved
@@ -23,8 +22,9 @@ from flows.grids.executors.processes import Pool, Processes, run_cells
 from flows.grids.files import write_definition
 from flows.grids.mlflow_report import publish
 from flows.grids.plan import GridPlan, limited, plan_grid, prepared
-from flows.recipes.request import home_directory
+from tasks.home import home_directory
 from tasks.host.terminal import progress_display
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 
 class GridError(RuntimeError):

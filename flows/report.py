@@ -10,13 +10,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.engine.run import one_line
 from flows.grids.records import collect, save
-from flows.recipes.request import home_directory
 from flows.reports.build import as_json, build, check_formats, write
 from flows.reports.markdown import markdown
 from flows.reports.records import report_records
+from tasks.home import Home, home_directory
 from tasks.host.logs import warn
-
-REPORTS = "reports"
 
 
 def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
     """
     chosen = check_formats(formats)
     home = home_directory()
-    folder = Path(out) if out else home / REPORTS / grid
+    folder = Path(out) if out else Home(home).report(grid)
     records = collect(home, grid)
     found = report_records([records])
     report = build(found)

@@ -80,7 +80,7 @@ def grid(
         check_cluster(cluster, workers)
     from flows.grids.plan import limited, plan_grid, prepared
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
-    from flows.recipes.request import home_directory
+    from tasks.home import Home, home_directory
 
     planned = plan_grid(prepared(cells, download=not (plan or estimate)))
     cells = limited(cells, planned, max_cells)
@@ -113,7 +113,7 @@ def grid(
     home = home_directory()
     try:
         if min(workers, len(cells)) > 1 or cluster is not None:
-            start_one_server(home / "logs")
+            start_one_server(Home(home).logs)
         document = run_flow(
             home,
             "grid",

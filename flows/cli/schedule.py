@@ -42,11 +42,12 @@ def schedule(
     from flows.recipes.shipped import RECIPES
     from flows.services.schedule import reachable_api, serve
     from flows.services.servers import ServerError
+    from tasks.home import HOME_VARIABLE, Home
 
     try:
-        api = reachable_api(request.home / "logs")
+        api = reachable_api(Home(request.home).logs)
         # The runs are processes of their own, in folders of their own.
-        os.environ["ROSITA_HOME"] = str(request.home)
+        os.environ[HOME_VARIABLE] = str(request.home)
         field, value = "recipe", recipe
         if recipe not in RECIPES:
             field, value = "recipe_file", str(Path(recipe).resolve())
@@ -78,10 +79,10 @@ def worker(
     from prefect.settings import get_current_settings
 
     from flows.cli.options import Failure
-    from flows.recipes.request import home_directory
     from flows.services.servers import ServerError, stop_requests
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment
+    from tasks.home import home_directory
 
     api = get_current_settings().api.url
     if not api:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import State
-from tasks.store.artifacts import Store, free_bytes
-from tasks.tracking.runs import Tracking
 
 from flows.engine.learning_curves import TRAININGS, last_training, record_course
 from flows.engine.nodes import stage_of
@@ -16,11 +14,12 @@ from flows.method import Node, method
 from flows.recipes.request import Request
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS, stage_options
+from tasks.cache.policy import stage_options
 from tasks.cache.records import attempt_path, attempts, read_record, results_folder, to_disk
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage, stage_key
 from tasks.execution.attempt import Context, StageResult
+from tasks.home import Home
 from tasks.host.hardware import Numerics
 from tasks.host.logs import noted, warn
 from tasks.host.signals import signals_caught, stop_if_requested, stop_requested
@@ -34,7 +33,9 @@ from tasks.stages.prepare_data import prepare_data
 from tasks.stages.prune_depth import prune_depth
 from tasks.stages.prune_one_step import prune_one_step
 from tasks.stages.prune_width import prune_width
+from tasks.store.artifacts import Store, free_bytes
 from tasks.store.shared_files import SharedStoreError
+from tasks.tracking.runs import Tracking
 
 TASKS: Mapping[str, Any] = {
     "data": prepare_data,
@@ -167,7 +168,7 @@ class Run:
 
     def _check_lock(self, stage: Stage) -> None:
         """Prefect would go on without the cache where its key cannot be had, and say nothing."""
-        folder = self.request.home / LOCKS
+        folder = Home(self.request.home).locks
         try:
             folder.mkdir(parents=True, exist_ok=True)
             StageLocks(folder).is_locked(stage_key(stage))
@@ -205,7 +206,7 @@ class Run:
                 f"{free_bytes(home) / 1e6:,.0f} MB are free there"
             )
         to_disk(home, result.key)
-        locks, holder = StageLocks(home / LOCKS), f"settling-{uuid.uuid4().hex}"
+        locks, holder = StageLocks(Home(home).locks), f"settling-{uuid.uuid4().hex}"
         # A run that waited for this result has the lock while it verifies it. Whoever has it for
         # longer is computing the stage again, and owns the checkpoints.
         if locks.acquire_lock(result.key, holder, acquire_timeout=VERIFICATION_SECONDS):

@@ -11,7 +11,6 @@ from typing import Any
 
 from prefect import State, flow, runtime
 from pydantic import BaseModel, ConfigDict
-from tasks.store.artifacts import write_json
 
 from flows.compress import record, tracked, unrecorded
 from flows.engine.checks import prepare_request
@@ -21,11 +20,12 @@ from flows.engine.run import Run, StageError, one_line
 from flows.engine.summary import read_summary
 from flows.grids.files import cell_path, is_of, read_cell, running_path
 from flows.method import Node
-from flows.recipes.request import home_directory
 from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import library_versions
 from tasks.execution.attempt import Context
+from tasks.home import home_directory
 from tasks.host.hardware import Numerics, git_commit, hardware
+from tasks.store.artifacts import write_json
 
 LIBRARIES = ("prefect", "mlflow")
 

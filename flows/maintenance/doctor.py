@@ -37,6 +37,7 @@ from rosita_core.model.locate import (
     locate,
     locate_vectors,
 )
+from tasks.home import Home
 
 STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
 
@@ -56,7 +57,7 @@ def examine(home: Path) -> list[Check]:
         lambda: check_home(home),
         lambda: check_disk(home),
         check_demo_extra,
-        lambda: check_film_reviews(home / "downloads"),
+        lambda: check_film_reviews(Home(home).downloads),
         check_hub,
         check_prefect,
         check_shared_store,

@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import DAMAGED, TEMPORARY, Store, is_digest
-
 from flows.maintenance.references import (
     DAY,
     Holdings,
@@ -23,10 +21,10 @@ from flows.maintenance.references import (
     is_finished,
     is_locked,
 )
-from tasks.cache.checkpoints import CHECKPOINTS
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS
-from tasks.cache.records import RESULTS, record_names
+from tasks.cache.records import record_names
+from tasks.home import Home
+from tasks.store.artifacts import Store, is_digest
 from tasks.store.removal import REMOVED, delete, remove
 from tasks.tracking.outbox.leftovers import old_leftovers
 
@@ -116,7 +114,7 @@ def _drop(garbage: Garbage, home: Path) -> bool:
     if garbage.key is None:
         remove(garbage.path, home)
         return True
-    locks, holder = StageLocks(home / LOCKS), f"gc-{uuid.uuid4().hex}"
+    locks, holder = StageLocks(Home(home).locks), f"gc-{uuid.uuid4().hex}"
     if not locks.acquire_lock(garbage.key, holder, acquire_timeout=0):
         return False
     try:
@@ -140,7 +138,7 @@ def _came_into_use(artifact: Garbage, home: Path) -> bool:
 
 def _named_artifacts(home: Path) -> Iterator[tuple[str, Path]]:
     """The artifacts that results name, with the results."""
-    for path in (home / RESULTS).glob("*"):
+    for path in Home(home).results.glob("*"):
         changed = _modified(path) if is_digest(path.name) else None
         names = None if changed is None else _names(path, changed)
         if names is not None:
@@ -158,7 +156,7 @@ def _is_locked(home: Path, garbage: Garbage) -> bool:
 
 
 def _records(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    for path in sorted((home / RESULTS).glob("*")):
+    for path in sorted(Home(home).results.glob("*")):
         if not is_digest(path.name) or path.name in held.keys:
             continue
         names = record_names(path)
@@ -195,7 +193,7 @@ def _artifacts(
 
 
 def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
-    for folder in (home / "store" / DAMAGED, home / RESULTS / DAMAGED):
+    for folder in (Home(home).damaged_artifacts, Home(home).damaged_results):
         for path in sorted(folder.glob("*")):
             try:
                 found = path.stat()
@@ -210,7 +208,7 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
 def _leftovers(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
     for path in old_leftovers(home, now - days * DAY):
         yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), _newest(path))
-    for folder in (home / "store" / TEMPORARY, home / "tmp"):
+    for folder in (Home(home).unfinished_artifacts, Home(home).scratch):
         for path in sorted(folder.glob("*")):
             used = _newest(path)
             recent = held.used_since(used) or age(used, now) < DAY
@@ -221,7 +219,7 @@ def _leftovers(home: Path, held: Holdings, days: float, now: float) -> Iterator[
 
 
 def _checkpoints(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    folders = sorted((home / CHECKPOINTS).glob("*"))
+    folders = sorted(Home(home).checkpoints.glob("*"))
     records = all_attempts(home) if folders else []
     for path in folders:
         used = _newest(path)

@@ -10,13 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.store.artifacts import Store
-
-from flows.serving.lookup import SUMMARIES, SUMMARY
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS
-from tasks.cache.records import ATTEMPTS, attempts, read_record
+from tasks.cache.records import attempts, read_record
+from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
+from tasks.store.artifacts import Store
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
     """
     keys: set[str] = set()
     artifacts: set[str] = set()
-    for path in (home / SUMMARIES).glob(f"*/{SUMMARY}"):
+    for path in Home(home).summaries():
         if age(path.stat().st_mtime, now) < days * DAY:
             for key, artifact in _stages_of(path):
                 keys.add(key)
@@ -68,7 +66,7 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
 
 def all_attempts(home: Path) -> list[Mapping[str, Any]]:
     """The records of all stages' attempts."""
-    folders = sorted(path for path in (home / ATTEMPTS).glob("*") if path.is_dir())
+    folders = sorted(path for path in Home(home).attempts.glob("*") if path.is_dir())
     return [record for folder in folders for record in attempts(home, folder.name)]
 
 
@@ -92,7 +90,7 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
 
 def is_locked(home: Path, key: str) -> bool:
     """Whether a process computes the stage of this key, or looks at its record."""
-    return StageLocks(home / LOCKS).is_locked(key)
+    return StageLocks(Home(home).locks).is_locked(key)
 
 
 def age(moment: float, now: float) -> float:
@@ -118,8 +116,8 @@ def _is_in_use(home: Path, record: Mapping[str, Any], days: float, now: float) -
     if record["status"] != "completed" or record["flow_run_id"] is None:
         return False
     # A run between two of its stages: it has not ended, and the next stage needs what it has.
-    folder = home / SUMMARIES / record["flow_run_id"]
-    ended = any((folder / name).is_file() for name in (SUMMARY, "error.txt"))
+    run_id, places = record["flow_run_id"], Home(home)
+    ended = places.summary(run_id).is_file() or places.record_error(run_id).is_file()
     return not ended and age(_time(record["finished"]), now) < HOUR
 
 

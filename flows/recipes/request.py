@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tasks.store.artifacts import free_bytes, is_writable
 
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
@@ -29,11 +26,12 @@ from rosita_core.model.weights import (
     check_weights,
     tensor_shapes,
 )
+from tasks.home import HOME_VARIABLE, Home
+from tasks.store.artifacts import free_bytes, is_writable
 
 if TYPE_CHECKING:
     from rosita_core.data.sources import SourceSettings
 
-HOME_VARIABLE = "ROSITA_HOME"
 BYTES_PER_PARAMETER = 4
 BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
@@ -66,11 +64,6 @@ class Request:
     @property
     def outputs(self) -> int:
         return len(self.spec.labels) or 1
-
-
-def home_directory() -> Path:
-    """`ROSITA_HOME`, or `.rosita` in the working directory."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
 
 
 def check(recipe: Recipe, home: Path) -> Request:
@@ -217,7 +210,7 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         path=data.path,
         train=data.train,
         dev=data.dev,
-        cache=str(home / "downloads"),
+        cache=str(Home(home).downloads),
     )
 
 

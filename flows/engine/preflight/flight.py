@@ -19,7 +19,6 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tasks.store.artifacts import Store, free_bytes
 
 from flows.engine.nodes import stage_of
 from flows.engine.preflight.errors import PreflightRefused, named
@@ -34,9 +33,11 @@ from rosita_core.training.loop import total_steps
 from tasks.cache.records import Context, StageResult
 from tasks.cache.shared_records import look_quickly, obtain
 from tasks.cache.stage_key import stage_key
+from tasks.home import Home
 from tasks.host.hardware import Numerics
 from tasks.host.signals import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.host.terminal import progress_display
+from tasks.store.artifacts import Store, free_bytes
 
 # Below it the run itself is about as quick as its miniature, which takes tens of seconds.
 AUTOMATIC_STEPS = 500
@@ -286,7 +287,7 @@ def _rows_from(node: Node) -> str:
 @contextmanager
 def _scratch(home: Path) -> Iterator[Path]:
     """A home for the length of a block, on the disk of the real one."""
-    folder = home / "tmp" / f"preflight-{uuid.uuid4().hex}"
+    folder = Home(home).scratch / f"preflight-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True)
         yield folder

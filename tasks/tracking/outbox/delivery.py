@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.home import Home
 from tasks.host.redaction import is_remote, redacted
 from tasks.tracking.experiments import Experiments
 from tasks.tracking.models import register
@@ -141,8 +142,9 @@ class Delivery:
             self.client.set_tag(run_id, operation["name"], found or operation["handle"])
         elif kind == "register":
             experiment = self._experiment_id(journal.header["experiment"])
+            held, scratch = journal.held(""), Home(self.home).scratch
             journal.state.registered = register(
-                self.client, experiment, run_id, operation, journal.held(""), self.home / "tmp"
+                self.client, experiment, run_id, operation, held, scratch
             )
         elif kind == "document":
             path = self.home / operation["path"]

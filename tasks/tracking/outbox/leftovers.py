@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.tracking.outbox.box import OUTBOX
-from tasks.tracking.outbox.refused import REFUSED
+from tasks.home import Home
 
 
 def old_leftovers(home: str | Path, older_than: float) -> list[Path]:
@@ -16,12 +15,12 @@ def old_leftovers(home: str | Path, older_than: float) -> list[Path]:
     Args:
         older_than: seconds since 1970; what was changed at that time or later is not listed.
     """
-    folder = Path(home).absolute() / OUTBOX
-    return sorted(path for path in _candidates(folder) if _changed(path) < older_than)
+    return sorted(path for path in _candidates(Home(home)) if _changed(path) < older_than)
 
 
-def _candidates(folder: Path) -> Iterator[Path]:
-    yield from (folder / REFUSED).glob("*")
+def _candidates(home: Home) -> Iterator[Path]:
+    folder = home.outbox
+    yield from home.refused.glob("*")
     yield from folder.glob(".*")
     for path in (*folder.glob("[!.]*.json"), *folder.glob("[!.]*.files")):
         if not path.with_suffix(".jsonl").exists():

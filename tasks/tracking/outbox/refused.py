@@ -13,23 +13,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.store.artifacts import write_json
 from tasks.tracking.outbox.box import Outbox
 from tasks.tracking.outbox.journal import ENDS, Journal, Operation, State, copy_linked, parsed
 
-REFUSED = "refused"
 # Of the operation that creates the run; its tags are at MLflow.
 NEEDED = ("handle", "uri", "experiment", "parent", "name", "time")
 
 
 def refuse(outbox: Outbox, journal: Journal, operation: Operation, why: str) -> Path:
     """Keep what MLflow did not accept, with its reason; returns the file."""
-    path = outbox.folder / REFUSED / f"{journal.handle}.jsonl"
+    path = Home(outbox.home).refused / f"{journal.handle}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     if "files" in operation:
         source, target = journal.held(operation["files"]), _files(path) / operation["files"]
         if source.is_dir() and not target.exists():
-            scratch = outbox.home / "tmp"
+            scratch = Home(outbox.home).scratch
             scratch.mkdir(parents=True, exist_ok=True)
             copy_linked(source, target, scratch)
     record = {
@@ -90,7 +90,7 @@ def _make_journal(outbox: Outbox, path: Path, target: Path) -> bool:
     between = [one for one in operations if one["op"] not in (*ENDS, "create")]
     # What has ended must not be ended as killed.
     lines = [header, *between, ends[-1] if ends else {"op": "resent"}]
-    scratch = outbox.home / "tmp"
+    scratch = Home(outbox.home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     for folder in _files(path).glob("*"):
         copy = target.with_suffix(".files") / folder.name
@@ -123,7 +123,7 @@ def _unique(operations: Iterator[Operation]) -> Iterator[Operation]:
 
 
 def _paths(outbox: Outbox) -> list[Path]:
-    return sorted((outbox.folder / REFUSED).glob("*.jsonl"))
+    return sorted(Home(outbox.home).refused.glob("*.jsonl"))
 
 
 def _files(path: Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.tables import console
 from flows.maintenance.gc import Garbage
+from tasks.host.console import console
 from tasks.host.wording import counted, size
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from tasks.host.console import console
+
 NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
-
-
-def console() -> Console:
-    """Stdout; wide enough for our tables where there is no terminal."""
-    return Console() if os.isatty(1) else Console(width=120)
 
 
 def show_comparison(summary: dict[str, Any], path: Path) -> None:

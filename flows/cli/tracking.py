@@ -64,7 +64,7 @@ def _show(report: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from flows.cli.tables import console
+    from tasks.host.console import console
     from tasks.host.wording import counted
 
     if report.runs:

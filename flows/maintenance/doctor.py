@@ -15,7 +15,6 @@ from packaging.specifiers import SpecifierSet
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.tables import console
 from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.maintenance.doctor_home import (
     check_attempts,
@@ -38,6 +37,7 @@ from rosita_core.model.locate import (
     locate_vectors,
 )
 from tasks.home import Home
+from tasks.host.console import console
 
 STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
 

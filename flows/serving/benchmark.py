@@ -11,7 +11,6 @@ import torch
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from flows.cli.tables import console
 from flows.serving.lookup import compressed_model, newest_summary, stage_folder
 from flows.serving.predict import load_classifier
 from rosita_core.measuring.disk import disk_mb
@@ -21,6 +20,7 @@ from rosita_core.model.locate import shape_from
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.training.numerics import Numerics as Placement
+from tasks.host.console import console
 from tasks.host.hardware import Numerics, hardware
 
 # Token ids are drawn from it; which ones they are does not change the time.

@@ -11,8 +11,8 @@ from prefect import flow, runtime
 from rich.console import Console
 from rich.live import Live
 
-from flows.compress import INTERRUPTED_SECONDS
 from flows.engine.outcome import achieved
+from flows.engine.recording import INTERRUPTED_SECONDS
 from flows.grids.board import INTERRUPTED, Board
 from flows.grids.cell import CellWork, carry_out
 from flows.grids.choice import chosen_cells

@@ -8,13 +8,13 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.engine.run import one_line
 from flows.grids.records import collect, save
 from flows.reports.build import as_json, build, check_formats, write
 from flows.reports.markdown import markdown
 from flows.reports.records import report_records
 from tasks.home import Home, home_directory
 from tasks.host.logs import warn
+from tasks.host.wording import error_line
 
 
 def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
@@ -41,5 +41,5 @@ def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
             key="rosita-report", markdown=markdown(report, images=False), description=str(folder)
         )
     except Exception as error:
-        warn(f"Prefect's server has no page of the report: {one_line(error)}")
+        warn(f"Prefect's server has no page of the report: {error_line(error)}")
     return as_json(report, found, files)

@@ -24,6 +24,7 @@ from tasks.host.hardware import Numerics
 from tasks.host.logs import noted, warn
 from tasks.host.signals import signals_caught, stop_if_requested, stop_requested
 from tasks.host.terminal import progress_display
+from tasks.host.wording import error_line
 from tasks.stages.assess_student import assess_student
 from tasks.stages.augment_data import augment_data
 from tasks.stages.distill_student import distill_student
@@ -175,7 +176,7 @@ class Run:
         except OSError as error:
             raise StageError(
                 f"stage {stage.name} of recipe {self.request.recipe.name} could not start: its "
-                f"lock in {folder} cannot be used: {one_line(error)}"
+                f"lock in {folder} cannot be used: {error_line(error)}"
             ) from error
 
     def _note(self, name: str, stage: Stage, context: Context, state: State) -> None:
@@ -237,7 +238,7 @@ class Run:
 
     def _failure(self, stage: str, state: State) -> str:
         recipe, home = self.request.recipe.name, self.request.home
-        cause = one_line(state.result(raise_on_failure=False))
+        cause = error_line(state.result(raise_on_failure=False))
         made = [r for r in attempts(home, stage) if r["flow_run_id"] == self.flow_run_id]
         if not made:
             return f"stage {stage} of recipe {recipe} could not start: {cause}"
@@ -247,8 +248,3 @@ class Run:
             f"stage {stage} failed in attempt {number} of recipe {recipe}: {cause}; "
             f"its record with the traceback is {record}"
         )
-
-
-def one_line(error: Any) -> str:
-    """An error as `Type: message` without line breaks."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -13,11 +13,11 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from flows.engine.run import one_line
 from flows.grids.records import collect
 from flows.grids.tables import result_rows
 from flows.reports.build import report_for_prefect
 from tasks.host.logs import warn
+from tasks.host.wording import error_line
 
 
 def publish(home: Path, document: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ def publish(home: Path, document: dict[str, Any]) -> None:
                 description=f"{name}: {title}",
             )
     except Exception as error:
-        warn(f"Prefect's server has no report of the grid: {one_line(error)}")
+        warn(f"Prefect's server has no report of the grid: {error_line(error)}")
 
 
 def _slug(title: str) -> str:

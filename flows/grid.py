@@ -11,7 +11,7 @@ from prefect import flow, runtime
 from rich.console import Console
 from rich.live import Live
 
-from flows.engine.outcome import achieved
+from flows.engine.prefect_loss import achieved
 from flows.engine.recording import INTERRUPTED_SECONDS
 from flows.grids.board import INTERRUPTED, Board
 from flows.grids.cell import CellWork, carry_out

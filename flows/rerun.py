@@ -8,7 +8,7 @@ from prefect import flow, runtime
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of, stage_of
-from flows.engine.outcome import achieved
+from flows.engine.prefect_loss import achieved
 from flows.engine.recording import run_and_record, tracked
 from flows.engine.run import Run, StageError
 from flows.method import check_stage, method

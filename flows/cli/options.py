@@ -58,8 +58,7 @@ def run_flow(
         name: of the file in the home's logs that has the traceback then.
         expected: failures that speak for themselves.
     """
-    from flows.engine.outcome import forget, has_begun, hidden, last_achieved
-    from flows.engine.prefect_messages import summarize_losses
+    from flows.engine.prefect_loss import forget, has_begun, hidden, last_achieved, summarize_losses
     from tasks.home import Home
 
     forget()

@@ -11,7 +11,7 @@ from prefect import runtime
 from prefect.artifacts import create_table_artifact
 
 from flows.engine.nodes import numerics_of
-from flows.engine.outcome import achieved, begun
+from flows.engine.prefect_loss import achieved, begun
 from flows.engine.run import Run, StageError
 from flows.engine.summary import comparison_rows, read_summary, summarize, write_summary
 from flows.recipes.request import Request

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
-from flows.engine.outcome import achieved, forget, hidden, last_achieved
+from flows.engine.prefect_loss import achieved, forget, hidden, last_achieved
 from flows.engine.recording import record_run, tracked, unrecorded
 from flows.engine.run import Run, StageError
 from flows.engine.summary import read_summary

@@ -16,10 +16,9 @@ from flows.maintenance.doctor_findings import OK, WARNING
 from flows.maintenance.doctor_services import check_outbox
 from tasks.home import Home
 from tasks.tracking.outbox.box import Outbox, waiting
-from tasks.tracking.outbox.documents import complete_document
+from tasks.tracking.outbox.delivery import complete_document
 from tasks.tracking.outbox.journal import Journal, State
-from tasks.tracking.outbox.leftovers import old_leftovers
-from tasks.tracking.outbox.refused import ask_again, refuse, refused
+from tasks.tracking.outbox.refused import ask_again, refuse, refused, removable
 from tasks.tracking.outbox.sender import Sender
 from tasks.tracking.outbox.sync import sync
 
@@ -198,7 +197,7 @@ def test_leftovers_are_old_and_wait_for_nothing(tmp_path: Path) -> None:
         path.mkdir()
     for path in (kept, *orphans, *Home(tmp_path).outbox.iterdir()):
         os.utime(path, (1000, 1000))
-    assert old_leftovers(tmp_path, 1000) == []
-    assert old_leftovers(tmp_path, 1001) == sorted([kept, *orphans])
+    assert removable(tmp_path, 1000) == []
+    assert removable(tmp_path, 1001) == sorted([kept, *orphans])
     os.utime(kept, (2000, 2000))
-    assert old_leftovers(tmp_path, 1001) == sorted(orphans)
+    assert removable(tmp_path, 1001) == sorted(orphans)

@@ -1,4 +1,4 @@
-"""What MLflow did not accept: kept with its reason, and asked for again when the user wants it.
+"""What MLflow did not accept: kept with its reason, asked for again, or removed when it is old.
 
 `<home>/outbox/refused` has a file per run, a line per operation: why it was refused, the operation,
 and what a new journal needs to know of the run. The files of a refused model lie beside it.
@@ -54,6 +54,18 @@ def ask_again(outbox: Outbox) -> int:
     A run that has a journal already is left alone: that is sent first.
     """
     return sum(_ask_again(outbox, path) for path in _paths(outbox))
+
+
+def removable(home: str | Path, older_than: float) -> list[Path]:
+    """Old files and folders of the outbox that nobody will send.
+
+    They are what MLflow refused, drafts of killed processes, and states and files without their
+    journal. A journal that waits for `rosita sync` is none of them, however old.
+
+    Args:
+        older_than: seconds since 1970; what was changed at that time or later is not listed.
+    """
+    return sorted(path for path in _candidates(Home(home)) if _changed(path) < older_than)
 
 
 def _ask_again(outbox: Outbox, path: Path) -> bool:
@@ -145,3 +157,23 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _line(operation: Operation) -> bytes:
     return (json.dumps(operation) + "\n").encode()
+
+
+def _candidates(home: Home) -> Iterator[Path]:
+    folder = home.outbox
+    yield from home.refused.glob("*")
+    yield from folder.glob(".*")
+    for path in (*folder.glob("[!.]*.json"), *folder.glob("[!.]*.files")):
+        if not path.with_suffix(".jsonl").exists():
+            yield path
+
+
+def _changed(path: Path) -> float:
+    """When something was added last; what is gone meanwhile is not old."""
+    # The files of a refused model belong to the file that names them.
+    record = path.with_suffix(".jsonl")
+    try:
+        times = [one.stat().st_mtime for one in (path, record) if one == path or one.exists()]
+    except FileNotFoundError:
+        return float("inf")
+    return max(times)

@@ -169,8 +169,8 @@ def grid_spread(
         only: cells or labels to run; none: all of them
     """
     with deployed_run():
-        from flows.grids.choice import chosen_cells
         from flows.grids.executors.flow_runs import run_everywhere
+        from flows.grids.loading import chosen_cells
 
         definition = _definition(grid_file or grid, recipe, settings, seeds)
         parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}

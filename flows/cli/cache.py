@@ -47,7 +47,7 @@ def gc(
 
     Lists it with its size and asks. What a running stage holds is never freed.
     """
-    from flows.cli.gc_tables import show_freed, show_garbage
+    from flows.cli.tables import show_freed, show_garbage
     from flows.maintenance.gc import as_document, find_garbage, free
     from tasks.home import home_directory
 

@@ -102,7 +102,7 @@ def doctor(
     Ends with exit code 1 where something keeps it from running.
     """
     from flows.maintenance.doctor import examine, show_checks
-    from flows.maintenance.doctor_findings import PROBLEM
+    from flows.maintenance.doctor_services import PROBLEM
     from tasks.home import home_directory
 
     checks = examine(home_directory())

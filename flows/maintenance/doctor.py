@@ -15,7 +15,6 @@ from packaging.specifiers import SpecifierSet
 from rich.table import Table
 from rich.text import Text
 
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.maintenance.doctor_home import (
     check_attempts,
     check_checkpoints,
@@ -24,6 +23,10 @@ from flows.maintenance.doctor_home import (
     check_store,
 )
 from flows.maintenance.doctor_services import (
+    OK,
+    PROBLEM,
+    WARNING,
+    Check,
     check_hub,
     check_mlflow,
     check_outbox,

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.maintenance.doctor_services import OK, PROBLEM, WARNING, Check
 from flows.maintenance.gc import size_of
 from flows.maintenance.references import all_attempts, is_finished
 from flows.recipes.request import BYTES_PER_PARAMETER, MODELS_ON_DISK

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from command_line import rosita
 from deployed_stack import ROOT
-from flows.recipes.shipped import load_recipe
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -22,8 +21,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, is_valid_schema, validate
 
 from flows import deployed
-from flows.grids.choice import chosen_cells
-from flows.grids.loading import load_grid
+from flows.grids.loading import chosen_cells, load_grid
+from flows.recipes.shipped import load_recipe
 
 FILE = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 from command_line import rosita
-from flows.grids.definition import Cell, Grid, base_recipe, cells_of, grid_of, student_parameters
-from flows.recipes.shipped import RECIPES, load_recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.grids.choice import chosen_cells
+from flows.grids.definition import Cell, Grid, base_recipe, cells_of, grid_of, student_parameters
 from flows.grids.files import read_definition, write_definition
-from flows.grids.loading import load_grid
+from flows.grids.loading import chosen_cells, load_grid
 from flows.grids.shipped import SWITCHES, TEMPLATES
+from flows.recipes.shipped import RECIPES, load_recipe
 
 SHIPPED = [n for n in RECIPES if n.startswith(("paper-", "minilm-")) and "-kd-" not in n]
 SMOKE: dict[str, Any] = {"name": "mine", "base": "smoke"}

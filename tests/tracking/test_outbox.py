@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from serving import free_ports
 
-from flows.maintenance.doctor_findings import OK, WARNING
-from flows.maintenance.doctor_services import check_outbox
+from flows.maintenance.doctor_services import OK, WARNING, check_outbox
 from tasks.home import Home
 from tasks.tracking.outbox.box import Outbox, waiting
 from tasks.tracking.outbox.delivery import complete_document

@@ -102,8 +102,7 @@ def grid(
     from flows.grid import GridError
     from flows.grid import grid as flow
     from flows.grids.executors.dask_cluster import ClusterError
-    from flows.grids.executors.processes import start_one_server
-    from flows.services.servers import ServerError
+    from flows.services.servers import ServerError, start_one_server
     from tasks.host.terminal import progress_display
 
     progress_display().line(plan_line(definition, cells, planned))

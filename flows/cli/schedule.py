@@ -32,13 +32,14 @@ def schedule(
     PREFECT_API_URL the runs appear on that server; without it a server starts and stops with this
     command. Ctrl-C ends all; a run that it stops saves a checkpoint first.
     """
-    from flows.services.schedule_times import next_time, times
+    from flows.services.schedule import next_time, times
 
     when = times(cron, interval, timezone)
     first = next_time(when)
     from flows.cli.options import Failure, checked_request
 
     request = checked_request(recipe, set_, download=True)
+    from flows.deployed import compress
     from flows.recipes.shipped import RECIPES
     from flows.services.schedule import reachable_api, serve
     from flows.services.servers import ServerError
@@ -51,7 +52,8 @@ def schedule(
         field, value = "recipe", recipe
         if recipe not in RECIPES:
             field, value = "recipe_file", str(Path(recipe).resolve())
-        serve(api, request.recipe.name, when, first, {field: value, "settings": list(set_ or ())})
+        parameters = {field: value, "settings": list(set_ or ())}
+        serve(compress, api, request.recipe.name, when, first, parameters)
     except ServerError as error:
         raise Failure(str(error)) from None
     print("stopped", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import State
 
-from flows.engine.learning_curves import TRAININGS, last_training, record_course
+from flows.engine.learning_curves import TRAININGS, last_training, record_learning_curve
 from flows.engine.nodes import stage_of
 from flows.method import Node, method
 from flows.recipes.request import Request
@@ -190,8 +190,8 @@ class Run:
             self.tracking.record_cached(stage, result, context)
         if name in TRAININGS:
             last = name == last_training([node.name for node in self.nodes])
-            with noted(f"the course of stage {name}"):
-                record_course(self.tracking, self.parent, self.request.home, result, last)
+            with noted(f"the learning curve of stage {name}"):
+                record_learning_curve(self.tracking, self.parent, self.request.home, result, last)
 
     def _settle(self, result: StageResult) -> None:
         """Drop the checkpoints of a stage that the cache knows; a stage killed before goes on.

@@ -38,8 +38,8 @@ def build(records: Records) -> Report:
     for number, family in enumerate(records.families, start=1):
         suffix = f"_{number}" if several else ""
         scores += _named(score_plots(records, family, suffix), family, several)
-        courses = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
-        trainings += _named(courses, family, several)
+        curves = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
+        trainings += _named(curves, family, several)
     sections = [
         Section("Results", (), (measured, *scores)),
         Section("The paper's tables", (), tuple(paper_tables(records))),

@@ -16,18 +16,18 @@ from contexts import stage_context
 from object_store import BUCKET, ObjectStore
 from prefect import task
 from prefect.testing.utilities import prefect_test_harness
-from tasks.store.artifacts import Store
 
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
 from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 from tasks.cache.policy import stage_options
 from tasks.cache.records import StageResult, find_record, results_folder
 from tasks.cache.shared_records import SharedStore, look, obtain
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage, stage_key
 from tasks.execution.attempt import Context, attempt, attempts
+from tasks.store.artifacts import Store
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
@@ -138,7 +138,7 @@ def test_a_fetched_result_has_its_own_course(files: SharedFiles, tmp_path: Path)
     run(other)
     assert theirs.attempt == first.attempt
     for home in (one, other):
-        [line] = history(home, "student", first.attempt, KEY)
+        [line] = observations(home, "student", first.attempt, KEY)
         assert line["metrics"] == {"train/loss": 1.0}
 
 

@@ -23,8 +23,8 @@ DAY = 24 * HOUR
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """Names that something refers to.
+class References:
+    """Stage keys and artifacts that something refers to.
 
     Attributes:
         keys: stage keys of recent runs and of running ones.
@@ -43,7 +43,7 @@ class Holdings:
         return self.running_since is not None and moment >= self.running_since
 
 
-def holdings(home: Path, days: float, now: float) -> Holdings:
+def references(home: Path, days: float, now: float) -> References:
     """What recent runs, running stages and runs between two stages refer to.
 
     Args:
@@ -61,7 +61,7 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
     keys.update(record["key"] for record in used)
     artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
     since = min((_run_began(record) for record in used), default=None)
-    return Holdings(frozenset(keys), frozenset(artifacts), since)
+    return References(frozenset(keys), frozenset(artifacts), since)
 
 
 def all_attempts(home: Path) -> list[Mapping[str, Any]]:

@@ -64,9 +64,8 @@ def record_learning_curve(
         last: whether the training made the compressed model.
     """
     steps: dict[int, dict[str, float]] = {}
-    for name, points in series(
-        observations(home, result.stage, result.attempt, result.key)
-    ).items():
+    seen = observations(home, result.stage, result.attempt, result.key)
+    for name, points in series(seen).items():
         if name not in COMPARED:
             continue
         names = [f"stage/{result.stage}/{COMPARED[name]}", *([name] if last else [])]

@@ -62,16 +62,16 @@ def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Gar
         now: seconds since 1970; the clock's time where it is not given.
     """
     moment = time.time() if now is None else now
-    refs = references(home, days, moment)
-    found_records = _records(home, refs, days, moment)
+    referred = references(home, days, moment)
+    found_records = _records(home, referred, days, moment)
     records = tuple(one for one in found_records if not _is_locked(home, one))
     freed = {garbage.path.name for garbage in records}
     found = (
         *records,
-        *_artifacts(home, refs, freed, days, moment),
+        *_artifacts(home, referred, freed, days, moment),
         *_damaged(home, days, moment),
-        *_leftovers(home, refs, days, moment),
-        *_checkpoints(home, refs, days, moment),
+        *_leftovers(home, referred, days, moment),
+        *_checkpoints(home, referred, days, moment),
     )
     unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
     # The largest of each kind first.
@@ -155,24 +155,24 @@ def _is_locked(home: Path, garbage: Garbage) -> bool:
     return garbage.key is not None and is_locked(home, garbage.key)
 
 
-def _records(home: Path, refs: References, days: float, now: float) -> Iterator[Garbage]:
+def _records(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
     for path in sorted(Home(home).results.glob("*")):
-        if not is_digest(path.name) or path.name in refs.keys:
+        if not is_digest(path.name) or path.name in referred.keys:
             continue
         names = record_names(path)
         stage, artifact = names if names is not None else ("?", None)
-        if artifact in refs.artifacts:
+        if artifact in referred.artifacts:
             # A running stage reads what this result names.
             continue
         used = _modified(path)
-        if used is not None and not refs.used_since(used) and age(used, now) >= days * DAY:
+        if used is not None and not referred.used_since(used) and age(used, now) >= days * DAY:
             yield Garbage(RECORD, _named(stage, path.name), path, size_of(path), used, path.name)
 
 
 def _artifacts(
-    home: Path, refs: References, freed: set[str], days: float, now: float
+    home: Path, referred: References, freed: set[str], days: float, now: float
 ) -> Iterator[Garbage]:
-    named = set(refs.artifacts)
+    named = set(referred.artifacts)
     last: dict[str, float] = {}
     for artifact, path in _named_artifacts(home):
         if path.name not in freed:
@@ -185,7 +185,7 @@ def _artifacts(
         folder = store.path(digest).parent
         # A stage stores its artifact before its result is written.
         used = max(_newest(folder), last.get(digest, 0.0))
-        if refs.used_since(used) or age(used, now) < days * DAY:
+        if referred.used_since(used) or age(used, now) < days * DAY:
             continue
         stages = sorted({str(note.get("stage")) for note in store.provenance(digest).values()})
         name = _named(", ".join(stages) or "?", digest)
@@ -205,27 +205,27 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
                 yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
 
 
-def _leftovers(home: Path, refs: References, days: float, now: float) -> Iterator[Garbage]:
+def _leftovers(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
     for path in removable(home, now - days * DAY):
         yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), _newest(path))
     for folder in (Home(home).unfinished_artifacts, Home(home).scratch):
         for path in sorted(folder.glob("*")):
             used = _newest(path)
-            recent = refs.used_since(used) or age(used, now) < DAY
+            recent = referred.used_since(used) or age(used, now) < DAY
             if not path.name.startswith(REMOVED) and recent:
                 # It may be the workspace of a stage that runs.
                 continue
             yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), used)
 
 
-def _checkpoints(home: Path, refs: References, days: float, now: float) -> Iterator[Garbage]:
+def _checkpoints(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
     folders = sorted(Home(home).checkpoints.glob("*"))
     records = all_attempts(home) if folders else []
     for path in folders:
         used = _newest(path)
         completed = is_finished(home, path.name, records)
         old = age(used, now) >= days * DAY
-        running = path.name in refs.keys and not completed
+        running = path.name in referred.keys and not completed
         if (completed or old) and not running:
             key = path.name if is_digest(path.name) else None
             yield Garbage(CHECKPOINT, path.name[:12], path, size_of(path), used, key)

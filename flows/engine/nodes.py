@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flows.method import Node
 from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import PROCESSES, Stage
-from tasks.host.hardware import Numerics, divided, resolve_numerics
+from tasks.host.hardware import ResolvedNumerics, divided, resolve_numerics
 
 KERNELS: Mapping[str, str] = {
     "data": "rosita_core.stages.data",
@@ -23,7 +23,7 @@ KERNELS: Mapping[str, str] = {
 """Stage name -> module of the kernel that its task calls."""
 
 
-def numerics_of(recipe: Recipe) -> Numerics:
+def numerics_of(recipe: Recipe) -> ResolvedNumerics:
     """The recipe's numerics on this machine.
 
     Raises:
@@ -39,7 +39,7 @@ def numerics_of(recipe: Recipe) -> Numerics:
         raise ValueError(f"numerics.{error}") from None
 
 
-def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> Stage:
+def stage_of(node: Node, artifacts: Mapping[str, str], numerics: ResolvedNumerics) -> Stage:
     """The node as a stage, given the artifacts of the nodes before it."""
     return Stage(
         name=node.name,
@@ -55,7 +55,7 @@ def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> St
     )
 
 
-def processes_of(node: Node, numerics: Numerics) -> int:
+def processes_of(node: Node, numerics: ResolvedNumerics) -> int:
     """How many processes compute the stage: of trainings alone more than one."""
     trains = hasattr(node.config, "training") and node.config.training.epochs > 0
     return numerics.processes if trains else 1

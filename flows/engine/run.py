@@ -20,7 +20,7 @@ from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage, stage_key
 from tasks.execution.attempt import Context, StageResult
 from tasks.home import Home
-from tasks.host.hardware import Numerics
+from tasks.host.hardware import ResolvedNumerics
 from tasks.host.logs import noted, warn
 from tasks.host.signals import signals_caught, stop_if_requested, stop_requested
 from tasks.host.terminal import progress_display
@@ -74,7 +74,7 @@ class Run:
     def __init__(
         self,
         request: Request,
-        numerics: Numerics,
+        numerics: ResolvedNumerics,
         tracking: Tracking,
         parent: str,
         flow_run_id: str,

@@ -24,7 +24,7 @@ from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import library_versions
 from tasks.execution.attempt import Context
 from tasks.home import home_directory
-from tasks.host.hardware import Numerics, git_commit, hardware
+from tasks.host.hardware import ResolvedNumerics, git_commit, hardware
 from tasks.host.wording import error_line
 from tasks.store.artifacts import write_json
 
@@ -163,7 +163,7 @@ def _finished(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shared(numerics: Numerics, work: CellWork) -> Numerics:
+def _shared(numerics: ResolvedNumerics, work: CellWork) -> ResolvedNumerics:
     """Numerics of one of several processes: a thread count that was left open is divided."""
     if work.recipe.numerics.threads != "auto":
         return numerics

@@ -21,7 +21,7 @@ from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.training.numerics import Numerics as Placement
 from tasks.host.console import console
-from tasks.host.hardware import Numerics, hardware
+from tasks.host.hardware import ResolvedNumerics, hardware
 
 # Token ids are drawn from it; which ones they are does not change the time.
 SEED = 0
@@ -82,7 +82,7 @@ def models_to_time(models: list[str], home: Path) -> dict[str, Path]:
 
 
 def compare_speed(
-    folders: dict[str, Path], settings: SpeedSettings, numerics: Numerics
+    folders: dict[str, Path], settings: SpeedSettings, numerics: ResolvedNumerics
 ) -> dict[str, Any]:
     """Sizes and latencies of the models in `folders`, measured in turns, as one JSON document.
 

@@ -34,7 +34,7 @@ from tasks.cache.records import Context, StageResult
 from tasks.cache.shared_records import look_quickly, obtain
 from tasks.cache.stage_key import stage_key
 from tasks.home import Home
-from tasks.host.hardware import Numerics
+from tasks.host.hardware import ResolvedNumerics
 from tasks.host.signals import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store, free_bytes
@@ -72,7 +72,7 @@ class PreflightReport:
 
 
 def preflight_first(
-    request: Request, numerics: Numerics, bodies: Bodies, wanted: bool | None
+    request: Request, numerics: ResolvedNumerics, bodies: Bodies, wanted: bool | None
 ) -> PreflightReport | None:
     """Run the preflight where it is wanted and something is left to train; say so in a line.
 
@@ -97,7 +97,7 @@ def preflight_first(
     return report
 
 
-def steps_left(request: Request, numerics: Numerics) -> int:
+def steps_left(request: Request, numerics: ResolvedNumerics) -> int:
     """Optimizer steps of the trainings that are not cached, at most.
 
     Artifacts are not verified: a damaged one is found, and computed again, by the run itself.
@@ -110,7 +110,7 @@ def steps_left(request: Request, numerics: Numerics) -> int:
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, persist_result=False)
-def preflight(request: Request, numerics: Numerics, bodies: Bodies) -> PreflightReport:
+def preflight(request: Request, numerics: ResolvedNumerics, bodies: Bodies) -> PreflightReport:
     """Run every stage that is not cached in miniature.
 
     Raises:
@@ -154,7 +154,7 @@ class _Flight:
     def __init__(
         self,
         request: Request,
-        numerics: Numerics,
+        numerics: ResolvedNumerics,
         bodies: Bodies,
         scratch: Path,
         nodes: Sequence[Node],
@@ -257,7 +257,7 @@ class _Flight:
 def _cached(
     request: Request,
     nodes: Sequence[Node],
-    numerics: Numerics,
+    numerics: ResolvedNumerics,
     look: Callable[[Path, str], StageResult | None],
 ) -> Results:
     """The results of the stages that need not run."""

@@ -12,13 +12,13 @@ import torch
 from contexts import stage_context
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from tasks.tracking.runs import Tracking, flatten, tracking_uri
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import attempt, attempts
 from tasks.host.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
-from tasks.tracking.models import log_compressed_model
+from tasks.stages.register_model import log_compressed_model
+from tasks.tracking.runs import Tracking, flatten, tracking_uri
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "deterministic": True}
 

@@ -243,6 +243,31 @@ def last_lines(log: Path) -> str:
     return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
 
 
+def start_one_server(logs: Path) -> None:
+    """One Prefect server for this process and those that it starts, unless they have one.
+
+    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
+    have saved what they were at. It stops when this process ends, after what Prefect still sends.
+
+    Raises:
+        ServerError: where it does not start.
+    """
+    # Here, because it takes seconds to import, which `rosita ui` does without.
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        return
+    server = prefect_server(free_port(), logs)
+    with ExitStack() as stack:
+        processes = stack.enter_context(running([server]))
+        wait_until_ready([server], processes, threading.Event())
+        atexit.register(stack.pop_all().close)
+    # Of the process and not of a context: Prefect's own threads are to find it, too.
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    refresh_global_settings_context()
+
+
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End the groups of all processes: asked first, killed after STOP_SECONDS."""
     for process in processes:
@@ -277,28 +302,3 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 def _environment() -> dict[str, str]:
     # Python would look for modules in the working directory first.
     return dict(os.environ) | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def start_one_server(logs: Path) -> None:
-    """One Prefect server for this process and those that it starts, unless they have one.
-
-    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
-    have saved what they were at. It stops when this process ends, after what Prefect still sends.
-
-    Raises:
-        ServerError: where it does not start.
-    """
-    # Here, because it takes seconds to import, which `rosita ui` does without.
-    from prefect.context import refresh_global_settings_context
-    from prefect.settings import get_current_settings
-
-    if get_current_settings().api.url:
-        return
-    server = prefect_server(free_port(), logs)
-    with ExitStack() as stack:
-        processes = stack.enter_context(running([server]))
-        wait_until_ready([server], processes, threading.Event())
-        atexit.register(stack.pop_all().close)
-    # Of the process and not of a context: Prefect's own threads are to find it, too.
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-    refresh_global_settings_context()

@@ -1,4 +1,4 @@
-"""The command that sends to MLflow what could not be sent when it was written."""
+"""The command `rosita sync`: journals that MLflow did not take in time are sent now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a grid keeps what it knows of its cells: `<home>/grids/<grid>/`.
+"""Files of a grid and its cells, below `<home>/grids/<grid>/`.
 
 `definition.json` is the grid that ran last, `<cell>.json` a cell that finished or failed, and
 `running/<cell>.json` one that runs, with its stage.

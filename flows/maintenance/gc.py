@@ -1,4 +1,4 @@
-"""`rosita gc`: what of a home nobody refers to any more, and freeing it."""
+"""`rosita gc`: things of a home that nobody refers to any more. They are listed, then freed."""
 
 from __future__ import annotations
 

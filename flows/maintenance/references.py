@@ -1,4 +1,4 @@
-"""What of a home is in use, so that it must not be freed."""
+"""Stage keys and artifacts of a home that are in use, so that they must not be freed."""
 
 from __future__ import annotations
 

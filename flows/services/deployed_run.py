@@ -1,4 +1,4 @@
-"""What every run of a deployment does around its work."""
+"""Steps around the work of a deployed run: preparing its process, telling of a cancellation."""
 
 from __future__ import annotations
 

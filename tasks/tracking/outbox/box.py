@@ -1,4 +1,4 @@
-"""What MLflow has still to be told: a journal per tracked run, on disk until all of it was sent.
+"""Journals of what MLflow has still to be told: one per tracked run, until all of it was sent.
 
 Layout of `<home>/outbox`:
 

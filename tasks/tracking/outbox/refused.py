@@ -1,4 +1,4 @@
-"""What MLflow did not accept: kept with its reason, asked for again, or removed when it is old.
+"""Operations that MLflow did not accept: kept with the reason, asked for again, removed when old.
 
 `<home>/outbox/refused` has a file per run, a line per operation: why it was refused, the operation,
 and what a new journal needs to know of the run. The files of a refused model lie beside it.
@@ -23,7 +23,7 @@ NEEDED = ("handle", "uri", "experiment", "parent", "name", "time")
 
 
 def refuse(outbox: Outbox, journal: Journal, operation: Operation, why: str) -> Path:
-    """Keep what MLflow did not accept, with its reason; returns the file."""
+    """Keep an operation that MLflow did not accept, with the reason; returns the file."""
     path = Home(outbox.home).refused / f"{journal.handle}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     if "files" in operation:

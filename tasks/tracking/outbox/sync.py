@@ -1,4 +1,4 @@
-"""Sending what earlier processes could not send: by `rosita sync`, and as a new run begins."""
+"""Journals of earlier processes, sent by `rosita sync` and whenever a new run begins."""
 
 import logging
 import threading

@@ -1,5 +1,11 @@
 """The flows as deployments run them; their parameters are the forms in Prefect's UI.
 
+Prefect makes a JSON schema from the types of the parameters, shows it as a form, and refuses values
+that do not fit it. What no schema can say is checked as the run starts, by the same functions as on
+the command line. A whole recipe as a form would have a hundred fields, so a form names a recipe and
+what to change in it. No field may be null: Prefect shows a choice of types in place of a field
+then. What is left as it is says so by a value of its own.
+
 Nothing heavy is imported before a run starts: `prefect deploy` and whoever serves a deployment load
 this module, too. The command line runs the same flows by whole recipes.
 """
@@ -8,33 +14,42 @@ this module, too. The command line runs the same flows by whole recipes.
 # this module, and the types of its parameters would be missing there.
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from prefect import flow, runtime
+from pydantic import Field
 
+from flows.grids.shipped import SMOKE_GRID, TEMPLATES
+from flows.recipes.shipped import RECIPES
 from flows.services.deployed_run import deployed_run
-from flows.services.forms import (
-    AS_IT_IS,
-    NO_RECIPE,
-    OWN_SEED,
-    File,
-    Format,
-    GridName,
-    GridSeed,
-    Preflight,
-    Processes,
-    RecipeName,
-    RecipeOrNone,
-    Scope,
-    Seed,
-    Setting,
-    Size,
-    StageName,
-)
+from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
     from flows.grids.definition import Grid
     from flows.recipes.schema import Recipe
+
+GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
+FILE_PATTERN = r"^$|\.(ya?ml|toml)$"
+SETTING_PATTERN = r"^[a-z_]+(\.[a-z0-9_]+)*=.*$"
+AS_IT_IS = 0
+"""A size that the recipe decides."""
+OWN_SEED = -1
+"""The recipe decides."""
+NO_RECIPE = "-"
+
+RecipeName = Annotated[str, Field(json_schema_extra={"enum": list(RECIPES)})]
+RecipeOrNone = Annotated[str, Field(json_schema_extra={"enum": [NO_RECIPE, *RECIPES]})]
+GridName = Annotated[str, Field(json_schema_extra={"enum": list(GRIDS)})]
+StageName = Annotated[str, Field(json_schema_extra={"enum": list(catalogue())})]
+File = Annotated[str, Field(pattern=FILE_PATTERN)]
+Setting = Annotated[str, Field(pattern=SETTING_PATTERN)]
+Seed = Annotated[int, Field(ge=OWN_SEED, lt=2**32)]
+GridSeed = Annotated[int, Field(ge=0, lt=2**32)]
+Size = Annotated[int, Field(ge=AS_IT_IS)]
+Processes = Annotated[int, Field(ge=1)]
+Preflight = Literal["auto", "yes", "no"]
+Scope = Literal["follow", "only", "downstream"]
+Format = Literal["markdown", "html", "tables"]
 
 HOUR = 3600.0
 CELL_DEPLOYMENT = "grid/weekly"
@@ -169,8 +184,8 @@ def grid_spread(
         only: cells or labels to run; none: all of them
     """
     with deployed_run():
-        from flows.grids.choice import chosen_cells
         from flows.grids.executors.flow_runs import run_everywhere
+        from flows.grids.loading import chosen_cells
 
         definition = _definition(grid_file or grid, recipe, settings, seeds)
         parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}

@@ -11,18 +11,18 @@ from prefect import flow, runtime
 from rich.console import Console
 from rich.live import Live
 
-from flows.compress import INTERRUPTED_SECONDS
-from flows.engine.outcome import achieved
+from flows.engine.prefect_loss import achieved
+from flows.engine.recording import INTERRUPTED_SECONDS
 from flows.grids.board import INTERRUPTED, Board
 from flows.grids.cell import CellWork, carry_out
-from flows.grids.choice import chosen_cells
 from flows.grids.definition import Cell, Grid
 from flows.grids.executors.dask_cluster import Cluster, check_cluster
 from flows.grids.executors.processes import Pool, Processes, run_cells
 from flows.grids.files import write_definition
-from flows.grids.mlflow_report import publish
+from flows.grids.loading import chosen_cells
 from flows.grids.plan import GridPlan, limited, plan_grid, prepared
-from flows.recipes.request import home_directory
+from flows.report import show_in_prefect
+from tasks.home import home_directory
 from tasks.host.terminal import progress_display
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
@@ -105,7 +105,7 @@ def grid(
         tracking.finish(run, "FINISHED" if len(finished) == len(cells) else "FAILED", numbers, {})
     document = _document(definition, cells, documents, plan, tracking.run_id(run), flow_run_id)
     if finished:
-        publish(home, document)
+        show_in_prefect(home, document)
     if len(finished) < len(cells):
         failed = [cell for cell, d in documents.items() if d["status"] != "finished"]
         first = documents[failed[0]]["error"]

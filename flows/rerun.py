@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from prefect import flow, runtime
 
-from flows.compress import compress_again, tracked
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
-from flows.engine.outcome import achieved
+from flows.engine.prefect_loss import achieved
+from flows.engine.recording import run_and_record, tracked
 from flows.engine.run import Run, StageError
 from flows.engine.walk import cached, dependents
 from flows.method import check_stage, method
@@ -38,7 +38,7 @@ def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]
     if scope == "only":
         return _only(request, stage, cached_inputs(request, stage))
     again = {stage} if scope == "follow" else {stage, *dependents(method(request), stage)}
-    return compress_again(request, frozenset(again))
+    return run_and_record(request, frozenset(again))
 
 
 def cached_inputs(request: Request, stage: str) -> dict[str, str]:

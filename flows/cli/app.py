@@ -159,8 +159,9 @@ def _run(request: Any, name: str, flow: Callable[[], Any]) -> Any:
 
 def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
     from flows.cli.tables import show_comparison
+    from tasks.home import Home
 
-    path = request.home / "runs" / summary["run_id"] / "summary.json"
+    path = Home(request.home).summary(summary["run_id"])
     if json_:
         print(path.read_text(encoding="utf-8"))
     else:

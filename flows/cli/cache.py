@@ -47,9 +47,9 @@ def gc(
 
     Lists it with its size and asks. What a running stage holds is never freed.
     """
-    from flows.cli.gc_tables import show_freed, show_garbage
+    from flows.cli.tables import show_freed, show_garbage
     from flows.maintenance.gc import as_document, find_garbage, free
-    from flows.recipes.request import home_directory
+    from tasks.home import home_directory
 
     if not older_than >= 0:
         raise ValueError(f"--older-than must be at least 0 days, got {older_than:g}")

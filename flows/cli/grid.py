@@ -62,8 +62,7 @@ def grid(
     A cell that fails stops no other; a second call runs only what is missing.
     """
     from flows.cli.options import Failure, run_flow
-    from flows.grids.choice import chosen_cells
-    from flows.grids.loading import load_grid
+    from flows.grids.loading import chosen_cells, load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
     if gpus is not None and not estimate:
@@ -80,7 +79,7 @@ def grid(
         check_cluster(cluster, workers)
     from flows.grids.plan import limited, plan_grid, prepared
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
-    from flows.recipes.request import home_directory
+    from tasks.home import Home, home_directory
 
     planned = plan_grid(prepared(cells, download=not (plan or estimate)))
     cells = limited(cells, planned, max_cells)
@@ -103,8 +102,7 @@ def grid(
     from flows.grid import GridError
     from flows.grid import grid as flow
     from flows.grids.executors.dask_cluster import ClusterError
-    from flows.grids.executors.processes import start_one_server
-    from flows.services.servers import ServerError
+    from flows.services.servers import ServerError, start_one_server
     from tasks.host.terminal import progress_display
 
     progress_display().line(plan_line(definition, cells, planned))
@@ -113,7 +111,7 @@ def grid(
     home = home_directory()
     try:
         if min(workers, len(cells)) > 1 or cluster is not None:
-            start_one_server(home / "logs")
+            start_one_server(Home(home).logs)
         document = run_flow(
             home,
             "grid",

@@ -38,7 +38,6 @@ def ui(
     made with it; see deployments/README.md.
     """
     from flows.cli.options import Failure
-    from flows.recipes.request import HOME_VARIABLE, home_directory
     from flows.services.servers import (
         ServerError,
         check_ports,
@@ -49,10 +48,12 @@ def ui(
         wait_until_ready,
         watch,
     )
+    from tasks.home import HOME_VARIABLE, Home, home_directory
     from tasks.host.redaction import redacted, tracking_uri
     from tasks.store.artifacts import is_writable
 
     home = home_directory()
+    places = Home(home)
     uri = tracking_uri(home)
     elsewhere = uri.startswith(("http", "databricks"))
     started = {"prefect_port": (prefect, prefect_port), "mlflow_port": (mlflow, mlflow_port)}
@@ -69,15 +70,15 @@ def ui(
         raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
     servers = []
     if "prefect_port" in ports:
-        servers.append(prefect_server(prefect_port, home / "logs"))
+        servers.append(prefect_server(prefect_port, places.logs))
     if "mlflow_port" in ports:
-        servers.append(mlflow_server(mlflow_port, uri, home / "mlartifacts", home / "logs"))
+        servers.append(mlflow_server(mlflow_port, uri, places.mlflow_artifacts, places.logs))
     # Nothing may come between a signal and the end of the servers, so this goes first.
     with stop_requests() as stop:
         try:
             with running(servers) as processes:
                 names = " and ".join(server.name for server in servers)
-                print(f"starting {names}; logs in {home / 'logs'}", file=sys.stderr)
+                print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
                 wait_until_ready(servers, processes, stop)
                 # Inside, so that it ends first, and its server hears how its runs ended.
                 with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
@@ -101,8 +102,8 @@ def doctor(
     Ends with exit code 1 where something keeps it from running.
     """
     from flows.maintenance.doctor import examine, show_checks
-    from flows.maintenance.doctor_findings import PROBLEM
-    from flows.recipes.request import home_directory
+    from flows.maintenance.doctor_services import PROBLEM
+    from tasks.home import home_directory
 
     checks = examine(home_directory())
     problems = [check.name for check in checks if check.status == PROBLEM]

@@ -60,8 +60,8 @@ def predict(
     the file of `--output` beside the texts.
     """
     _check_request(text, text_b, input_, text_a, text_b_column)
-    from flows.recipes.request import home_directory
     from flows.serving.lookup import compressed_model
+    from tasks.home import home_directory
 
     found = compressed_model(model, home_directory())
     if model is None:
@@ -124,9 +124,9 @@ def benchmark(
     json_: JsonOption = False,
 ) -> None:
     """Time models side by side: latency p50 and p95, parameters, multiply-adds, size on disk."""
-    from flows.recipes.request import home_directory
     from flows.recipes.schema import Assess
     from flows.serving.benchmark import SpeedSettings, compare_speed, models_to_time, show_speed
+    from tasks.home import home_directory
     from tasks.host.hardware import resolve_numerics
 
     # What is not given is measured as `rosita compress` measures it.
@@ -158,9 +158,9 @@ def export(
     It has its own model code: transformers loads it with trust_remote_code=True where this project
     is not installed. Its README.md is a model card.
     """
-    from flows.recipes.request import home_directory
     from flows.serving.export import copy_model, size_of
     from flows.serving.lookup import compressed_model
+    from tasks.home import home_directory
     from tasks.host.wording import size
 
     found = compressed_model(model, home_directory())

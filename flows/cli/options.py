@@ -58,8 +58,8 @@ def run_flow(
         name: of the file in the home's logs that has the traceback then.
         expected: failures that speak for themselves.
     """
-    from flows.engine.outcome import forget, has_begun, hidden, last_achieved
-    from flows.engine.prefect_messages import summarize_losses
+    from flows.engine.prefect_loss import forget, has_begun, hidden, last_achieved, summarize_losses
+    from tasks.home import Home
 
     forget()
     summarize_losses()
@@ -69,7 +69,7 @@ def run_flow(
         raise
     except Exception as error:
         # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
-        trace = home / "logs" / f"{name}.txt"
+        trace = Home(home).logs / f"{name}.txt"
         # On a full disk the error itself says more than that its trace found no room.
         with contextlib.suppress(OSError):
             trace.parent.mkdir(parents=True, exist_ok=True)

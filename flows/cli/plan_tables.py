@@ -6,12 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.tables import console
 from flows.planning.differences import Difference, shown
 from flows.planning.explain import NEVER, Explanation, Reasons
 from flows.planning.plan import PlannedStage
 from flows.planning.stage_states import CACHED, TO_RUN, WAITS
 from flows.recipes.request import Request
+from tasks.host.console import console
 from tasks.host.wording import duration, listed, when
 
 COLOURS = {CACHED: "green", TO_RUN: "yellow"}

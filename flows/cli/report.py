@@ -35,9 +35,9 @@ def report(
             "report must have --grid or --records, got " + ("both" if grid else "neither")
         )
     from flows.grids.records import collect, load, save_all
-    from flows.recipes.request import home_directory
     from flows.reports.build import FORMATS, as_json, build, check_formats, write
     from flows.reports.records import report_records
+    from tasks.home import home_directory
 
     formats = check_formats(format_ or FORMATS)
     loaded = [load(folder) for given in records or () for folder in _folders(given)]

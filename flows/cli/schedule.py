@@ -32,25 +32,28 @@ def schedule(
     PREFECT_API_URL the runs appear on that server; without it a server starts and stops with this
     command. Ctrl-C ends all; a run that it stops saves a checkpoint first.
     """
-    from flows.services.schedule_times import next_time, times
+    from flows.services.schedule import next_time, times
 
     when = times(cron, interval, timezone)
     first = next_time(when)
     from flows.cli.options import Failure, checked_request
 
     request = checked_request(recipe, set_, download=True)
+    from flows.deployed import compress
     from flows.recipes.shipped import RECIPES
     from flows.services.schedule import reachable_api, serve
     from flows.services.servers import ServerError
+    from tasks.home import HOME_VARIABLE, Home
 
     try:
-        api = reachable_api(request.home / "logs")
+        api = reachable_api(Home(request.home).logs)
         # The runs are processes of their own, in folders of their own.
-        os.environ["ROSITA_HOME"] = str(request.home)
+        os.environ[HOME_VARIABLE] = str(request.home)
         field, value = "recipe", recipe
         if recipe not in RECIPES:
             field, value = "recipe_file", str(Path(recipe).resolve())
-        serve(api, request.recipe.name, when, first, {field: value, "settings": list(set_ or ())})
+        parameters = {field: value, "settings": list(set_ or ())}
+        serve(compress, api, request.recipe.name, when, first, parameters)
     except ServerError as error:
         raise Failure(str(error)) from None
     print("stopped", file=sys.stderr)
@@ -78,10 +81,10 @@ def worker(
     from prefect.settings import get_current_settings
 
     from flows.cli.options import Failure
-    from flows.recipes.request import home_directory
     from flows.services.servers import ServerError, stop_requests
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment
+    from tasks.home import home_directory
 
     api = get_current_settings().api.url
     if not api:

@@ -1,4 +1,4 @@
-"""The command that sends to MLflow what could not be sent when it was written."""
+"""The command `rosita sync`: journals that MLflow did not take in time are sent now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sync(
     were started with. Sending twice does no harm. Names and passwords are not kept: set
     MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
     """
-    from flows.recipes.request import home_directory
+    from tasks.home import Home, home_directory
     from tasks.host.wording import counted
     from tasks.tracking.outbox.sync import sync as send
 
@@ -51,7 +51,7 @@ def sync(
 
         raise Failure(
             f"MLflow refuses {counted(report.refused, 'operation')}; the reasons are in "
-            f"{home_directory() / 'outbox' / 'refused'}"
+            f"{Home(home_directory()).refused}"
         )
 
 
@@ -64,7 +64,7 @@ def _show(report: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from flows.cli.tables import console
+    from tasks.host.console import console
     from tasks.host.wording import counted
 
     if report.runs:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from flows.engine.nodes import numerics_of, stage_of
 from flows.method import method
-from flows.recipes.request import Request, check, home_directory, read_rows
+from flows.recipes.request import Request, check, read_rows
 from flows.recipes.schema import Recipe
 from rosita_core.data.readers.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.locate import nothing_fetched
 from rosita_core.training.loop import total_steps
 from tasks.cache.shared_records import look
+from tasks.home import home_directory
 from tasks.store.shared_files import checked_files
 from tasks.store.shared_lease import lease_seconds
 

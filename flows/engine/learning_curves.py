@@ -1,6 +1,6 @@
-"""The course of trainings in few points: for the records of grids, and for runs that are compared.
+"""Learning curves in few points: for the records of grids, and for runs that are compared.
 
-The attempt of a stage has its whole course in MLflow. The run of a recipe has a copy in few points,
+The attempt of a stage has its whole curve in MLflow. The run of a recipe has a copy in few points,
 whether its stages were computed or came from the cache, so that a person who selects some runs of
 recipes sees their curves beside their params.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 from tasks.cache.records import StageResult
 from tasks.stages.catalogue import trainings
 from tasks.tracking.runs import Tracking
@@ -34,7 +34,7 @@ of these words: the last training, which has `dev/score` and so on, before the s
 
 
 def series(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """Metric -> (step, value), at most `POINTS` of each, from the lines of a history."""
+    """Metric -> (step, value), at most `POINTS` of each, from observations."""
     values: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
         for name, value in line["metrics"].items():
@@ -47,10 +47,10 @@ def last_training(stages: Sequence[str]) -> str:
     return [name for name in stages if name in trainings()][-1]
 
 
-def record_course(
+def record_learning_curve(
     tracking: Tracking, run: str, home: Path, result: StageResult, last: bool
 ) -> None:
-    """Log the course of a training with the run of its recipe, as `stage/<stage>/loss`.
+    """Log the learning curve of a training with the run of its recipe, as `stage/<stage>/loss`.
 
     That of the last training is there under the names of the stage's own run, too: the stage has
     one name or another by the KD setting, and recipes are compared by the training that made their
@@ -64,7 +64,8 @@ def record_course(
         last: whether the training made the compressed model.
     """
     steps: dict[int, dict[str, float]] = {}
-    for name, points in series(history(home, result.stage, result.attempt, result.key)).items():
+    seen = observations(home, result.stage, result.attempt, result.key)
+    for name, points in series(seen).items():
         if name not in COMPARED:
             continue
         names = [f"stage/{result.stage}/{COMPARED[name]}", *([name] if last else [])]

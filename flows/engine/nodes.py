@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from flows.method import Node
 from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import PROCESSES, Stage
-from tasks.host.hardware import Numerics, divided, resolve_numerics
+from tasks.host.hardware import ResolvedNumerics, divided, resolve_numerics
 from tasks.stages.catalogue import catalogue
 
 
-def numerics_of(recipe: Recipe) -> Numerics:
+def numerics_of(recipe: Recipe) -> ResolvedNumerics:
     """The recipe's numerics on this machine.
 
     Raises:
@@ -27,7 +27,7 @@ def numerics_of(recipe: Recipe) -> Numerics:
         raise ValueError(f"numerics.{error}") from None
 
 
-def stage_of(node: Node, artifacts: Mapping[str, str], numerics: Numerics) -> Stage:
+def stage_of(node: Node, artifacts: Mapping[str, str], numerics: ResolvedNumerics) -> Stage:
     """The node as a stage, given the artifacts of the nodes before it, as far as they are known."""
     return Stage(
         name=node.name,
@@ -49,6 +49,6 @@ def takes_steps(node: Node) -> bool:
     return catalogue()[node.name].trains and node.config.training.epochs > 0
 
 
-def processes_of(node: Node, numerics: Numerics) -> int:
+def processes_of(node: Node, numerics: ResolvedNumerics) -> int:
     """How many processes compute the stage: of trainings alone more than one."""
     return numerics.processes if takes_steps(node) else 1

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
 
 from prefect import State
 
-from flows.engine.learning_curves import last_training, record_course
+from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.nodes import stage_of
 from flows.method import Node, method
 from flows.recipes.request import Request
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS, stage_options
+from tasks.cache.policy import stage_options
 from tasks.cache.records import attempt_path, attempts, read_record, results_folder, to_disk
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult
-from tasks.host.hardware import Numerics
+from tasks.home import Home
+from tasks.host.hardware import ResolvedNumerics
 from tasks.host.logs import noted, warn
 from tasks.host.signals import signals_caught, stop_if_requested, stop_requested
 from tasks.host.terminal import progress_display
+from tasks.host.wording import error_line
 from tasks.stages.catalogue import catalogue, trainings
 from tasks.store.artifacts import Store, free_bytes
 from tasks.store.shared_files import SharedStoreError
@@ -50,7 +51,7 @@ class Run:
     def __init__(
         self,
         request: Request,
-        numerics: Numerics,
+        numerics: ResolvedNumerics,
         tracking: Tracking,
         parent: str,
         flow_run_id: str,
@@ -144,14 +145,14 @@ class Run:
 
     def _check_lock(self, stage: Stage) -> None:
         """Prefect would go on without the cache where its key cannot be had, and say nothing."""
-        folder = self.request.home / LOCKS
+        folder = Home(self.request.home).locks
         try:
             folder.mkdir(parents=True, exist_ok=True)
             StageLocks(folder).is_locked(stage.key)
         except OSError as error:
             raise StageError(
                 f"stage {stage.name} of recipe {self.request.recipe.name} could not start: its "
-                f"lock in {folder} cannot be used: {one_line(error)}"
+                f"lock in {folder} cannot be used: {error_line(error)}"
             ) from error
 
     def _note(self, name: str, stage: Stage, context: Context, state: State) -> None:
@@ -165,8 +166,8 @@ class Run:
             self.tracking.record_cached(stage, result, context)
         if name in trainings():
             last = name == last_training([node.name for node in self.nodes])
-            with noted(f"the course of stage {name}"):
-                record_course(self.tracking, self.parent, self.request.home, result, last)
+            with noted(f"the learning curve of stage {name}"):
+                record_learning_curve(self.tracking, self.parent, self.request.home, result, last)
 
     def _settle(self, result: StageResult) -> None:
         """Drop the checkpoints of a stage that the cache knows; a stage killed before goes on.
@@ -182,7 +183,7 @@ class Run:
                 f"{free_bytes(home) / 1e6:,.0f} MB are free there"
             )
         to_disk(home, result.key)
-        locks, holder = StageLocks(home / LOCKS), f"settling-{uuid.uuid4().hex}"
+        locks, holder = StageLocks(Home(home).locks), f"settling-{uuid.uuid4().hex}"
         # A run that waited for this result has the lock while it verifies it. Whoever has it for
         # longer is computing the stage again, and owns the checkpoints.
         if locks.acquire_lock(result.key, holder, acquire_timeout=VERIFICATION_SECONDS):
@@ -213,7 +214,7 @@ class Run:
 
     def _failure(self, stage: str, state: State) -> str:
         recipe, home = self.request.recipe.name, self.request.home
-        cause = one_line(state.result(raise_on_failure=False))
+        cause = error_line(state.result(raise_on_failure=False))
         made = [r for r in attempts(home, stage) if r["flow_run_id"] == self.flow_run_id]
         if not made:
             return f"stage {stage} of recipe {recipe} could not start: {cause}"
@@ -223,8 +224,3 @@ class Run:
             f"stage {stage} failed in attempt {number} of recipe {recipe}: {cause}; "
             f"its record with the traceback is {record}"
         )
-
-
-def one_line(error: Any) -> str:
-    """An error as `Type: message` without line breaks."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

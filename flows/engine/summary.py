@@ -11,10 +11,9 @@ from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
 from tasks.cache.records import StageResult
+from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.artifacts import Store, write_json
-
-RUNS = "runs"
 
 
 def summarize(
@@ -93,7 +92,7 @@ def _model(assessment: Assessment, name: str, sizes: dict[str, float]) -> dict[s
 
 def write_summary(summary: dict[str, Any], home: Path) -> Path:
     """Write `<home>/runs/<run_id>/summary.json`; returns its path."""
-    path = home / RUNS / summary["run_id"] / "summary.json"
+    path = Home(home).summary(summary["run_id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**summary, "summary": str(path)})
     return path
@@ -101,7 +100,7 @@ def write_summary(summary: dict[str, Any], home: Path) -> Path:
 
 def read_summary(home: Path, run_id: str) -> dict[str, Any]:
     """The summary of a run, with what has become known since it was written."""
-    path = home / RUNS / run_id / "summary.json"
+    path = Home(home).summary(run_id)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
 

@@ -10,7 +10,7 @@ from flows.engine.nodes import stage_of
 from flows.method import Node
 from tasks.cache.records import StageResult
 from tasks.cache.stage_key import Stage
-from tasks.host.hardware import Numerics
+from tasks.host.hardware import ResolvedNumerics
 
 Found = tuple[StageResult | None, str | None]
 """A result, or what is wrong with the one that there is, or neither."""
@@ -35,7 +35,9 @@ class Visited:
     problem: str | None
 
 
-def walk(nodes: Sequence[Node], numerics: Numerics, home: Path, find: Find) -> Iterator[Visited]:
+def walk(
+    nodes: Sequence[Node], numerics: ResolvedNumerics, home: Path, find: Find
+) -> Iterator[Visited]:
     """Visit every node after those that it reads from; what `find` finds gives the others a key.
 
     Nothing is computed, and no key twice.
@@ -53,7 +55,7 @@ def walk(nodes: Sequence[Node], numerics: Numerics, home: Path, find: Find) -> I
 
 
 def cached(
-    nodes: Sequence[Node], numerics: Numerics, home: Path, find: Find
+    nodes: Sequence[Node], numerics: ResolvedNumerics, home: Path, find: Find
 ) -> dict[str, StageResult]:
     """The results of the stages that need not run, by name."""
     visited = walk(nodes, numerics, home, find)

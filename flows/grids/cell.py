@@ -12,19 +12,20 @@ from typing import Any
 from prefect import State, flow, runtime
 from pydantic import BaseModel, ConfigDict
 
-from flows.compress import record, tracked, unrecorded
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
-from flows.engine.outcome import achieved, forget, hidden, last_achieved
-from flows.engine.run import Run, StageError, one_line
+from flows.engine.prefect_loss import achieved, forget, hidden, last_achieved
+from flows.engine.recording import record_run, tracked, unrecorded
+from flows.engine.run import Run, StageError
 from flows.engine.summary import read_summary
 from flows.grids.files import cell_path, is_of, read_cell, running_path
 from flows.method import Node
-from flows.recipes.request import home_directory
 from flows.recipes.schema import Recipe
 from tasks.cache.stage_key import library_versions
 from tasks.execution.attempt import Context
-from tasks.host.hardware import Numerics, git_commit, hardware
+from tasks.home import home_directory
+from tasks.host.hardware import ResolvedNumerics, git_commit, hardware
+from tasks.host.wording import error_line
 from tasks.store.artifacts import write_json
 
 LIBRARIES = ("prefect", "mlflow")
@@ -71,7 +72,7 @@ def grid_cell(work: CellWork) -> dict[str, Any]:
         run = _CellRun(work, request, numerics, tracking, parent, flow_run_id)
         run.all_stages(frozenset())
         try:
-            record(run, register=False)
+            record_run(run, register=False)
         except Exception as error:
             raise unrecorded(error, request, flow_run_id) from error
     summary = read_summary(request.home, flow_run_id)
@@ -163,7 +164,7 @@ def _finished(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shared(numerics: Numerics, work: CellWork) -> Numerics:
+def _shared(numerics: ResolvedNumerics, work: CellWork) -> ResolvedNumerics:
     """Numerics of one of several processes: a thread count that was left open is divided."""
     if work.recipe.numerics.threads != "auto":
         return numerics
@@ -176,7 +177,7 @@ def _failed(error: Exception) -> dict[str, Any]:
     if known is not None:
         return failed | {"error": str(known)}
     trace = "".join(traceback.format_exception(error)).splitlines()
-    return failed | {"error": one_line(error), "traceback": trace}
+    return failed | {"error": error_line(error), "traceback": trace}
 
 
 def _now() -> str:

@@ -14,10 +14,10 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.cli.tables import console
 from flows.grids.definition import Grid
 from flows.grids.plan import GridPlan, GridStage
 from flows.grids.schedule import Job, Schedule, schedule
+from tasks.host.console import console
 from tasks.host.wording import duration
 
 HOUR = 3600.0

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from flows.recipes.schema import Recipe, Section, validated
 from flows.recipes.shipped import load_recipe
 from flows.recipes.sizes import shapes
-from flows.recipes.validation_errors import one_line
+from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
 from rosita_core.model.shape import count_parameters
 
@@ -102,7 +102,7 @@ def grid_of(values: dict[str, Any]) -> Grid:
     try:
         return Grid.model_validate(values)
     except ValidationError as error:
-        raise ValueError(one_line(error, Grid)) from None
+        raise ValueError(first_complaint(error, Grid)) from None
 
 
 def base_recipe(grid: Grid) -> Recipe:

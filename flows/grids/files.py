@@ -1,4 +1,4 @@
-"""Where a grid keeps what it knows of its cells: `<home>/grids/<grid>/`.
+"""Files of a grid and its cells, below `<home>/grids/<grid>/`.
 
 `definition.json` is the grid that ran last, `<cell>.json` a cell that finished or failed, and
 `running/<cell>.json` one that runs, with its stage.
@@ -13,15 +13,15 @@ from typing import Any
 
 from flows.grids.definition import Cell, Grid, cells_of
 from flows.recipes.schema import Recipe, validated
+from tasks.home import Home
 from tasks.store.artifacts import write_json
 
-GRIDS = "grids"
 DEFINITION = "definition.json"
 
 
 def grid_folder(home: Path, grid: str) -> Path:
     """The folder of one grid."""
-    return home / GRIDS / grid
+    return Home(home).grid(grid)
 
 
 def cell_path(home: Path, grid: str, cell: str) -> Path:
@@ -60,8 +60,8 @@ def read_definition(home: Path, grid: str) -> Grid:
     """
     document = _read(grid_folder(home, grid) / DEFINITION)
     if document is None:
-        folder = home / GRIDS
-        known = sorted(path.parent.name for path in folder.glob(f"*/{DEFINITION}"))
+        definitions = Home(home).grids.glob(f"*/{DEFINITION}")
+        known = sorted(path.parent.name for path in definitions)
         raise ValueError(
             f"grid must be one that has run in {home} ({', '.join(known) or 'none has'}), "
             f"got {grid!r}"

@@ -1,4 +1,4 @@
-"""From a grid's name, or a file, to the grid."""
+"""From a grid's name, or a file, to the grid, and to those of its cells that a person means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from flows.grids.definition import Grid, changed, grid_of
+from flows.grids.definition import Cell, Grid, cells_of, changed, grid_of
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.shipped import RECIPES, load_recipe
 
@@ -62,6 +62,36 @@ def grid_entries() -> list[dict[str, Any]]:
     ]
     description = str(SMOKE_GRID["description"])
     return [*entries, {"name": SMOKE, "description": description, "usage": f"--grid {SMOKE}"}]
+
+
+def chosen_cells(grid: Grid, only: tuple[str, ...]) -> tuple[Cell, ...]:
+    """The cells that one of the words in `only` means; all where there is none.
+
+    A word is a cell's id, its id without the seed, a label, or `axis=label` where a label is on
+    several axes.
+
+    Raises:
+        ValueError: for a word that means no cell.
+    """
+    cells = cells_of(grid)
+    if not only:
+        return cells
+    for word in only:
+        if not any(word in words_for(cell) for cell in cells):
+            labels = ", ".join(
+                f"{axis}={label}" for axis, found in grid.axes.items() for label in found
+            )
+            raise ValueError(
+                f"only must be a cell of grid {grid.name} or one of {labels or 'none'}, "
+                f"got {word!r}"
+            )
+    return tuple(cell for cell in cells if set(only) & words_for(cell))
+
+
+def words_for(cell: Cell) -> set[str]:
+    """Every word that means the cell."""
+    pairs = {f"{axis}={label}" for axis, label in cell.labels.items()}
+    return {cell.id, cell.id.removesuffix(f"-s{cell.seed}"), *cell.labels.values(), *pairs}
 
 
 def _split(name: str) -> tuple[str | None, str | None]:

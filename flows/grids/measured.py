@@ -14,7 +14,7 @@ import pandas as pd
 from flows.engine.learning_curves import series
 from flows.grids.definition import Cell
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 from tasks.store.artifacts import Store
 
 PRUNES = "prunes.json"
@@ -67,11 +67,11 @@ def predictions(cell: MeasuredCell) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def curve(home: Path, stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The course of a training: a few hundred values of a metric, every event, every shape.
+    """The learning curve of a training: a few hundred values of a metric, every event, every shape.
 
     Events and shapes are texts without a value.
     """
-    lines = history(home, stage["stage"], stage["attempt"], stage["key"])
+    lines = observations(home, stage["stage"], stage["attempt"], stage["key"])
     common = {"key": stage["key"], "stage": stage["stage"]}
     shape = event = None
     for line in lines:

@@ -24,7 +24,7 @@ import pandas as pd
 from flows.grids.definition import Cell, Grid
 from flows.grids.files import known_cells, read_definition
 from flows.grids.measured import MeasuredCell, curve, predictions, prunes
-from flows.serving.lookup import SUMMARIES, SUMMARY
+from tasks.home import Home
 from tasks.stages.catalogue import trainings
 from tasks.store.artifacts import Store
 
@@ -146,7 +146,7 @@ def _measured(
         return "has not run"
     if document["status"] != "finished":
         return f"failed: {document['error']}"
-    path = home / SUMMARIES / document["run_id"] / SUMMARY
+    path = Home(home).summary(document["run_id"])
     if not path.is_file():
         return "the summary of its run is gone"
     artifacts = {stage["name"]: stage["artifact"] for stage in document["stages"]}

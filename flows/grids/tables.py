@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.cli.tables import console
 from flows.grids.definition import Cell, Grid
 from flows.grids.plan import GridPlan, GridStage
 from flows.planning.stage_states import CACHED
+from tasks.host.console import console
 from tasks.host.wording import duration
 
 

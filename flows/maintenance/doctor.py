@@ -15,8 +15,6 @@ from packaging.specifiers import SpecifierSet
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.tables import console
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
 from flows.maintenance.doctor_home import (
     check_attempts,
     check_checkpoints,
@@ -25,6 +23,10 @@ from flows.maintenance.doctor_home import (
     check_store,
 )
 from flows.maintenance.doctor_services import (
+    OK,
+    PROBLEM,
+    WARNING,
+    Check,
     check_hub,
     check_mlflow,
     check_outbox,
@@ -37,6 +39,8 @@ from rosita_core.model.locate import (
     locate,
     locate_vectors,
 )
+from tasks.home import Home
+from tasks.host.console import console
 
 STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
 
@@ -56,7 +60,7 @@ def examine(home: Path) -> list[Check]:
         lambda: check_home(home),
         lambda: check_disk(home),
         check_demo_extra,
-        lambda: check_film_reviews(home / "downloads"),
+        lambda: check_film_reviews(Home(home).downloads),
         check_hub,
         check_prefect,
         check_shared_store,

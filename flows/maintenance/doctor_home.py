@@ -8,15 +8,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
+from flows.maintenance.doctor_services import OK, PROBLEM, WARNING, Check
 from flows.maintenance.gc import size_of
 from flows.maintenance.references import all_attempts, is_finished
 from flows.recipes.request import BYTES_PER_PARAMETER, MODELS_ON_DISK
 from flows.recipes.shipped import RECIPES
 from flows.recipes.sizes import shapes
 from rosita_core.model.shape import count_parameters
-from tasks.cache.checkpoints import CHECKPOINTS
 from tasks.cache.records import read_record, unreadable_attempts
+from tasks.home import Home
 from tasks.host.liveness import DIED, attempt_state
 from tasks.host.wording import counted, listed, size
 from tasks.store.artifacts import Store, free_bytes, is_writable
@@ -92,7 +92,7 @@ def check_store(home: Path) -> Check:
 
 def check_checkpoints(home: Path) -> Check:
     """What unfinished stages keep to go on from."""
-    folders = sorted((home / CHECKPOINTS).glob("*"))
+    folders = sorted(Home(home).checkpoints.glob("*"))
     if not folders:
         return Check("checkpoints", OK, "none: no stage is half done")
     total = sum(size_of(folder) for folder in folders)

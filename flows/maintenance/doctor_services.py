@@ -1,20 +1,36 @@
-"""Whether the services that runs talk to answer: the hub, Prefect, MLflow."""
+"""A row of `rosita doctor`, and the rows of the services that runs talk to."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
 from rosita_core.model.locate import MODELS
+from tasks.host.network import unreachable
 from tasks.host.wording import counted
 
-NETWORK_SECONDS = 3.0
+Status = Literal["ok", "warning", "problem"]
+OK: Status = "ok"
+WARNING: Status = "warning"
+PROBLEM: Status = "problem"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row.
+
+    Attributes:
+        name: what was looked at.
+        status: ok, warning (something will not work or be slow) or problem (nothing will).
+        detail: what was found and, where it is not ok, what to do.
+    """
+
+    name: str
+    status: Status
+    detail: str
 
 
 def check_hub() -> Check:
@@ -112,33 +128,6 @@ def check_outbox(home: Path) -> Check:
     if found:
         return Check("outbox", WARNING, "; ".join(found))
     return Check("outbox", OK, "nothing waits to be sent to MLflow")
-
-
-def unreachable(url: str, accepted: tuple[int, ...]) -> str | None:
-    """None when `url` answers with an accepted status within seconds, else why not."""
-
-    def ask() -> str | None:
-        try:
-            with urllib.request.urlopen(url, timeout=NETWORK_SECONDS) as response:
-                status = response.status
-        except urllib.error.HTTPError as error:
-            status = error.code
-        except urllib.error.URLError as error:
-            return str(error.reason)
-        except (OSError, ValueError) as error:
-            return str(error) or type(error).__name__
-        return None if status in accepted else f"status {status}"
-
-    return _within(ask, NETWORK_SECONDS, "no answer in time")
-
-
-def _within(ask: Callable[[], str | None], seconds: float, otherwise: str) -> str | None:
-    """The answer of `ask`, or `otherwise`: looking up a name has no time limit of its own."""
-    found: list[str | None] = []
-    thread = threading.Thread(target=lambda: found.append(ask()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return found[0] if found else otherwise
 
 
 def _count_experiments(database: Path) -> None:

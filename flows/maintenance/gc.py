@@ -1,4 +1,4 @@
-"""`rosita gc`: what of a home nobody refers to any more, and freeing it."""
+"""`rosita gc`: things of a home that nobody refers to any more. They are listed, then freed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from typing import Any
 
 from flows.maintenance.references import (
     DAY,
-    Holdings,
+    References,
     age,
     all_attempts,
-    holdings,
     is_finished,
     is_locked,
+    references,
 )
-from tasks.cache.checkpoints import CHECKPOINTS
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS
-from tasks.cache.records import RESULTS, record_names
-from tasks.store.artifacts import DAMAGED, TEMPORARY, Store, is_digest
+from tasks.cache.records import record_names
+from tasks.home import Home
+from tasks.store.artifacts import Store, is_digest
 from tasks.store.removal import REMOVED, delete, remove
-from tasks.tracking.outbox.leftovers import old_leftovers
+from tasks.tracking.outbox.refused import removable
 
 RECORD, ARTIFACT = "result", "artifact"
 DAMAGED_COPY, LEFTOVER, CHECKPOINT = "damaged copy", "leftover", "checkpoint"
@@ -63,16 +62,16 @@ def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Gar
         now: seconds since 1970; the clock's time where it is not given.
     """
     moment = time.time() if now is None else now
-    held = holdings(home, days, moment)
-    found_records = _records(home, held, days, moment)
+    referred = references(home, days, moment)
+    found_records = _records(home, referred, days, moment)
     records = tuple(one for one in found_records if not _is_locked(home, one))
     freed = {garbage.path.name for garbage in records}
     found = (
         *records,
-        *_artifacts(home, held, freed, days, moment),
+        *_artifacts(home, referred, freed, days, moment),
         *_damaged(home, days, moment),
-        *_leftovers(home, held, days, moment),
-        *_checkpoints(home, held, days, moment),
+        *_leftovers(home, referred, days, moment),
+        *_checkpoints(home, referred, days, moment),
     )
     unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
     # The largest of each kind first.
@@ -115,7 +114,7 @@ def _drop(garbage: Garbage, home: Path) -> bool:
     if garbage.key is None:
         remove(garbage.path, home)
         return True
-    locks, holder = StageLocks(home / LOCKS), f"gc-{uuid.uuid4().hex}"
+    locks, holder = StageLocks(Home(home).locks), f"gc-{uuid.uuid4().hex}"
     if not locks.acquire_lock(garbage.key, holder, acquire_timeout=0):
         return False
     try:
@@ -139,7 +138,7 @@ def _came_into_use(artifact: Garbage, home: Path) -> bool:
 
 def _named_artifacts(home: Path) -> Iterator[tuple[str, Path]]:
     """The artifacts that results name, with the results."""
-    for path in (home / RESULTS).glob("*"):
+    for path in Home(home).results.glob("*"):
         changed = _modified(path) if is_digest(path.name) else None
         names = None if changed is None else _names(path, changed)
         if names is not None:
@@ -156,24 +155,24 @@ def _is_locked(home: Path, garbage: Garbage) -> bool:
     return garbage.key is not None and is_locked(home, garbage.key)
 
 
-def _records(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    for path in sorted((home / RESULTS).glob("*")):
-        if not is_digest(path.name) or path.name in held.keys:
+def _records(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
+    for path in sorted(Home(home).results.glob("*")):
+        if not is_digest(path.name) or path.name in referred.keys:
             continue
         names = record_names(path)
         stage, artifact = names if names is not None else ("?", None)
-        if artifact in held.artifacts:
+        if artifact in referred.artifacts:
             # A running stage reads what this result names.
             continue
         used = _modified(path)
-        if used is not None and not held.used_since(used) and age(used, now) >= days * DAY:
+        if used is not None and not referred.used_since(used) and age(used, now) >= days * DAY:
             yield Garbage(RECORD, _named(stage, path.name), path, size_of(path), used, path.name)
 
 
 def _artifacts(
-    home: Path, held: Holdings, freed: set[str], days: float, now: float
+    home: Path, referred: References, freed: set[str], days: float, now: float
 ) -> Iterator[Garbage]:
-    named = set(held.artifacts)
+    named = set(referred.artifacts)
     last: dict[str, float] = {}
     for artifact, path in _named_artifacts(home):
         if path.name not in freed:
@@ -186,7 +185,7 @@ def _artifacts(
         folder = store.path(digest).parent
         # A stage stores its artifact before its result is written.
         used = max(_newest(folder), last.get(digest, 0.0))
-        if held.used_since(used) or age(used, now) < days * DAY:
+        if referred.used_since(used) or age(used, now) < days * DAY:
             continue
         stages = sorted({str(note.get("stage")) for note in store.provenance(digest).values()})
         name = _named(", ".join(stages) or "?", digest)
@@ -194,7 +193,7 @@ def _artifacts(
 
 
 def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
-    for folder in (home / "store" / DAMAGED, home / RESULTS / DAMAGED):
+    for folder in (Home(home).damaged_artifacts, Home(home).damaged_results):
         for path in sorted(folder.glob("*")):
             try:
                 found = path.stat()
@@ -206,27 +205,27 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
                 yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
 
 
-def _leftovers(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    for path in old_leftovers(home, now - days * DAY):
+def _leftovers(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
+    for path in removable(home, now - days * DAY):
         yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), _newest(path))
-    for folder in (home / "store" / TEMPORARY, home / "tmp"):
+    for folder in (Home(home).unfinished_artifacts, Home(home).scratch):
         for path in sorted(folder.glob("*")):
             used = _newest(path)
-            recent = held.used_since(used) or age(used, now) < DAY
+            recent = referred.used_since(used) or age(used, now) < DAY
             if not path.name.startswith(REMOVED) and recent:
                 # It may be the workspace of a stage that runs.
                 continue
             yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), used)
 
 
-def _checkpoints(home: Path, held: Holdings, days: float, now: float) -> Iterator[Garbage]:
-    folders = sorted((home / CHECKPOINTS).glob("*"))
+def _checkpoints(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
+    folders = sorted(Home(home).checkpoints.glob("*"))
     records = all_attempts(home) if folders else []
     for path in folders:
         used = _newest(path)
         completed = is_finished(home, path.name, records)
         old = age(used, now) >= days * DAY
-        running = path.name in held.keys and not completed
+        running = path.name in referred.keys and not completed
         if (completed or old) and not running:
             key = path.name if is_digest(path.name) else None
             yield Garbage(CHECKPOINT, path.name[:12], path, size_of(path), used, key)

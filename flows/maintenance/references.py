@@ -1,4 +1,4 @@
-"""What of a home is in use, so that it must not be freed."""
+"""Stage keys and artifacts of a home that are in use, so that they must not be freed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows.serving.lookup import SUMMARIES, SUMMARY
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS
-from tasks.cache.records import ATTEMPTS, attempts, read_record
+from tasks.cache.records import attempts, read_record
+from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
 from tasks.store.artifacts import Store
 
@@ -24,8 +23,8 @@ DAY = 24 * HOUR
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """Names that something refers to.
+class References:
+    """Stage keys and artifacts that something refers to.
 
     Attributes:
         keys: stage keys of recent runs and of running ones.
@@ -44,7 +43,7 @@ class Holdings:
         return self.running_since is not None and moment >= self.running_since
 
 
-def holdings(home: Path, days: float, now: float) -> Holdings:
+def references(home: Path, days: float, now: float) -> References:
     """What recent runs, running stages and runs between two stages refer to.
 
     Args:
@@ -53,7 +52,7 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
     """
     keys: set[str] = set()
     artifacts: set[str] = set()
-    for path in (home / SUMMARIES).glob(f"*/{SUMMARY}"):
+    for path in Home(home).summaries():
         if age(path.stat().st_mtime, now) < days * DAY:
             for key, artifact in _stages_of(path):
                 keys.add(key)
@@ -62,12 +61,12 @@ def holdings(home: Path, days: float, now: float) -> Holdings:
     keys.update(record["key"] for record in used)
     artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
     since = min((_run_began(record) for record in used), default=None)
-    return Holdings(frozenset(keys), frozenset(artifacts), since)
+    return References(frozenset(keys), frozenset(artifacts), since)
 
 
 def all_attempts(home: Path) -> list[Mapping[str, Any]]:
     """The records of all stages' attempts."""
-    folders = sorted(path for path in (home / ATTEMPTS).glob("*") if path.is_dir())
+    folders = sorted(path for path in Home(home).attempts.glob("*") if path.is_dir())
     return [record for folder in folders for record in attempts(home, folder.name)]
 
 
@@ -91,7 +90,7 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
 
 def is_locked(home: Path, key: str) -> bool:
     """Whether a process computes the stage of this key, or looks at its record."""
-    return StageLocks(home / LOCKS).is_locked(key)
+    return StageLocks(Home(home).locks).is_locked(key)
 
 
 def age(moment: float, now: float) -> float:
@@ -117,8 +116,8 @@ def _is_in_use(home: Path, record: Mapping[str, Any], days: float, now: float) -
     if record["status"] != "completed" or record["flow_run_id"] is None:
         return False
     # A run between two of its stages: it has not ended, and the next stage needs what it has.
-    folder = home / SUMMARIES / record["flow_run_id"]
-    ended = any((folder / name).is_file() for name in (SUMMARY, "error.txt"))
+    run_id, places = record["flow_run_id"], Home(home)
+    ended = places.summary(run_id).is_file() or places.record_error(run_id).is_file()
     return not ended and age(_time(record["finished"]), now) < HOUR
 
 

@@ -50,14 +50,14 @@ def _planned(stage: SurveyedStage, stages: Survey, request: Request) -> PlannedS
         return PlannedStage(stage.name, stage.key, CACHED, "", seconds, (), seconds)
     recipe, home = request.recipe.name, request.home
     last = basis(stage, recipe)
-    reason = one_line(reasons_of(stage, last, stages, recipe, home), stages, recipe, home)
+    reason = reasons_line(reasons_of(stage, last, stages, recipe, home), stages, recipe, home)
     took = None if last is None else last.seconds
     return PlannedStage(
         stage.name, stage.key, stage.status, reason, None, nearest(stage.waits_for, stages), took
     )
 
 
-def one_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:
+def reasons_line(reasons: Reasons, stages: Survey, recipe: str, home: Path) -> str:
     """The reasons in one line: what `rosita explain` shows in full."""
     said = []
     if reasons.waits_for:

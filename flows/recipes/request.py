@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,12 +30,12 @@ from rosita_core.model.weights import (
     check_weights,
     tensor_shapes,
 )
+from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
 if TYPE_CHECKING:
     from rosita_core.data.sources import SourceSettings
 
-HOME_VARIABLE = "ROSITA_HOME"
 BYTES_PER_PARAMETER = 4
 BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
@@ -87,11 +86,6 @@ class Request:
     @property
     def outputs(self) -> int:
         return len(self.spec.labels) or 1
-
-
-def home_directory() -> Path:
-    """`ROSITA_HOME`, or `.rosita` in the working directory."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
 
 
 def check(recipe: Recipe, home: Path) -> Request:
@@ -255,5 +249,5 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         path=data.path,
         train=data.train,
         dev=data.dev,
-        cache=str(home / "downloads"),
+        cache=str(Home(home).downloads),
     )

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from flows.recipes.validation_errors import one_line
+from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import GLUE
 
 Positive = Annotated[int, Field(ge=1)]
@@ -280,4 +280,4 @@ def validated(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ValueError(one_line(error, Recipe)) from None
+        raise ValueError(first_complaint(error, Recipe)) from None

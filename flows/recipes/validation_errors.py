@@ -25,7 +25,7 @@ _TYPES = {
 }
 
 
-def one_line(error: ValidationError, root: type[BaseModel]) -> str:
+def first_complaint(error: ValidationError, root: type[BaseModel]) -> str:
     """The first complaint about the fields of `root`, as "field must be bound, got value"."""
     found = error.errors(include_url=False)
     kind, got, message = found[0]["type"], found[0]["input"], str(found[0]["msg"])

@@ -19,8 +19,7 @@ from flows.reports.page import page
 from flows.reports.parts import Plot, Report, Section, Table, rows_of, text_column
 from flows.reports.plots import score_plots, time_plot
 from flows.reports.records import Records, report_records
-from flows.reports.tables import every_cell, paper_tables, results
-from flows.reports.times import stage_times
+from flows.reports.tables import every_cell, paper_tables, results, stage_times
 
 TABLES = "tables"
 WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")
@@ -39,8 +38,8 @@ def build(records: Records) -> Report:
     for number, family in enumerate(records.families, start=1):
         suffix = f"_{number}" if several else ""
         scores += _named(score_plots(records, family, suffix), family, several)
-        courses = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
-        trainings += _named(courses, family, several)
+        curves = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
+        trainings += _named(curves, family, several)
     sections = [
         Section("Results", (), (measured, *scores)),
         Section("The paper's tables", (), tuple(paper_tables(records))),

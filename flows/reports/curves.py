@@ -1,4 +1,4 @@
-"""Plots of the course of trainings: learning curves with their prunes."""
+"""Plots of learning curves, with their prunes."""
 
 from __future__ import annotations
 

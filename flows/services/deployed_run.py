@@ -1,4 +1,4 @@
-"""What every run of a deployment does around its work."""
+"""Steps around the work of a deployed run: preparing its process, telling of a cancellation."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _cancelled() -> bool:
     Prefect takes a signal for a crash where its own handler is not the one that was called, and a
     stage that saves a checkpoint first has one of its own.
     """
-    from flows.engine.run import one_line
     from tasks.host.logs import warn
+    from tasks.host.wording import error_line
 
     try:
         with get_client(sync_client=True) as client:
@@ -61,5 +61,5 @@ def _cancelled() -> bool:
             return True
     except Exception as error:
         # The run ends in any case; what Prefect then shows is a crash.
-        warn(f"Prefect's server was not told that the run is cancelled: {one_line(error)}")
+        warn(f"Prefect's server was not told that the run is cancelled: {error_line(error)}")
         return False

@@ -1,27 +1,76 @@
-"""Serving a deployment from this machine: what `rosita schedule` does once all is checked."""
+"""When a schedule runs, and serving a deployment by it: what `rosita schedule` does."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings
+from pydantic import ValidationError
 
-from flows.deployed import compress
-from flows.grids.executors.processes import start_one_server
-from flows.maintenance.doctor_services import unreachable
-from flows.services.schedule_times import Times
-from flows.services.servers import ServerError
+from flows.services.servers import ServerError, start_one_server
 from flows.services.work_pool import HEARTBEAT_SECONDS, TAG, prepare_automations
+from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
 
 HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+
+Times = CronSchedule | IntervalSchedule
+
+
+def times(cron: str | None, interval: float | None, timezone: str) -> Times:
+    """The schedule of a cron expression or of an interval in seconds.
+
+    Raises:
+        ValueError: one line naming what is wrong.
+    """
+    if (cron is None) == (interval is None):
+        given = "neither" if cron is None else "both"
+        raise ValueError(f"schedule must have --cron or --interval, got {given}")
+    if interval is not None:
+        if not interval >= 1:
+            raise ValueError(f"interval must be at least 1 second, got {interval:g}")
+        return IntervalSchedule(interval=timedelta(seconds=interval))
+    try:
+        CronSchedule(cron="0 0 * * *", timezone=timezone)
+    except ValidationError:
+        raise ValueError(
+            f"timezone must be a name such as Europe/Berlin, got {timezone!r}"
+        ) from None
+    try:
+        return CronSchedule(cron=str(cron), timezone=timezone)
+    except ValidationError:
+        raise ValueError(
+            "cron must be minute, hour, day of month, month and day of week, such as "
+            f"'0 2 * * *', got {cron!r}"
+        ) from None
+
+
+def next_time(when: Times) -> datetime:
+    """When the first run is due, as Prefect's server will find it.
+
+    Raises:
+        ValueError: where there is no such time, as on a 30 February.
+    """
+    from prefect.server.schemas import schedules
+
+    kind = schedules.CronSchedule if isinstance(when, CronSchedule) else schedules.IntervalSchedule
+    try:
+        dates = asyncio.run(kind.model_validate(when.model_dump()).get_dates(n=1))
+    except ValueError:
+        dates = []
+    if not dates:
+        raise ValueError(f"cron must be a time that comes, got {getattr(when, 'cron', when)!r}")
+    return dates[0]
 
 
 def reachable_api(logs: Path) -> str:
@@ -44,14 +93,30 @@ def reachable_api(logs: Path) -> str:
     return started
 
 
-def serve(api: str, name: str, when: Times, first: datetime, parameters: dict[str, Any]) -> None:
-    """Make the deployment `compress/<name>` and carry its runs out, until a signal comes."""
+def serve(
+    flow: Flow[..., Any],
+    api: str,
+    name: str,
+    when: Times,
+    first: datetime,
+    parameters: dict[str, Any],
+) -> None:
+    """Make the deployment `<flow>/<name>` and carry its runs out, until a signal comes.
+
+    Args:
+        flow: what runs.
+        api: address of Prefect's server.
+        name: of the deployment.
+        when: the schedule.
+        first: when it runs next.
+        parameters: of the flow.
+    """
     prepare_automations(api)
     os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))
     print(f"Prefect: {redacted(api).removesuffix('/api')}")
-    print(f"compress/{name} runs next at {first.isoformat(timespec='seconds')}")
+    print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
     print("Ctrl-C ends it.", flush=True)
-    compress.serve(
+    flow.serve(
         name=name,
         schedule=Schedule(**_fields(when)),
         parameters=parameters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,6 +241,31 @@ def last_lines(log: Path) -> str:
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     said = [line.strip() for line in lines if line.strip()]
     return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
+
+
+def start_one_server(logs: Path) -> None:
+    """One Prefect server for this process and those that it starts, unless they have one.
+
+    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
+    have saved what they were at. It stops when this process ends, after what Prefect still sends.
+
+    Raises:
+        ServerError: where it does not start.
+    """
+    # Here, because it takes seconds to import, which `rosita ui` does without.
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        return
+    server = prefect_server(free_port(), logs)
+    with ExitStack() as stack:
+        processes = stack.enter_context(running([server]))
+        wait_until_ready([server], processes, threading.Event())
+        atexit.register(stack.pop_all().close)
+    # Of the process and not of a context: Prefect's own threads are to find it, too.
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    refresh_global_settings_context()
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

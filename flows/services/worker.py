@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from flows.services.servers import HOST, POLL_SECONDS, STOP_SECONDS, Server, ServerError, free_port
+from tasks.home import HOME_VARIABLE, Home
 
 POOL = "rosita"
 SAVE_SECONDS = 130.0
@@ -45,7 +46,7 @@ def worker_environment(api: str, home: Path) -> dict[str, str]:
     """The variables of a worker of the Prefect server at `api`, whose runs work in `home`."""
     return dict(os.environ) | {
         "PREFECT_API_URL": api,
-        "ROSITA_HOME": str(home),
+        HOME_VARIABLE: str(home),
         # What a worker says is for whoever looks after it, unlike a command's.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
@@ -68,7 +69,7 @@ def worker_beside(
         command=(*worker_command(pool), "--with-healthcheck"),
         environment=worker_environment(api, home) | answering,
         health="/health",
-        log=home / "logs" / "worker.log",
+        log=Home(home).logs / "worker.log",
     )
     with running([worker]) as processes:
         try:

@@ -11,7 +11,6 @@ import torch
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
-from flows.cli.tables import console
 from flows.serving.lookup import compressed_model, newest_summary, stage_folder
 from flows.serving.predict import load_classifier
 from rosita_core.measuring.disk import disk_mb
@@ -20,8 +19,9 @@ from rosita_core.model.checkpoint import placed, read_source_config, shape_of
 from rosita_core.model.locate import shape_from
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
-from rosita_core.training.numerics import Numerics as Placement
-from tasks.host.hardware import Numerics, hardware
+from rosita_core.training.numerics import Numerics
+from tasks.host.console import console
+from tasks.host.hardware import ResolvedNumerics, hardware
 
 # Token ids are drawn from it; which ones they are does not change the time.
 SEED = 0
@@ -82,7 +82,7 @@ def models_to_time(models: list[str], home: Path) -> dict[str, Path]:
 
 
 def compare_speed(
-    folders: dict[str, Path], settings: SpeedSettings, numerics: Numerics
+    folders: dict[str, Path], settings: SpeedSettings, numerics: ResolvedNumerics
 ) -> dict[str, Any]:
     """Sizes and latencies of the models in `folders`, measured in turns, as one JSON document.
 
@@ -109,7 +109,7 @@ def compare_speed(
         settings.repeats,
         settings.warmup,
         SEED,
-        Placement(numerics.device, numerics.precision),
+        Numerics(numerics.device, numerics.precision),
     )
     first = latencies[next(iter(models))]
     return {

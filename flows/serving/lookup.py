@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.store.artifacts import Store
-
-# Not from flows.engine.summary, which takes seconds to import: asking for a model has to be quick.
-SUMMARIES = "runs"
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,7 @@ def newest_summary(home: Path) -> dict[str, Any]:
     Raises:
         ValueError: where no run has finished in this home.
     """
-    paths = sorted(
-        (home / SUMMARIES).glob(f"*/{SUMMARY}"), key=lambda path: path.stat().st_mtime_ns
-    )
+    paths = Home(home).summaries()
     if not paths:
         raise ValueError(
             f"model must be given where no run has finished, got none and no run in {home}; "
@@ -62,7 +57,7 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
         return _exported(newest_summary(home), home)
     if (folder := Path(model)).is_dir():
         return FoundModel(folder, None, None, None)
-    path = home / SUMMARIES / model / SUMMARY
+    path = Home(home).summary(model)
     # An absolute path as `model` would leave the home.
     if Path(model).name == model and path.is_file():
         return _exported(_read(path), home)

@@ -20,8 +20,8 @@ from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import load_pretrained, placed, read_source_config
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.training.numerics import Numerics as Placement
-from tasks.host.hardware import Numerics
+from rosita_core.training.numerics import Numerics
+from tasks.host.hardware import ResolvedNumerics
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -44,7 +44,7 @@ class Predictor:
     labels: tuple[str, ...]
 
 
-def load_predictor(folder: Path, numerics: Numerics) -> Predictor:
+def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     """The classifier in `folder`, with its tokenizer. No code from the folder is run.
 
     Raises:
@@ -131,7 +131,7 @@ def predict(
     texts: pd.DataFrame,
     batch_size: int,
     max_length: int,
-    numerics: Numerics,
+    numerics: ResolvedNumerics,
 ) -> np.ndarray:
     """Logits (rows, outputs) of every row of `texts`, in its order.
 
@@ -159,7 +159,7 @@ def predict(
             batch_size,
             max_length,
             special_tokens(predictor.tokenizer),
-            Placement(numerics.device, numerics.precision),
+            Numerics(numerics.device, numerics.precision),
         )
 
 

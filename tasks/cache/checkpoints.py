@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.host.logs import warn
 from tasks.host.signals import stop_requested, stopped
 from tasks.store.artifacts import FILES, MANIFEST, build_manifest, manifest_problem, write_json
 from tasks.store.disk import is_full, no_room
 from tasks.store.durable import to_disk, tree_to_disk
 
-CHECKPOINTS = "checkpoints"
 ABOUT = "about.json"
 PARTIAL = ".partial-"
 KEPT = 2
@@ -33,7 +33,7 @@ KEPT = 2
 
 def checkpoints_folder(home: str | Path, key: str) -> Path:
     """Where the checkpoints of a stage key lie while the stage is unfinished."""
-    return Path(home).absolute() / CHECKPOINTS / key
+    return Home(home).checkpoints_of(key)
 
 
 def drop_checkpoints(home: str | Path, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The course of a training, kept in the home so that reports need no server.
+"""The learning curve of a training, kept in the home so that reports need no server.
 
 Each attempt of a stage appends what its kernel reports to its own file beside its record
 (`attempts/<stage>/<number>.history.jsonl`), a line per observation: step, metrics, shape, message,
@@ -36,7 +36,7 @@ def fetched_history_path(home: str | Path, stage_name: str, key: str) -> Path:
     return attempts_folder(home, stage_name) / f"{key}.history.jsonl"
 
 
-def history(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:
+def observations(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:
     """The observations that led to the result of attempt `number` of `key`, by their steps.
 
     Where it went on from a checkpoint, what earlier attempts of the same key saw up to there comes

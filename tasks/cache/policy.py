@@ -23,11 +23,10 @@ from tasks.cache.records import (
     touch_record,
 )
 from tasks.cache.stage_key import Stage
+from tasks.home import Home
 from tasks.host.logs import warn
 
 __all__ = ["StageKeyPolicy", "find_record", "stage_options"]
-
-LOCKS = "locks"
 
 
 @dataclass
@@ -54,7 +53,7 @@ class StageKeyPolicy(CachePolicy):
         if not self.home:
             raise ValueError("home must be set on the cache policy, got none; see stage_options")
         key = stage.key
-        locks = StageLocks(Path(self.home) / LOCKS)
+        locks = StageLocks(Home(self.home).locks)
         if locks.is_locked(key):
             warn(f"stage {stage.name} is running elsewhere; waiting for its result")
         with locks.held(key, f"verification-{uuid.uuid4().hex}"):
@@ -81,7 +80,7 @@ def stage_options(home: str | Path) -> dict[str, Any]:
     policy = StageKeyPolicy(
         home=str(place),
         isolation_level=IsolationLevel.SERIALIZABLE,
-        lock_manager=StageLocks(place / LOCKS),
+        lock_manager=StageLocks(Home(place).locks),
     )
     return {
         "cache_policy": policy,

@@ -13,11 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.home import Home
 from tasks.store.artifacts import Store, is_digest
 from tasks.store.durable import to_disk as path_to_disk
-
-RESULTS = "results"
-ATTEMPTS = "attempts"
 
 # What every record of an attempt says; see `tasks.execution.attempt.attempt`.
 OF_AN_ATTEMPT = frozenset(
@@ -76,7 +74,7 @@ class Context(BaseModel):
 
 def results_folder(home: str | Path) -> Path:
     """Where the records of finished stages lie."""
-    return Path(home).absolute() / RESULTS
+    return Home(home).results
 
 
 def find_record(home: str | Path, key: str) -> StageResult | None:
@@ -162,7 +160,7 @@ def discard_record(home: str | Path, key: str) -> None:
     The record moves to `<home>/results/damaged/`, so that nothing is lost.
     """
     path = results_folder(home) / key
-    folder = results_folder(home) / "damaged"
+    folder = Home(home).damaged_results
     folder.mkdir(parents=True, exist_ok=True)
     names = record_names(path)
     if names is None or not is_digest(names[1]):
@@ -180,7 +178,7 @@ def discard_record(home: str | Path, key: str) -> None:
 
 def attempts_folder(home: str | Path, stage_name: str) -> Path:
     """Where the records of a stage's attempts lie."""
-    return Path(home).absolute() / ATTEMPTS / stage_name
+    return Home(home).attempts_of(stage_name)
 
 
 def attempt_path(home: str | Path, stage_name: str, number: int) -> Path:
@@ -207,7 +205,7 @@ def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
 
 def unreadable_attempts(home: str | Path) -> list[Path]:
     """The records of all stages' attempts that cannot be read."""
-    folders = sorted((Path(home).absolute() / ATTEMPTS).glob("*"))
+    folders = sorted(Home(home).attempts.glob("*"))
     paths = [path for folder in folders for path in _attempt_paths(home, folder.name)]
     return [path for path in paths if _read_attempt(path)[1] is not None]
 

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.cache.checkpoints import ABOUT, PARTIAL, checkpoints_folder, newest
-from tasks.cache.metric_history import fetched_history_path, history
+from tasks.cache.metric_history import fetched_history_path, observations
 from tasks.cache.records import (
     StageResult,
     inspect_record,
@@ -108,9 +108,9 @@ class SharedStore:
         document["record"]["metadata"]["storage_key"] = str(path)
         write_json(path, document["record"])
         if lines := document.get("history"):
-            course = fetched_history_path(self.home, record.stage, key)
-            course.parent.mkdir(parents=True, exist_ok=True)
-            course.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+            place = fetched_history_path(self.home, record.stage, key)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
         return record, None
 
     def has(self, key: str) -> bool:
@@ -125,8 +125,8 @@ class SharedStore:
         # A path of this machine is of no use to another one.
         document["metadata"]["storage_key"] = record.key
         notes = self.store.provenance(record.artifact).get(record.key)
-        course = history(self.home, record.stage, record.attempt, record.key)
-        shared = {"record": document, "provenance": notes, "history": course}
+        seen = observations(self.home, record.stage, record.attempt, record.key)
+        shared = {"record": document, "provenance": notes, "history": seen}
         content = json.dumps(shared, indent=1)
         self.files.write(_result(record.key), content.encode())
         return sent

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tasks.cache.checkpoints import checkpoints_folder, newest
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import LOCKS
 from tasks.cache.records import StageResult, discard_record, inspect_record
 from tasks.cache.shared_records import SharedStore, shared_store
+from tasks.home import Home
 from tasks.host.logs import warn
 from tasks.host.terminal import progress_display
 from tasks.store.shared_files import SharedStoreError
@@ -124,7 +124,7 @@ class Turn:
         home = self._shared.home
         record, problem = inspect_record(home, self._key)
         if problem is not None:
-            with StageLocks(home / LOCKS).held(self._key, f"shared-{uuid.uuid4().hex}"):
+            with StageLocks(Home(home).locks).held(self._key, f"shared-{uuid.uuid4().hex}"):
                 record, problem = inspect_record(home, self._key)
                 if problem is not None:
                     warn(f"stage {self._stage}: {problem}. The damaged copy was set aside")

@@ -18,8 +18,8 @@ BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 @dataclass(frozen=True)
-class Numerics:
-    """How a stage computes, with nothing left to choose."""
+class ResolvedNumerics:
+    """How a stage computes on this machine: a recipe's numerics with nothing left to choose."""
 
     device: str
     """cpu, cuda, or cuda:<index>."""
@@ -38,7 +38,7 @@ class Numerics:
 
 def resolve_numerics(
     device: str, precision: str, threads: str | int, deterministic: bool
-) -> Numerics:
+) -> ResolvedNumerics:
     """The numerics of this machine for a recipe's wishes, `auto` replaced.
 
     `auto` takes CUDA where there is a usable one; bf16 where the hardware computes it natively; as
@@ -65,7 +65,7 @@ def resolve_numerics(
         native = torch.cuda.is_bf16_supported(False) if kind == "cuda" else cpu_has_bf16()
         precision = "bf16" if native else "fp32"
     chosen = cores() if threads == "auto" else int(threads)
-    return Numerics(device, precision, chosen, deterministic, computes_with(device))
+    return ResolvedNumerics(device, precision, chosen, deterministic, computes_with(device))
 
 
 def computes_with(device: str) -> str:
@@ -76,7 +76,7 @@ def computes_with(device: str) -> str:
     return f"{torch.cuda.get_device_name(device)}, {products} products"
 
 
-def divided(numerics: Numerics, processes: int) -> Numerics:
+def divided(numerics: ResolvedNumerics, processes: int) -> ResolvedNumerics:
     """The numerics of trainings that `processes` of this machine share.
 
     Raises ValueError naming the field, the bound and the value.

@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from tasks.home import Home
+
 # A password of a database may hold anything but an @, a slash as well; that of a web address ends
 # the way the address itself does.
 _WEB = re.compile(r"(?P<scheme>\bhttps?://)[^\s/?#]*@", re.IGNORECASE)
@@ -26,7 +28,7 @@ def tracking_uri(home: str | Path) -> str:
 
 def default_uri(home: str | Path) -> str:
     """The SQLite file in the home."""
-    return f"sqlite:///{Path(home).absolute()}/mlflow.db"
+    return f"sqlite:///{Home(home).mlflow_database}"
 
 
 def redacted(text: str) -> str:

@@ -1,8 +1,9 @@
-"""How lists, times and sizes are written for people."""
+"""How lists, times, sizes and errors are written for people."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 
 def listed(names: tuple[str, ...]) -> str:
@@ -38,6 +39,11 @@ def shortened(text: str, most: int = 100) -> str:
     """One line of a message, cut where it is long."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def error_line(error: Any) -> str:
+    """An error as `Type: message` without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def counted(count: int, what: str) -> str:

@@ -1,11 +1,11 @@
 """Stage `register`. Recording is never cached, so it has no stage key and runs every time."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.tracking.models import log_compressed_model
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 
@@ -36,3 +36,25 @@ def register_model(
     )
     tracking.flush(FLUSH_SECONDS)
     return tracking.registered(run)
+
+
+def log_compressed_model(
+    tracking: Tracking,
+    run: str,
+    task: str,
+    checkpoint: Path,
+    artifact: str | None,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> None:
+    """Log a Hugging Face checkpoint directory as the model of a run and register `rosita-<task>`.
+
+    The checkpoint is copied as it is; the code that serves it is a source file, so nothing is
+    pickled and nothing of this project is needed to load it. `artifact` is its digest: when a
+    version with that digest is registered already, the run gets that one.
+
+    Raises ValueError when the directory holds no checkpoint.
+    """
+    if not (checkpoint / "config.json").is_file():
+        raise ValueError(f"checkpoint must hold a config.json, got {checkpoint}")
+    tracking.log_model(run, f"rosita-{task}", checkpoint, artifact, params, tags)

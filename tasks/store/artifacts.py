@@ -24,14 +24,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.store.durable import to_disk, tree_to_disk
 from tasks.store.workspaces import workspace
 
 FILES = "files"
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
-DAMAGED = "damaged"
-TEMPORARY = "tmp"
 # What the system says of a rename onto a folder that holds something.
 ALREADY_THERE = (errno.ENOTEMPTY, errno.EEXIST)
 
@@ -117,7 +116,8 @@ class Store:
     """Artifacts below `<home>/store`; safe for several processes and machines at once."""
 
     def __init__(self, home: Path) -> None:
-        self.root = Path(home).absolute() / "store"
+        self._home = Home(home)
+        self.root = self._home.store
 
     def path(self, digest: str) -> Path:
         """The local directory of the artifact's files. It need not exist."""
@@ -136,7 +136,7 @@ class Store:
         Fill it and pass it to `adopt`, which moves it away without copying. What killed processes
         left there goes first.
         """
-        with workspace(self.root / TEMPORARY) as staging:
+        with workspace(self._home.unfinished_artifacts) as staging:
             files = staging / FILES
             files.mkdir()
             yield files
@@ -194,7 +194,7 @@ class Store:
     def set_aside(self, digest: str) -> Path | None:
         """Move an artifact to `damaged/<digest>-<n>`; None when there is nothing to move."""
         source = self.root / _checked(digest)
-        damaged = self.root / DAMAGED
+        damaged = self._home.damaged_artifacts
         damaged.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:

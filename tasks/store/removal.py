@@ -5,7 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from tasks.store.artifacts import TEMPORARY
+from tasks.home import Home
 from tasks.store.workspaces import REMOVED
 
 __all__ = ["REMOVED", "delete", "remove"]
@@ -17,7 +17,7 @@ def remove(path: Path, home: Path) -> None:
     What a killed process leaves is below `<home>/store/tmp` under a name that says so. Something
     that is gone already is no error.
     """
-    aside = Path(home).absolute() / "store" / TEMPORARY / f"{REMOVED}{uuid.uuid4().hex}"
+    aside = Home(home).unfinished_artifacts / f"{REMOVED}{uuid.uuid4().hex}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.rename(aside)

@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
+from tasks.home import Home
 from tasks.host.redaction import is_remote
 
 
@@ -37,7 +38,7 @@ class Experiments:
         """The id, and whether it had to be brought back."""
         found: Experiment | None = client.get_experiment_by_name(name)
         if found is None:
-            place = (self._home / "mlartifacts" / name).as_uri() if self._local else None
+            place = (Home(self._home).mlflow_artifacts / name).as_uri() if self._local else None
             try:
                 client.create_experiment(name, artifact_location=place)
             except MlflowException as error:

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
@@ -18,9 +18,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-if TYPE_CHECKING:
-    from tasks.tracking.runs import Tracking
-
 VERSIONS_TAG = "mlflow.modelVersions"
 ARTIFACT_TAG = "rosita.artifact"
 TOKEN_TAG = "rosita.handle"
@@ -28,28 +25,6 @@ TOKEN_TAG = "rosita.handle"
 MODEL_TAG = "rosita.model_id"
 # What the served model imports; pandas comes with MLflow.
 REQUIREMENTS = ("mlflow", "torch", "transformers")
-
-
-def log_compressed_model(
-    tracking: Tracking,
-    run: str,
-    task: str,
-    checkpoint: Path,
-    artifact: str | None,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-) -> None:
-    """Log a Hugging Face checkpoint directory as the model of a run and register `rosita-<task>`.
-
-    The checkpoint is copied as it is; the code that serves it is a source file, so nothing is
-    pickled and nothing of this project is needed to load it. `artifact` is its digest: when a
-    version with that digest is registered already, the run gets that one.
-
-    Raises ValueError when the directory holds no checkpoint.
-    """
-    if not (checkpoint / "config.json").is_file():
-        raise ValueError(f"checkpoint must hold a config.json, got {checkpoint}")
-    tracking.log_model(run, f"rosita-{task}", checkpoint, artifact, params, tags)
 
 
 def register(

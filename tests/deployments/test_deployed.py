@@ -21,8 +21,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, is_valid_schema, validate
 
 from flows import deployed
-from flows.grids.choice import chosen_cells
-from flows.grids.loading import load_grid
+from flows.grids.loading import chosen_cells, load_grid
 from flows.recipes.shipped import load_recipe
 
 FILE = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))

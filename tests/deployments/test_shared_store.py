@@ -20,7 +20,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
 from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 from tasks.cache.policy import stage_options
 from tasks.cache.records import StageResult, find_record, results_folder
 from tasks.cache.shared_records import SharedStore, look, obtain
@@ -138,7 +138,7 @@ def test_a_fetched_result_has_its_own_course(files: SharedFiles, tmp_path: Path)
     run(other)
     assert theirs.attempt == first.attempt
     for home in (one, other):
-        [line] = history(home, "student", first.attempt, KEY)
+        [line] = observations(home, "student", first.attempt, KEY)
         assert line["metrics"] == {"train/loss": 1.0}
 
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from team_stack import ROOT, TeamStack
 from typed_command import ROSITA, environment, run_rosita
 
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 from tasks.cache.records import attempts
 
 pytestmark = [pytest.mark.deployments]
@@ -95,8 +95,8 @@ def test_two_homes_compute_once_and_everything_is_recorded(
     assert [made for name in names for made in attempts(tmp_path / "two", name)] == []
     # The course of a training comes with its result.
     key = next(stage["key"] for stage in first["stages"] if stage["name"] == "width")
-    course = history(tmp_path / "two", "width", 1, key)
-    assert course == history(tmp_path / "one", "width", 1, key)
+    course = observations(tmp_path / "two", "width", 1, key)
+    assert course == observations(tmp_path / "one", "width", 1, key)
     assert course
     # Prefect's server has both runs, in PostgreSQL.
     finished = stack.psql("prefect", "select count(*) from flow_run where state_type='COMPLETED'")

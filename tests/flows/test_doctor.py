@@ -12,9 +12,9 @@ import pytest
 from typed_command import Home
 
 from flows.maintenance import doctor, doctor_home
-from flows.maintenance.doctor_findings import OK, PROBLEM, WARNING, Check
-from flows.maintenance.doctor_services import check_mlflow, unreachable
+from flows.maintenance.doctor_services import OK, PROBLEM, WARNING, Check, check_mlflow
 from tasks.host.liveness import this_process
+from tasks.host.network import unreachable
 
 
 def checks(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from flows.engine.learning_curves import COMPARED, POINTS, last_training, series
 from flows.grids.files import read_cell
-from tasks.cache.metric_history import history
+from tasks.cache.metric_history import observations
 
 Curve = list[tuple[int, float]]
 
@@ -93,7 +93,7 @@ def check_curves(home: Path, store: MlflowClient, run: Run, document: dict[str, 
     assert last == {"1": "one-step", "4": "width"}[document["labels"]["kd_setting"]]
     trained = {name for name in ("teacher", "student", "depth", last) if name in stages}
     for name in trained:
-        expected = series(history(home, name, stages[name]["attempt"], stages[name]["key"]))
+        expected = series(observations(home, name, stages[name]["attempt"], stages[name]["key"]))
         assert len(expected["train/loss"]) >= 3
         for metric in COMPARED:
             mine = curve(store, run.info.run_id, f"stage/{name}/{COMPARED[metric]}")

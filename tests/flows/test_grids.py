@@ -10,10 +10,9 @@ from command_line import rosita
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.grids.choice import chosen_cells
 from flows.grids.definition import Cell, Grid, base_recipe, cells_of, grid_of, student_parameters
 from flows.grids.files import read_definition, write_definition
-from flows.grids.loading import load_grid
+from flows.grids.loading import chosen_cells, load_grid
 from flows.grids.shipped import SWITCHES, TEMPLATES
 from flows.recipes.shipped import RECIPES, load_recipe
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rosita_core.training.progress import Progress
-from tasks.cache.metric_history import append, history, history_path
+from tasks.cache.metric_history import append, history_path, observations
 from tasks.cache.records import attempt_path, attempts, unreadable_attempts
 from tasks.store.artifacts import write_json
 
@@ -45,7 +45,7 @@ def trained(home: Path, number: int, steps: range) -> None:
 
 
 def steps(home: Path, number: int) -> list[int]:
-    return [line["step"] for line in history(home, STAGE, number, "k")]
+    return [line["step"] for line in observations(home, STAGE, number, "k")]
 
 
 def test_ranking_is_no_part_of_it(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ from mlflow_server import MlflowServer
 
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import attempt
+from tasks.home import Home
 from tasks.store.artifacts import write_json
-from tasks.tracking.outbox.box import OUTBOX, Outbox, waiting
+from tasks.tracking.outbox.box import Outbox, waiting
 from tasks.tracking.outbox.delivery import Delivery
-from tasks.tracking.outbox.refused import REFUSED
 from tasks.tracking.outbox.sync import Report, sync
 from tasks.tracking.runs import Tracking
 
@@ -239,7 +239,7 @@ def synced(home: Path) -> dict[str, Any]:
 
 
 def empty(home: Path) -> bool:
-    return [path.name for path in (home / OUTBOX).iterdir()] == []
+    return [path.name for path in Home(home).outbox.iterdir()] == []
 
 
 def record_a_run(home: Path, checkpoint: Path, artifact: str) -> None:
@@ -402,7 +402,7 @@ def test_what_mlflow_refuses_does_not_block_the_rest(
     assert whole["student"]["params"]["rate"] == "2e-05"
     assert whole["student"]["params"]["fine"] == "1"
     assert whole["student"]["curves"]["good"] == [(0, 2.0)]
-    kept = (home / OUTBOX / REFUSED / f"{child}.jsonl").read_text().splitlines()
+    kept = (Home(home).refused / f"{child}.jsonl").read_text().splitlines()
     values = [json.loads(line)["operation"]["values"] for line in kept]
     assert [value[0][1][0] for value in values] == ["rate", "not/?allowed", "bad\nname"]
     assert any("does not accept" in record.message for record in caplog.records)
@@ -548,7 +548,7 @@ def test_an_experiment_deleted_during_a_run_comes_back(
     assert late is not None
     mlflow.delete_run(late)
     check_complete(server, since)
-    assert not (home / OUTBOX / REFUSED).exists()
+    assert not Home(home).refused.exists()
 
 
 def sync_refused_into(home: Path, path: Path) -> None:
@@ -569,7 +569,7 @@ def test_what_was_refused_can_be_asked_for_again(
     end(tracking, home, parent, child, checkpoint, "a" * 64)
     wait_until_sent(tracking)
     # Nothing but what was refused is left, with the files of the model.
-    until(lambda: [path.name for path in (home / OUTBOX).iterdir()] == [REFUSED])
+    until(lambda: [path.name for path in Home(home).outbox.iterdir()] == ["refused"])
     before = sync(home).refused
     assert before > 0
     assert sync(home, refused_too=True).refused == before
@@ -581,7 +581,7 @@ def test_what_was_refused_can_be_asked_for_again(
     assert report["refused"] == 0
     check_complete(server, since)
     assert len(versions(server, "a" * 64)) == 1
-    assert list((home / OUTBOX / REFUSED).iterdir()) == []
+    assert list(Home(home).refused.iterdir()) == []
 
 
 def test_the_next_run_records_what_a_killed_process_left(

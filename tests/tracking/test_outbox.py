@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from serving import free_ports
 
-from flows.maintenance.doctor_findings import OK, WARNING
-from flows.maintenance.doctor_services import check_outbox
-from tasks.tracking.outbox.box import OUTBOX, Outbox, waiting
-from tasks.tracking.outbox.documents import complete_document
+from flows.maintenance.doctor_services import OK, WARNING, check_outbox
+from tasks.home import Home
+from tasks.tracking.outbox.box import Outbox, waiting
+from tasks.tracking.outbox.delivery import complete_document
 from tasks.tracking.outbox.journal import Journal, State
-from tasks.tracking.outbox.leftovers import old_leftovers
-from tasks.tracking.outbox.refused import REFUSED, ask_again, refuse, refused
+from tasks.tracking.outbox.refused import ask_again, refuse, refused, removable
 from tasks.tracking.outbox.sender import Sender
 from tasks.tracking.outbox.sync import sync
 
@@ -118,7 +117,7 @@ def test_a_run_that_is_broken_is_named_and_the_rest_is_sent(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
-    (tmp_path / OUTBOX / f"{'b' * 32}.jsonl").mkdir(parents=True)
+    (Home(tmp_path).outbox / f"{'b' * 32}.jsonl").mkdir(parents=True)
     opened(tmp_path, "c" * 32, uri).release()
     assert waiting(tmp_path) == 2
     runs = {run.name: run.problem for run in sync(tmp_path).runs}
@@ -184,7 +183,7 @@ def test_what_is_refused_becomes_a_journal_again(tmp_path: Path) -> None:
         {"op": "terminate", "status": "FINISHED", "time": 6},
     ]
     assert (again.held("model") / "weights").read_text() == "w"
-    assert list((outbox.folder / REFUSED).iterdir()) == []
+    assert list(Home(tmp_path).refused.iterdir()) == []
 
 
 def test_leftovers_are_old_and_wait_for_nothing(tmp_path: Path) -> None:
@@ -195,9 +194,9 @@ def test_leftovers_are_old_and_wait_for_nothing(tmp_path: Path) -> None:
     orphans = [outbox.folder / name for name in (".e.new", "e.json", "e.files")]
     for path in orphans:
         path.mkdir()
-    for path in (kept, *orphans, *(tmp_path / OUTBOX).iterdir()):
+    for path in (kept, *orphans, *Home(tmp_path).outbox.iterdir()):
         os.utime(path, (1000, 1000))
-    assert old_leftovers(tmp_path, 1000) == []
-    assert old_leftovers(tmp_path, 1001) == sorted([kept, *orphans])
+    assert removable(tmp_path, 1000) == []
+    assert removable(tmp_path, 1001) == sorted([kept, *orphans])
     os.utime(kept, (2000, 2000))
-    assert old_leftovers(tmp_path, 1001) == sorted(orphans)
+    assert removable(tmp_path, 1001) == sorted(orphans)

@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe, Section
+from tasks.home import Home
 
 
 class PreflightError(RuntimeError):
@@ -26,7 +27,7 @@ def named(stage: str, request: Request, config: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        path = request.home / "logs" / "preflight.txt"
+        path = Home(request.home).logs / "preflight.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         refused = isinstance(error, ValueError) and _names_a_field(str(error), config)

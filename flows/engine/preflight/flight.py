@@ -32,7 +32,8 @@ from rosita_core.measuring.memory import forget_peak, peak_mb
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import Context, StageResult
 from tasks.cache.shared_records import look_quickly, obtain
-from tasks.host.hardware import Numerics
+from tasks.home import Home
+from tasks.host.hardware import ResolvedNumerics
 from tasks.host.signals import nothing_worth_saving, signals_caught, stop_if_requested
 from tasks.host.terminal import progress_display
 from tasks.stages.catalogue import catalogue
@@ -70,7 +71,7 @@ class PreflightReport:
 
 
 def preflight_first(
-    request: Request, numerics: Numerics, wanted: bool | None
+    request: Request, numerics: ResolvedNumerics, wanted: bool | None
 ) -> PreflightReport | None:
     """Run the preflight where it is wanted and something is left to train; say so in a line.
 
@@ -94,7 +95,7 @@ def preflight_first(
     return report
 
 
-def steps_left(request: Request, numerics: Numerics) -> int:
+def steps_left(request: Request, numerics: ResolvedNumerics) -> int:
     """Optimizer steps of the trainings that are not cached, at most.
 
     Artifacts are not verified: a damaged one is found, and computed again, by the run itself.
@@ -107,7 +108,7 @@ def steps_left(request: Request, numerics: Numerics) -> int:
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, persist_result=False)
-def preflight(request: Request, numerics: Numerics) -> PreflightReport:
+def preflight(request: Request, numerics: ResolvedNumerics) -> PreflightReport:
     """Run every stage that is not cached in miniature.
 
     Raises:
@@ -151,7 +152,7 @@ class _Flight:
     def __init__(
         self,
         request: Request,
-        numerics: Numerics,
+        numerics: ResolvedNumerics,
         scratch: Path,
         nodes: Sequence[Node],
         done: Results,
@@ -263,7 +264,7 @@ def _rows_from(node: Node) -> str:
 @contextmanager
 def _scratch(home: Path) -> Iterator[Path]:
     """A home for the length of a block, on the disk of the real one."""
-    folder = home / "tmp" / f"preflight-{uuid.uuid4().hex}"
+    folder = Home(home).scratch / f"preflight-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True)
         yield folder

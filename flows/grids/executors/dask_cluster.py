@@ -28,8 +28,8 @@ from prefect.settings import get_current_settings
 from flows.grids.cell import CellWork
 from flows.grids.executors.dask_worker import code_digest, leave_group, probe, run_there, stop_there
 from flows.grids.executors.processes import KILLED, Document
-from flows.recipes.request import home_directory
 from flows.services.servers import HOST
+from tasks.home import home_directory
 
 if TYPE_CHECKING:
     from prefect_dask import DaskTaskRunner

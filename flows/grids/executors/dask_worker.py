@@ -13,8 +13,8 @@ from typing import Any
 
 from flows.grids.cell import CellWork
 from flows.grids.executors.process_entry import work_on
-from flows.recipes.request import home_directory
 from tasks.cache.source_closure import source_closure
+from tasks.home import home_directory
 from tasks.host.signals import forget_signals, request_stop
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import json_digest

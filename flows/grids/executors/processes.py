@@ -6,27 +6,21 @@ same time are told apart by the stage locks: one computes it and the others wait
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
 from prefect import task
-from prefect.context import refresh_global_settings_context
 from prefect.futures import PrefectFuture
-from prefect.settings import get_current_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.grids.cell import CellWork
 from flows.grids.executors.process_entry import POLL_SECONDS, prepare, work_on
-from flows.services.servers import free_port, prefect_server, running, wait_until_ready
 
 Document = dict[str, Any] | None
 KILLED = "its process was killed, as the system does when memory runs out"
@@ -37,27 +31,6 @@ def run_cell(work: CellWork) -> Document:
     """One cell; its document, or None where a signal stopped it."""
     # Prefect sends the body of a task with everything that it names, so it names little.
     return work_on(work)
-
-
-def start_one_server(logs: Path) -> None:
-    """One Prefect server for this process and those that it starts, unless they have one.
-
-    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
-    have saved what they were at. It stops when this process ends, after what Prefect still sends.
-
-    Raises:
-        ServerError: where it does not start.
-    """
-    if get_current_settings().api.url:
-        return
-    server = prefect_server(free_port(), logs)
-    with ExitStack() as stack:
-        processes = stack.enter_context(running([server]))
-        wait_until_ready([server], processes, threading.Event())
-        atexit.register(stack.pop_all().close)
-    # Of the process and not of a context: Prefect's own threads are to find it, too.
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-    refresh_global_settings_context()
 
 
 class Pool(Protocol):

@@ -1,4 +1,4 @@
-"""What MLflow has still to be told: a journal per tracked run, on disk until all of it was sent.
+"""Journals of what MLflow has still to be told: one per tracked run, until all of it was sent.
 
 Layout of `<home>/outbox`:
 
@@ -18,9 +18,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.home import Home
 from tasks.tracking.outbox.journal import Journal, Operation, State, parsed, state_of
-
-OUTBOX = "outbox"
 
 
 class Outbox:
@@ -28,7 +27,7 @@ class Outbox:
 
     def __init__(self, home: str | Path) -> None:
         self.home = Path(home).absolute()
-        self.folder = self.home / OUTBOX
+        self.folder = Home(home).outbox
 
     def start(self, header: Operation) -> Journal:
         """A new journal, locked; `header` is the operation that creates the run.

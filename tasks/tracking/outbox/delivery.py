@@ -1,9 +1,10 @@
 """Journals of the outbox as requests to MLflow, each of which may be repeated without harm.
 
 The store drops metrics and params that it has already. What it would make twice is looked for
-before it is made: a run by its tag `rosita.handle`, a model by its own (see tasks/model_logging).
+before it is made: a run by its tag `rosita.handle`, a model by its own (tasks/tracking/models.py).
 """
 
+import json
 import logging
 import os
 import threading
@@ -18,11 +19,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.home import Home
 from tasks.host.redaction import is_remote, redacted
+from tasks.store.artifacts import write_json
 from tasks.tracking.experiments import Experiments
 from tasks.tracking.models import register
 from tasks.tracking.outbox.box import Outbox
-from tasks.tracking.outbox.documents import complete_document
 from tasks.tracking.outbox.errors import HOPELESS, Unavailable, brief, code_of, is_refusal
 from tasks.tracking.outbox.journal import ENDS, Entry, Journal, Operation
 from tasks.tracking.outbox.refused import refuse
@@ -141,8 +143,9 @@ class Delivery:
             self.client.set_tag(run_id, operation["name"], found or operation["handle"])
         elif kind == "register":
             experiment = self._experiment_id(journal.header["experiment"])
+            held, scratch = journal.held(""), Home(self.home).scratch
             journal.state.registered = register(
-                self.client, experiment, run_id, operation, journal.held(""), self.home / "tmp"
+                self.client, experiment, run_id, operation, held, scratch
             )
         elif kind == "document":
             path = self.home / operation["path"]
@@ -267,3 +270,20 @@ def _batches(
             counts[kind] += 1
     if part:
         yield part
+
+
+def complete_document(path: Path, run_id: str, registered: Mapping[str, str] | None) -> None:
+    """Fill in `mlflow_run_id` and `registered_model` of a JSON file, where they differ.
+
+    The file keeps its times, which say when the run ended: the newest run is found by them.
+
+    Raises FileNotFoundError when the file is gone, ValueError when it is no JSON.
+    """
+    times = path.stat()
+    document = json.loads(path.read_text(encoding="utf-8"))
+    filled = document | {"mlflow_run_id": run_id}
+    if registered is not None:
+        filled["registered_model"] = {key: registered[key] for key in ("name", "version", "uri")}
+    if filled != document:
+        write_json(path, filled)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tasks.home import Home
 from tasks.tracking.outbox.box import Outbox
 from tasks.tracking.outbox.errors import brief
 from tasks.tracking.outbox.journal import Journal, Operation, State
@@ -66,7 +67,7 @@ class OpenRuns:
         if (journal := self._journal(handle)) is None:
             return None
         # On the home's disk: the system's temporary folder may be memory.
-        scratch = self._outbox.home / "tmp"
+        scratch = Home(self._outbox.home).scratch
         try:
             scratch.mkdir(parents=True, exist_ok=True)
             return journal.hold_files(source, scratch)

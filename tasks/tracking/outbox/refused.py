@@ -1,4 +1,4 @@
-"""What MLflow did not accept: kept with its reason, and asked for again when the user wants it.
+"""Operations that MLflow did not accept: kept with the reason, asked for again, removed when old.
 
 `<home>/outbox/refused` has a file per run, a line per operation: why it was refused, the operation,
 and what a new journal needs to know of the run. The files of a refused model lie beside it.
@@ -13,23 +13,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.store.artifacts import write_json
 from tasks.tracking.outbox.box import Outbox
 from tasks.tracking.outbox.journal import ENDS, Journal, Operation, State, copy_linked, parsed
 
-REFUSED = "refused"
 # Of the operation that creates the run; its tags are at MLflow.
 NEEDED = ("handle", "uri", "experiment", "parent", "name", "time")
 
 
 def refuse(outbox: Outbox, journal: Journal, operation: Operation, why: str) -> Path:
-    """Keep what MLflow did not accept, with its reason; returns the file."""
-    path = outbox.folder / REFUSED / f"{journal.handle}.jsonl"
+    """Keep an operation that MLflow did not accept, with the reason; returns the file."""
+    path = Home(outbox.home).refused / f"{journal.handle}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     if "files" in operation:
         source, target = journal.held(operation["files"]), _files(path) / operation["files"]
         if source.is_dir() and not target.exists():
-            scratch = outbox.home / "tmp"
+            scratch = Home(outbox.home).scratch
             scratch.mkdir(parents=True, exist_ok=True)
             copy_linked(source, target, scratch)
     record = {
@@ -54,6 +54,18 @@ def ask_again(outbox: Outbox) -> int:
     A run that has a journal already is left alone: that is sent first.
     """
     return sum(_ask_again(outbox, path) for path in _paths(outbox))
+
+
+def removable(home: str | Path, older_than: float) -> list[Path]:
+    """Old files and folders of the outbox that nobody will send.
+
+    They are what MLflow refused, drafts of killed processes, and states and files without their
+    journal. A journal that waits for `rosita sync` is none of them, however old.
+
+    Args:
+        older_than: seconds since 1970; what was changed at that time or later is not listed.
+    """
+    return sorted(path for path in _candidates(Home(home)) if _changed(path) < older_than)
 
 
 def _ask_again(outbox: Outbox, path: Path) -> bool:
@@ -90,7 +102,7 @@ def _make_journal(outbox: Outbox, path: Path, target: Path) -> bool:
     between = [one for one in operations if one["op"] not in (*ENDS, "create")]
     # What has ended must not be ended as killed.
     lines = [header, *between, ends[-1] if ends else {"op": "resent"}]
-    scratch = outbox.home / "tmp"
+    scratch = Home(outbox.home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     for folder in _files(path).glob("*"):
         copy = target.with_suffix(".files") / folder.name
@@ -123,7 +135,7 @@ def _unique(operations: Iterator[Operation]) -> Iterator[Operation]:
 
 
 def _paths(outbox: Outbox) -> list[Path]:
-    return sorted((outbox.folder / REFUSED).glob("*.jsonl"))
+    return sorted(Home(outbox.home).refused.glob("*.jsonl"))
 
 
 def _files(path: Path) -> Path:
@@ -145,3 +157,23 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _line(operation: Operation) -> bytes:
     return (json.dumps(operation) + "\n").encode()
+
+
+def _candidates(home: Home) -> Iterator[Path]:
+    folder = home.outbox
+    yield from home.refused.glob("*")
+    yield from folder.glob(".*")
+    for path in (*folder.glob("[!.]*.json"), *folder.glob("[!.]*.files")):
+        if not path.with_suffix(".jsonl").exists():
+            yield path
+
+
+def _changed(path: Path) -> float:
+    """When something was added last; what is gone meanwhile is not old."""
+    # The files of a refused model belong to the file that names them.
+    record = path.with_suffix(".jsonl")
+    try:
+        times = [one.stat().st_mtime for one in (path, record) if one == path or one.exists()]
+    except FileNotFoundError:
+        return float("inf")
+    return max(times)

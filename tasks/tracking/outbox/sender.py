@@ -16,7 +16,7 @@ from tasks.tracking.outbox.delivery import Delivery, NotYet
 from tasks.tracking.outbox.errors import Unavailable, brief
 from tasks.tracking.outbox.journal import Journal, Operation, State
 from tasks.tracking.outbox.open_runs import OpenRuns
-from tasks.tracking.outbox.takeover import Takeover
+from tasks.tracking.outbox.sync import EarlierRuns
 
 # Metrics wait so long for more of them: one request a step is slow.
 GATHER_SECONDS = 2.0
@@ -46,7 +46,7 @@ class Sender:
         self.shown_uri = redacted(uri)
         self.outbox = Outbox(home)
         self._delivery = Delivery(home, uri, self._moved)
-        self._takeover = Takeover(home, uri, self._say)
+        self._earlier_runs = EarlierRuns(home, uri, self._say)
         self._tell = tell
         self.runs = OpenRuns(self.outbox, self._say)
         self._failures: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Sender:
                 self._thread.start()
                 atexit.register(self._leave)
                 # Once a process, when its first run begins.
-                self._takeover.start()
+                self._earlier_runs.start()
         self._mark(urgent=True)
 
     def append(self, handle: str, operation: Operation, urgent: bool) -> None:
@@ -97,9 +97,9 @@ class Sender:
         return self._wait(lambda: not self._unsent(), seconds, impatient=False)
 
     def _leave(self) -> None:
-        self._takeover.stop()
+        self._earlier_runs.stop()
         self.flush(EXIT_SECONDS)
-        self._takeover.join(EXIT_SECONDS)
+        self._earlier_runs.join(EXIT_SECONDS)
 
     def _wait(self, met: Callable[[], bool], seconds: float, impatient: bool) -> bool:
         local = not is_remote(self.uri)

@@ -28,7 +28,7 @@ CHECKPOINTS = "tasks.cache.checkpoints"
 DATED = (
     "flows.maintenance.gc",
     "flows.maintenance.references",
-    "flows.cli.gc_tables",
+    "flows.cli.tables",
     "tasks.host.wording",
     "tasks.execution.attempt",
 )

@@ -1,0 +1,156 @@
+"""The layout of `ROSITA_HOME`. No other module of flows or tasks knows these names.
+
+store/<digest>/                     artifacts (tasks/store/artifacts.py)
+store/tmp/                          artifacts being written, and what is being removed
+store/damaged/                      artifacts that failed verification
+results/<stage key>                 records of finished stages (tasks/cache/records.py)
+results/damaged/                    records that could not be trusted
+attempts/<stage>/                   records of all attempts, with their metrics
+checkpoints/<stage key>/            what unfinished stages go on from
+locks/                              who computes which stage key
+runs/<run id>/summary.json          what a run achieved
+runs/<run id>/error.txt             why a run that was done could not be recorded
+grids/<grid>/                       cells of a grid (flows/grids/files.py)
+reports/<grid>/                     tables and plots of a grid
+mlflow.db, mlartifacts/             MLflow's own store
+outbox/                             what MLflow has yet to be told (tasks/tracking/outbox/)
+outbox/refused/                     what MLflow did not accept
+downloads/                          data fetched from elsewhere
+logs/                               output of servers, tracebacks
+tmp/                                scratch space on the home's disk
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "ROSITA_HOME"
+
+
+def home_directory() -> Path:
+    """`ROSITA_HOME`, or `.rosita` in the working directory."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
+
+
+@dataclass(frozen=True, init=False)
+class Home:
+    """The places of a home, all absolute. Asking for one neither makes it nor looks at it."""
+
+    root: Path
+
+    def __init__(self, root: str | Path) -> None:
+        object.__setattr__(self, "root", Path(root).absolute())
+
+    @property
+    def store(self) -> Path:
+        """Artifacts, by digest."""
+        return self.root / "store"
+
+    @property
+    def unfinished_artifacts(self) -> Path:
+        """Artifacts being written, and what is being removed from the home."""
+        return self.store / "tmp"
+
+    @property
+    def damaged_artifacts(self) -> Path:
+        """Artifacts that failed verification."""
+        return self.store / "damaged"
+
+    @property
+    def results(self) -> Path:
+        """Records of finished stages, by stage key."""
+        return self.root / "results"
+
+    @property
+    def damaged_results(self) -> Path:
+        """Records that could not be trusted."""
+        return self.results / "damaged"
+
+    @property
+    def attempts(self) -> Path:
+        """A folder of attempts per stage."""
+        return self.root / "attempts"
+
+    def attempts_of(self, stage: str) -> Path:
+        """Records of the attempts of one stage."""
+        return self.attempts / stage
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder of checkpoints per stage key."""
+        return self.root / "checkpoints"
+
+    def checkpoints_of(self, key: str) -> Path:
+        """Checkpoints of one unfinished stage."""
+        return self.checkpoints / key
+
+    @property
+    def locks(self) -> Path:
+        """Locks, by stage key."""
+        return self.root / "locks"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one flow run."""
+        return self.root / "runs" / run_id
+
+    def summary(self, run_id: str) -> Path:
+        """What a flow run achieved."""
+        return self.run(run_id) / "summary.json"
+
+    def summaries(self) -> tuple[Path, ...]:
+        """The summaries of all flow runs that are there now, in no order."""
+        return tuple(self.root.glob("runs/*/summary.json"))
+
+    def record_error(self, run_id: str) -> Path:
+        """The traceback of a flow run that was done and could not be recorded."""
+        return self.run(run_id) / "error.txt"
+
+    @property
+    def grids(self) -> Path:
+        """A folder per grid."""
+        return self.root / "grids"
+
+    def grid(self, name: str) -> Path:
+        """What is known of the cells of one grid."""
+        return self.grids / name
+
+    def report(self, grid: str) -> Path:
+        """Tables and plots of one grid."""
+        return self.root / "reports" / grid
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's runs and registry."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's files, a folder per experiment."""
+        return self.root / "mlartifacts"
+
+    @property
+    def outbox(self) -> Path:
+        """Journals of what MLflow has yet to be told."""
+        return self.root / "outbox"
+
+    @property
+    def refused(self) -> Path:
+        """Operations that MLflow did not accept."""
+        return self.outbox / "refused"
+
+    @property
+    def downloads(self) -> Path:
+        """Data fetched from elsewhere."""
+        return self.root / "downloads"
+
+    @property
+    def logs(self) -> Path:
+        """Output of servers, and tracebacks."""
+        return self.root / "logs"
+
+    @property
+    def scratch(self) -> Path:
+        """Scratch space on the home's disk; the system's own may be memory."""
+        return self.root / "tmp"

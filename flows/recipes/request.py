@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
+from rosita_core.model.families import Family, family_of
 from rosita_core.model.locate import (
     CHECKPOINT_FILES,
     RANDOM_MODELS,
@@ -67,6 +68,7 @@ class Request:
         teacher: shape of the teacher.
         student: shape of the compressed model.
         model: weights and configuration of the pretrained model.
+        family: which kind of encoder it is.
         tokenizer: of the pretrained model.
         mlm, vectors: what proposes words for the augmentation; None where nothing does.
         source: which data.
@@ -78,6 +80,7 @@ class Request:
     teacher: Shape
     student: Shape
     model: Found
+    family: Family
     tokenizer: Found
     mlm: Found | None
     vectors: Found | None
@@ -123,6 +126,7 @@ def check(recipe: Recipe, home: Path) -> Request:
         teacher=teacher,
         student=student,
         model=Found(model_path, weights_digest(recipe.teacher.model)),
+        family=family_of(config, recipe.teacher.model),
         tokenizer=Found(model_path, tokenizer_digest(recipe.teacher.model)),
         mlm=mlm,
         vectors=vectors,

@@ -5,10 +5,11 @@ Importing this module is cheap (no torch), so that the command line answers quic
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import GLUE
+from rosita_core.plug_ins import names
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -27,6 +29,24 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Schedule = Literal["constant", "linear"]
 KDSetting = Literal["none", "1", "2", "3", "4"]
+NO_HIDDEN = "none"
+
+
+def _hidden_name(value: Any) -> Any:
+    # Recipes said true or false before there were several ways; null is how YAML says none.
+    return {True: "states", False: NO_HIDDEN, None: NO_HIDDEN}.get(value, value)
+
+
+if TYPE_CHECKING:
+    Criterion = str
+    HiddenLoss = str
+else:
+    # The files of the rooms are the choices.
+    Criterion = Literal[names("compression.criteria")]
+    HiddenLoss = Literal[
+        (NO_HIDDEN, *(name for name in names("distillation.objectives") if name != "predictions"))
+    ]
+Hidden = Annotated[HiddenLoss, BeforeValidator(_hidden_name)]
 
 
 class Section(BaseModel):
@@ -114,13 +134,13 @@ class Student(Distilled):
     start: Literal["pretrained", "teacher"] = Field(
         "pretrained", description="what BERT(student) is before it learns"
     )
-    hidden: bool = Field(False, description="learn hidden states too")
+    hidden: Hidden = Field(NO_HIDDEN, description="what of the hidden states is learned, too")
 
 
 class Depth(Distilled):
     keep_layers: Positive
     prune_fraction: Share = Field(0.5, description="part of training in which layers go")
-    hidden: bool = Field(False, description="learn hidden states too")
+    hidden: Hidden = Field(NO_HIDDEN, description="what of the hidden states is learned, too")
 
 
 class Width(Distilled):
@@ -129,7 +149,11 @@ class Width(Distilled):
     embedding_rank: Positive
     prune_fraction: Share = Field(0.1, description="part of training in which pruning happens")
     prune_steps: Positive | None = Field(None, description="prunes; none: one per head removed")
-    hidden: bool = Field(True, description="learn hidden states too")
+    hidden: Hidden = Field("states", description="what of the hidden states is learned, too")
+
+
+class Compress(Section):
+    rank: Criterion = Field("taylor", description="what heads and FFN units are ranked by")
 
 
 class Proposers(Section):
@@ -209,6 +233,7 @@ class Recipe(Section):
     student: Student
     depth: Depth
     width: Width
+    compress: Compress = Compress()
     assess: Assess = Assess()
     numerics: Numerics = Numerics()
     checkpoint: Checkpoint = Checkpoint()

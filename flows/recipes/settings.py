@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flows.recipes.request import Request
-from flows.recipes.schema import Distilled, Recipe, Training
+from flows.recipes.schema import NO_HIDDEN, Depth, Recipe, Student, Training, Width
 from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.compression.schedule import default_width_steps
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.pretrained import Pretrained
+from rosita_core.plug_ins import make
 from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
 from rosita_core.stages.data import DataSettings
@@ -69,7 +71,7 @@ def student_settings(request: Request) -> StudentSettings:
         section.start,
         _pretrained(request),
         _training(request.recipe, section),
-        _distillation(request.recipe, section, section.hidden),
+        _distillation(request.recipe, section),
         _scoring(request, section.max_length),
     )
 
@@ -80,8 +82,9 @@ def depth_settings(request: Request) -> DepthSettings:
     return DepthSettings(
         section.keep_layers,
         section.prune_fraction,
+        request.recipe.fidelity.reset_optimizer,
         _training(request.recipe, section),
-        _distillation(request.recipe, section, section.hidden),
+        _distillation(request.recipe, section),
         _scoring(request, section.max_length),
     )
 
@@ -97,27 +100,37 @@ def width_settings(request: Request, cut_depth: bool) -> WidthSettings:
         embedding_rank=section.embedding_rank,
         prune_steps=section.prune_steps or default_width_steps(request.teacher, section.keep_heads),
         prune_fraction=section.prune_fraction,
-        first_layer_ranks_heads=recipe.fidelity.first_layer_ranks_heads,
+        criterion=_criterion(recipe),
+        allocation=_allocation(recipe),
+        reset_optimizer=recipe.fidelity.reset_optimizer,
         training=_training(recipe, section),
-        distillation=_distillation(recipe, section, section.hidden),
+        distillation=_distillation(recipe, section),
         scoring=_scoring(request, section.max_length),
     )
 
 
 def one_step_settings(request: Request, rank_by: str) -> OneStepSettings:
-    """How the model is cut at once and trained afterwards."""
+    """How the model is cut at once and trained afterwards.
+
+    Args:
+        rank_by: "labels", or "distillation" for the predictions of the ranking teacher.
+    """
     recipe, section = request.recipe, request.recipe.width
     distilled = recipe.kd_setting != "none"
+    criterion = _criterion(recipe)
+    by_teacher = rank_by == "distillation" and criterion.needs_gradients
+    updates = recipe.fidelity.update_while_ranking and recipe.kd_setting == "2"
     return OneStepSettings(
         start_layers=_start_layers(request),
         keep_heads=section.keep_heads,
         ffn_units=section.ffn_units,
         embedding_rank=section.embedding_rank,
-        rank_by=rank_by,
-        update_while_ranking=recipe.fidelity.update_while_ranking and recipe.kd_setting == "2",
-        first_layer_ranks_heads=recipe.fidelity.first_layer_ranks_heads,
+        criterion=criterion,
+        allocation=_allocation(recipe),
+        ranking=_predictions_alone(recipe, section) if by_teacher else None,
+        update_while_ranking=updates and criterion.needs_gradients,
         training=_training(recipe, section),
-        distillation=_distillation(recipe, section, section.hidden) if distilled else None,
+        distillation=_distillation(recipe, section) if distilled else None,
         scoring=_scoring(request, section.max_length),
     )
 
@@ -153,6 +166,7 @@ def export_settings(request: Request) -> ExportSettings:
     if recipe.fidelity.select_on_dev:
         notes.append("Checkpoints were chosen on the rows that the scores are reported on.")
     return ExportSettings(
+        formats=(make("export", "hugging-face"),),
         task=recipe.task,
         pair=request.spec.pair,
         labels=request.spec.labels,
@@ -167,6 +181,7 @@ def export_settings(request: Request) -> ExportSettings:
 def _pretrained(request: Request) -> Pretrained:
     recipe, regression = request.recipe, request.spec.kind == "regression"
     return Pretrained(
+        family=request.family,
         digest=request.model.digest,
         outputs=request.outputs,
         problem_type="regression" if regression else "single_label_classification",
@@ -187,12 +202,33 @@ def _scoring(request: Request, max_length: int) -> Scoring:
     )
 
 
-def _distillation(recipe: Recipe, section: Distilled, hidden: bool) -> DistillationSettings:
-    return DistillationSettings(
-        hidden=hidden,
+def _criterion(recipe: Recipe) -> Any:
+    return make("compression.criteria", recipe.compress.rank, seed=recipe.seed)
+
+
+def _allocation(recipe: Recipe) -> Any:
+    first_layer = recipe.fidelity.first_layer_ranks_heads
+    return make("compression.allocation", "uniform", first_layer_ranks_heads=first_layer)
+
+
+def _distillation(recipe: Recipe, section: Student | Depth | Width) -> DistillationSettings:
+    predictions = _predictions_alone(recipe, section)
+    if section.hidden == NO_HIDDEN:
+        return predictions
+    on_padding = recipe.fidelity.hidden_on_padding
+    hidden = make("distillation.objectives", section.hidden, on_padding=on_padding)
+    return replace(predictions, losses=(*predictions.losses, hidden))
+
+
+def _predictions_alone(recipe: Recipe, section: Student | Depth | Width) -> DistillationSettings:
+    predictions = make(
+        "distillation.objectives",
+        "predictions",
         temperature=section.temperature,
-        hidden_on_padding=recipe.fidelity.hidden_on_padding,
         average_over_classes=recipe.fidelity.average_over_classes,
+    )
+    return DistillationSettings(
+        losses=(predictions,),
         teacher_dropout=recipe.fidelity.teacher_dropout,
         relu_teacher_head=recipe.fidelity.relu_teacher_head,
     )
@@ -212,7 +248,6 @@ def _training(recipe: Recipe, section: Training) -> TrainingSettings:
         clip_norm=section.clip_norm,
         clip_per_tensor=fidelity.bert_adam,
         bias_correction=not fidelity.bert_adam,
-        reset_optimizer=fidelity.reset_optimizer,
         evaluations_per_epoch=section.evaluations_per_epoch,
         patience=section.patience,
         keep_best=True,

@@ -15,11 +15,12 @@ from flows.serving.lookup import compressed_model, newest_summary, stage_folder
 from flows.serving.predict import load_classifier
 from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.latency import Latency, measure_side_by_side
-from rosita_core.model.checkpoint import placed, read_source_config, shape_of
+from rosita_core.model.checkpoint import placed, shape_of
 from rosita_core.model.locate import shape_from
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.pretrained import read_source_config
 from rosita_core.model.shape import count_macs, count_parameters
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from tasks.host.console import console
 from tasks.host.hardware import ResolvedNumerics, hardware
 
@@ -109,7 +110,7 @@ def compare_speed(
         settings.repeats,
         settings.warmup,
         SEED,
-        Numerics(numerics.device, numerics.precision),
+        Placement(numerics.device, numerics.precision),
     )
     first = latencies[next(iter(models))]
     return {

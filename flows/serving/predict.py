@@ -18,9 +18,10 @@ from transformers.utils import logging as transformers_logging
 from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
-from rosita_core.model.checkpoint import load_pretrained, placed, read_source_config
+from rosita_core.model.checkpoint import placed
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.training.numerics import Numerics
+from rosita_core.model.pretrained import load_pretrained, read_source_config
+from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
@@ -159,7 +160,7 @@ def predict(
             batch_size,
             max_length,
             special_tokens(predictor.tokenizer),
-            Numerics(numerics.device, numerics.precision),
+            Placement(numerics.device, numerics.precision),
         )
 
 

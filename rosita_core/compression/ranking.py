@@ -7,20 +7,18 @@ from pathlib import Path
 
 import torch
 
-from rosita_core.compression.criteria.taylor import Importance, accumulate, importance, no_gradients
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.compression.criteria import Criterion, Totals
+from rosita_core.compression.importance import Importance
 from rosita_core.model.checkpoint import copied, placed, shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import batches_per_epoch, collate, shuffled_batches
 from rosita_core.training.checkpoints import (
-    Checkpoints,
     read_state,
     read_tensors,
     write_state,
     write_tensors,
 )
-from rosita_core.training.loop import Objective
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.loop import SEEDS_APART, Objective
 from rosita_core.training.optimizer import (
     build_optimizer,
     clip_gradients,
@@ -28,71 +26,45 @@ from rosita_core.training.optimizer import (
     named_moments,
     set_moments,
 )
-from rosita_core.training.progress import Progress, Report
+from rosita_core.training.progress import Progress
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 
 PHASE = "ranking"
-GRADIENTS, MODEL, MOMENTS = (f"{name}.safetensors" for name in ("gradients", "model", "moments"))
+TOTALS, MODEL, MOMENTS = (f"{name}.safetensors" for name in ("totals", "model", "moments"))
 BATCHES_PER_REPORT = 20
 
 
 def rank(
     source: RositaForSequenceClassification,
-    rows: Encoded,
-    special: SpecialTokens,
-    loop: TrainingSettings,
+    criterion: Criterion,
+    settings: TrainingSettings,
     update_while_ranking: bool,
     objective: Objective,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    run: TrainingRun,
 ) -> Importance:
-    """Importance of `source` in eval mode over one epoch of `rows`, on the CPU.
+    """Importance of `source` in eval mode over one epoch of the run's rows, on the CPU.
 
-    The processes of a group each compute a part of every batch, and rank the same.
+    A criterion that needs no gradients reads no row. The processes of a group each compute a part
+    of every batch, and rank the same.
 
     Args:
-        loop: batches, seed and, for `update_while_ranking`, the optimizer.
+        source: it is not changed.
+        criterion: what heads and units are worth.
+        settings: batches, seed and, for `update_while_ranking`, the optimizer.
         update_while_ranking: fidelity, see `OneStepSettings`.
         objective: whose loss the gradients are of.
-        checkpoints: goes on from one whose phase is "ranking".
+        run: rows, where to compute, reports, and checkpoints: it goes on from one whose phase is
+            "ranking".
     """
-    group = numerics.group
-    model = copied(source, numerics.device).eval()
-    optimizer = build_optimizer(model, loop.learning_rate, loop.weight_decay, loop.bias_correction)
-    totals = no_gradients(model)
-    done = 0
-    if (folder := checkpoints.latest()) is not None and is_ranking(folder):
-        done = read_state(folder)["batches"]
-        totals = read_tensors(folder / GRADIENTS, numerics.device)
-        model.load_state_dict(read_tensors(folder / MODEL, numerics.device))
-        set_moments(optimizer, model, read_tensors(folder / MOMENTS, numerics.device))
-    batches = shuffled_batches(rows.lengths, loop.batch_size, loop.drop_last, loop.seed, 0)
-    total = batches_per_epoch(len(rows), loop.batch_size, loop.drop_last)
-    with torch.random.fork_rng():
-        for number, indices in enumerate(batches[done:], start=done + 1):
-            # A teacher left in train mode (fidelity) draws dropout.
-            torch.manual_seed(group.seed(loop.seed * 1_000_003 + number))
-            batch = collate(rows, indices, loop.max_length, special, loop.pad_to_max_length)
-            with numerics.autocast():
-                loss = objective(model, group.part(batch).to(numerics.device))["loss"]
-            loss.backward()
-            group.add_up(gradients(model))
-            totals = accumulate(totals, model)
-            if update_while_ranking:
-                clip_gradients(model, loop.clip_norm, loop.clip_per_tensor)
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if number % BATCHES_PER_REPORT == 0 or number == total:
-                message = "ranking heads and FFN units"
-                shape = str(shape_of(model.config))
-                report(Progress(number, total, {}, shape, message, PHASE))
-            if number < total and checkpoints.due(number):
-                write = partial(_write, model, optimizer, totals, number)
-                checkpoints.save(number, total, write)
-    ranking = importance(placed(source, numerics.device), totals)
-    group.share((*ranking.heads, *ranking.ffn_units))
-    return _to_cpu(ranking)
+    model = placed(source, run.placement.device)
+    if criterion.needs_gradients:
+        totals = _totals(source, criterion, settings, update_while_ranking, objective, run)
+    else:
+        totals = criterion.begin(model)
+    ranking = criterion.score(model, totals)
+    run.placement.group.share((*ranking.heads, *ranking.ffn_units))
+    return ranking.to("cpu")
 
 
 def is_ranking(folder: Path) -> bool:
@@ -100,21 +72,58 @@ def is_ranking(folder: Path) -> bool:
     return read_state(folder).get("phase") == PHASE
 
 
+def _totals(
+    source: RositaForSequenceClassification,
+    criterion: Criterion,
+    settings: TrainingSettings,
+    update_while_ranking: bool,
+    objective: Objective,
+    run: TrainingRun,
+) -> Totals:
+    """What the criterion sums over one epoch."""
+    rows, placement, s = run.rows, run.placement, settings
+    model = copied(source, placement.device).eval()
+    optimizer = build_optimizer(model, s.learning_rate, s.weight_decay, s.bias_correction)
+    totals, done = criterion.begin(model), 0
+    if (folder := run.checkpoints.latest()) is not None and is_ranking(folder):
+        done = read_state(folder)["batches"]
+        totals = read_tensors(folder / TOTALS, placement.device)
+        model.load_state_dict(read_tensors(folder / MODEL, placement.device))
+        set_moments(optimizer, model, read_tensors(folder / MOMENTS, placement.device))
+    batches = shuffled_batches(rows.lengths, s.batch_size, s.drop_last, s.seed, 0)
+    total = batches_per_epoch(len(rows), s.batch_size, s.drop_last)
+    with torch.random.fork_rng():
+        for number, indices in enumerate(batches[done:], start=done + 1):
+            # A teacher left in train mode (fidelity) draws dropout.
+            torch.manual_seed(placement.group.seed(s.seed * SEEDS_APART + number))
+            batch = collate(rows, indices, s.max_length, run.special, s.pad_to_max_length)
+            with placement.autocast():
+                loss = objective(model, placement.group.part(batch).to(placement.device))["loss"]
+            loss.backward()
+            placement.group.add_up(gradients(model))
+            totals = criterion.accumulate(totals, model)
+            if update_while_ranking:
+                clip_gradients(model, s.clip_norm, s.clip_per_tensor)
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if number % BATCHES_PER_REPORT == 0 or number == total:
+                message = "ranking heads and FFN units"
+                shape = str(shape_of(model.config))
+                run.report(Progress(number, total, {}, shape, message, PHASE))
+            if number < total and run.checkpoints.due(number):
+                write = partial(_write, model, optimizer, totals, number)
+                run.checkpoints.save(number, total, write)
+    return totals
+
+
 def _write(
     model: RositaForSequenceClassification,
     optimizer: torch.optim.Optimizer,
-    totals: dict[str, torch.Tensor],
+    totals: Totals,
     batches: int,
     folder: Path,
 ) -> None:
     write_state(folder, {"phase": PHASE, "batches": batches})
-    write_tensors(folder / GRADIENTS, totals)
+    write_tensors(folder / TOTALS, totals)
     write_tensors(folder / MODEL, dict(model.state_dict()))
     write_tensors(folder / MOMENTS, named_moments(optimizer, model))
-
-
-def _to_cpu(ranking: Importance) -> Importance:
-    return Importance(
-        tuple(score.cpu() for score in ranking.heads),
-        tuple(score.cpu() for score in ranking.ffn_units),
-    )

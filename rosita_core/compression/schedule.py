@@ -1,7 +1,7 @@
 """When to prune and how far: iterative width and depth schedules (ROSITA, iterative pruning).
 
-P prune steps are spread evenly over the first `fraction` of training; step k reaches the k-th point
-of a straight line from the source shape to the target shape, rounded, the last one exact.
+P prunes fall at equal distances over the first `fraction` of training. The k-th reaches the k-th
+point of a straight line from the source shape to the target shape, rounded; the last is exact.
 """
 
 from __future__ import annotations
@@ -52,8 +52,12 @@ def default_width_steps(source: Shape, heads: int) -> int:
     return max(1, max(source.layer_heads) - heads)
 
 
-def spread(targets: tuple[Shape, ...], total_steps: int, fraction: float) -> tuple[PruneEvent, ...]:
+def at_equal_distances(
+    targets: tuple[Shape, ...], total_steps: int, fraction: float
+) -> tuple[PruneEvent, ...]:
     """The targets at equal distances over the first `fraction` of `total_steps` optimizer steps.
+
+    Example: three targets over half of 60 steps fall on the steps 10, 20 and 30.
 
     Target k of P falls at round(k * fraction * total_steps / P). Where the fraction has fewer than
     P steps, the targets fall on steps 1 to P, one after another.

@@ -7,105 +7,19 @@ same names and shapes, are cut by the same code.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import torch
 
-from rosita_core.compression.criteria.taylor import Importance, keep_top
+from rosita_core.compression.kept import Kept
 from rosita_core.compression.low_rank import factorize
 from rosita_core.model.checkpoint import build
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
-from rosita_core.model.shape import Shape
 
 State = dict[str, torch.Tensor]
 
 WORDS = "bert.embeddings.word_embeddings.weight"
 PROJECTION = "bert.embeddings.projection.weight"
 _LAYER = re.compile(r"^bert\.encoder\.layer\.(\d+)\.(.+)$")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a prune keeps.
-
-    Attributes:
-        layers: indices of the layers kept, ascending.
-        heads: per layer kept, indices of its heads, ascending.
-        ffn_units: per layer kept, indices of its FFN units, ascending.
-        embedding_rank: columns of the factors kept, or None to leave the embedding as it is.
-    """
-
-    layers: tuple[int, ...]
-    heads: tuple[torch.Tensor, ...]
-    ffn_units: tuple[torch.Tensor, ...]
-    embedding_rank: int | None
-
-
-def choose(
-    shape: Shape,
-    target: Shape,
-    layers: tuple[int, ...],
-    ranking: Importance,
-    first_layer_ranks_heads: bool,
-) -> Kept:
-    """The heads and units of `layers` that reach `target`, by `ranking`.
-
-    Args:
-        shape: of the model that was ranked.
-        target: what shall remain; one entry per element of `layers`.
-        layers: which layers of the model stay, ascending.
-        ranking: scores per layer of the model.
-        first_layer_ranks_heads: fidelity: the authors rank the heads of every layer by the first
-            layer's scores where no FFN unit is pruned.
-
-    Raises:
-        ValueError: where a layer of `target` is larger than the layer it is cut from, its embedding
-            rank larger than the model's, or `layers` does not fit.
-    """
-    _check_layers(shape, layers)
-    if len(layers) != target.layers:
-        raise ValueError(f"layers must name {target.layers} layers, got {len(layers)}")
-    if target.rank > shape.rank:
-        raise ValueError(f"embedding_rank must be in [1, {shape.rank}], got {target.rank}")
-    heads, units = [], []
-    for index, keep_heads, keep_units in zip(
-        layers, target.layer_heads, target.layer_ffn_units, strict=True
-    ):
-        if keep_heads > shape.layer_heads[index]:
-            raise ValueError(
-                f"keep_heads must be in [1, {shape.layer_heads[index]}] in layer {index}, "
-                f"got {keep_heads}"
-            )
-        units_stay = keep_units == shape.layer_ffn_units[index]
-        ranked_by = layers[0] if first_layer_ranks_heads and units_stay else index
-        heads.append(keep_top(ranking.heads[ranked_by], keep_heads))
-        units.append(keep_top(ranking.ffn_units[index], keep_units))
-    return Kept(layers, tuple(heads), tuple(units), target.embedding_rank)
-
-
-def keep_bottom_layers(shape: Shape, count: int) -> Kept:
-    """Everything of the bottom `count` layers."""
-    return keep_layers(shape, tuple(range(count)))
-
-
-def keep_layers(shape: Shape, layers: tuple[int, ...]) -> Kept:
-    """Everything of `layers`, nothing of the others.
-
-    Raises:
-        ValueError: where `layers` is empty, not ascending or names a layer that `shape` lacks.
-    """
-    _check_layers(shape, layers)
-    heads = tuple(torch.arange(shape.layer_heads[i]) for i in layers)
-    units = tuple(torch.arange(shape.layer_ffn_units[i]) for i in layers)
-    return Kept(layers, heads, units, shape.embedding_rank)
-
-
-def _check_layers(shape: Shape, layers: tuple[int, ...]) -> None:
-    ascending = list(layers) == sorted(set(layers))
-    if not layers or not ascending or layers[0] < 0 or layers[-1] >= shape.layers:
-        raise ValueError(
-            f"layers must be ascending and in [0, {shape.layers - 1}], got {list(layers)}"
-        )
 
 
 def prune(model: RositaForSequenceClassification, kept: Kept) -> RositaForSequenceClassification:

@@ -1,19 +1,19 @@
-"""The objective of distillation: hidden states and predictions of a frozen teacher."""
+"""The objective of distillation: what a frozen teacher says of each batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch.nn import functional as F
 
-from rosita_core.distillation.layer_mapping import map_layers
-from rosita_core.distillation.losses import hidden_loss, prediction_loss
+from rosita_core.distillation.objectives import DistillationLoss, Outputs
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import Batch
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -21,71 +21,62 @@ class DistillationSettings:
     """What is distilled and how.
 
     Attributes:
-        hidden: learn the hidden states as well as the predictions.
-        temperature: of the predictions.
-        hidden_on_padding: fidelity: average the hidden loss over padding too.
-        average_over_classes: fidelity: divide the prediction loss by the number of classes.
+        losses: what the student learns; their sum is minimized. Predictions and hidden states in
+            the paper, weights 1 : 1.
         teacher_dropout: fidelity: leave the teacher in train mode, so that its targets are noisy.
         relu_teacher_head: fidelity: teacher targets are classifier(relu(pooled)).
     """
 
-    hidden: bool
-    temperature: float
-    hidden_on_padding: bool
-    average_over_classes: bool
+    losses: tuple[DistillationLoss, ...]
     teacher_dropout: bool
     relu_teacher_head: bool
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            raise ValueError("losses must be at least one, got none")
 
 
 def distillation_objective(
     teacher: RositaForSequenceClassification,
     settings: DistillationSettings,
-    numerics: Numerics,
+    placement: Placement,
 ) -> Callable[[RositaForSequenceClassification, Batch], dict[str, torch.Tensor]]:
-    """The loss L = sum over l of MSE(h_l student, h_l teacher) + L_pred, with its parts.
+    """The sum of the losses, named "loss", and each of them under its own name.
 
     The teacher is read on the device in eval mode and never trained; the one passed in keeps its
-    mode and flags. The layer mapping follows the student, whose depth may shrink while it trains.
-    Of a part of a batch, the losses are its share of the batch's.
+    mode and flags. Of a part of a batch, the losses are its share of the batch's.
+
+    Example, with predictions and hidden states: {"loss": 1.1, "loss_prediction": 0.7,
+    "loss_hidden": 0.4}.
     """
-    teacher = placed(teacher, numerics.device).train(settings.teacher_dropout)
+    teacher = placed(teacher, placement.device).train(settings.teacher_dropout)
     teacher.requires_grad_(False)
-    regression = teacher.config.problem_type == "regression"
+    states = any(loss.reads_states for loss in settings.losses)
 
     def objective(
         student: RositaForSequenceClassification, batch: Batch
     ) -> dict[str, torch.Tensor]:
-        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         with torch.no_grad():
-            taught = teacher(*inputs, output_hidden_states=True)
-            targets = taught.logits
-            if settings.relu_teacher_head:
-                pooled = teacher.bert.pooler(taught.hidden_states[-1])
-                targets = teacher.classifier(F.relu(pooled))
-        learned = student(*inputs, output_hidden_states=settings.hidden)
-        prediction = prediction_loss(
-            learned.logits,
-            targets,
-            settings.temperature,
-            regression,
-            settings.average_over_classes,
-        )
-        prediction = prediction * batch.rows_share
-        if not settings.hidden:
-            return {"loss": prediction, "loss_prediction": prediction}
-        hidden = hidden_loss(
-            learned.hidden_states,
-            taught.hidden_states,
-            map_layers(teacher.config.num_hidden_layers, student.config.num_hidden_layers),
-            batch.attention_mask,
-            settings.hidden_on_padding,
-        )
-        # A mean over positions: over tokens, or where padding counts over rows of equal length.
-        hidden = hidden * (batch.rows_share if settings.hidden_on_padding else batch.tokens_share)
-        return {
-            "loss": hidden + prediction,
-            "loss_hidden": hidden,
-            "loss_prediction": prediction,
-        }
+            taught = _taught(teacher, batch, settings.relu_teacher_head)
+        learned = _outputs(student, batch, states)
+        named: dict[str, torch.Tensor] = {}
+        for loss in settings.losses:
+            named |= loss.losses(learned, taught, batch)
+        return {"loss": reduce(torch.add, named.values()), **named}
 
     return objective
+
+
+def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool) -> Outputs:
+    found = model(
+        batch.input_ids, batch.attention_mask, batch.token_type_ids, output_hidden_states=states
+    )
+    return Outputs(found.logits, found.hidden_states or ())
+
+
+def _taught(teacher: RositaForSequenceClassification, batch: Batch, relu_head: bool) -> Outputs:
+    found = _outputs(teacher, batch, True)
+    if not relu_head:
+        return found
+    pooled = teacher.bert.pooler(found.states[-1])
+    return Outputs(teacher.classifier(F.relu(pooled)), found.states)

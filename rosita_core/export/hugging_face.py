@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from rosita_core.export import Format
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
@@ -16,6 +18,22 @@ CARD_FILE = "README.md"
 REGRESSION_OUTPUT = "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 LENGTH_SETTINGS = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
+
+
+@dataclass(frozen=True)
+class HuggingFace(Format):
+    """config.json, model.safetensors, the model's source, the tokenizer and a model card."""
+
+    def write(
+        self,
+        model: RositaForSequenceClassification,
+        tokenizer_dir: Path,
+        labels: tuple[str, ...],
+        card: CardFacts,
+        folder: Path,
+    ) -> None:
+        """See `export_checkpoint`."""
+        export_checkpoint(model, tokenizer_dir, labels, card, folder)
 
 
 def export_checkpoint(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 
 NANOSECONDS_PER_MILLISECOND = 1e6
 
@@ -44,11 +44,11 @@ def measure_latency(
     repeats: int,
     warmup: int,
     seed: int,
-    numerics: Numerics,
+    placement: Placement,
 ) -> tuple[Latency, ...]:
     """Latency of one model; see `measure_side_by_side`."""
     together = measure_side_by_side(
-        {"model": model}, batch_sizes, lengths, repeats, warmup, seed, numerics
+        {"model": model}, batch_sizes, lengths, repeats, warmup, seed, placement
     )
     return together["model"]
 
@@ -60,7 +60,7 @@ def measure_side_by_side(
     repeats: int,
     warmup: int,
     seed: int,
-    numerics: Numerics,
+    placement: Placement,
 ) -> dict[str, tuple[Latency, ...]]:
     """Latency of every model for every batch size and length.
 
@@ -69,13 +69,13 @@ def measure_side_by_side(
     be charged for the caches that a large one has just emptied, which serving it alone does not.
 
     Args:
-        models: in eval mode, on the device of `numerics`.
+        models: in eval mode, on the device of `placement`.
         batch_sizes, lengths: every B is combined with every T.
         repeats: timed passes of each model for each combination.
         warmup: rounds that are not counted.
         seed: of the token ids, which are uniform over the ids that all models know; every model
             reads the same ones.
-        numerics: device and precision.
+        placement: device and precision.
 
     Returns:
         For every model its latencies, batch sizes outermost, in the order given.
@@ -86,15 +86,15 @@ def measure_side_by_side(
     check_latency_request(models, batch_sizes, lengths, repeats, warmup)
     vocabulary = min(model.config.vocab_size for model in models.values())
     found: dict[str, list[Latency]] = {name: [] for name in models}
-    with torch.inference_mode(), numerics.autocast():
+    with torch.inference_mode(), placement.autocast():
         for batch_size in batch_sizes:
             for tokens in lengths:
-                inputs = _random_inputs(batch_size, tokens, vocabulary, seed, numerics)
+                inputs = _random_inputs(batch_size, tokens, vocabulary, seed, placement)
                 times: dict[str, list[int]] = {name: [] for name in models}
                 for turn in range(warmup + repeats):
                     for name, model in models.items():
-                        _timed(model, inputs, numerics)
-                        spent = _timed(model, inputs, numerics)
+                        _timed(model, inputs, placement)
+                        spent = _timed(model, inputs, placement)
                         if turn >= warmup:
                             times[name].append(spent)
                 for name, spent_ns in times.items():
@@ -137,11 +137,11 @@ def check_latency_request(
 
 
 def _random_inputs(
-    batch_size: int, tokens: int, vocabulary: int, seed: int, numerics: Numerics
+    batch_size: int, tokens: int, vocabulary: int, seed: int, placement: Placement
 ) -> dict[str, torch.Tensor]:
     random = np.random.default_rng([seed, batch_size, tokens])
     ids_BT = torch.from_numpy(random.integers(0, vocabulary, (batch_size, tokens)))
-    ids_BT = ids_BT.to(numerics.device)
+    ids_BT = ids_BT.to(placement.device)
     # All three inputs, as a tokenizer gives them.
     return {
         "input_ids": ids_BT,
@@ -151,18 +151,18 @@ def _random_inputs(
 
 
 def _timed(
-    model: RositaForSequenceClassification, inputs: dict[str, torch.Tensor], numerics: Numerics
+    model: RositaForSequenceClassification, inputs: dict[str, torch.Tensor], placement: Placement
 ) -> int:
     """Nanoseconds of one pass."""
-    _finish_queued_work(numerics)
+    _finish_queued_work(placement)
     started = time.perf_counter_ns()
     model(**inputs)
-    _finish_queued_work(numerics)
+    _finish_queued_work(placement)
     return time.perf_counter_ns() - started
 
 
-def _finish_queued_work(numerics: Numerics) -> None:
-    device = torch.device(numerics.device)
+def _finish_queued_work(placement: Placement) -> None:
+    device = torch.device(placement.device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

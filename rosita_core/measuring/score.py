@@ -15,7 +15,8 @@ from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import ordered_batches
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
+from rosita_core.training.run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def predict_logits(
     batch_size: int,
     max_length: int,
     special: SpecialTokens,
-    numerics: Numerics,
+    placement: Placement,
 ) -> np.ndarray:
     """Logits (N, C), float32, in the order of the rows; `model` must be in eval mode.
 
@@ -51,14 +52,14 @@ def predict_logits(
     """
     if model.training:
         raise ValueError("model must be in eval mode to predict, got train mode")
-    group = numerics.group
+    group = placement.group
     logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
-    with torch.inference_mode(), numerics.autocast():
+    with torch.inference_mode(), placement.autocast():
         batches = ordered_batches(data, batch_size, max_length, special)
         for number, (rows, batch) in enumerate(batches):
             if number % group.size != group.rank:
                 continue
-            on_device = batch.to(numerics.device)
+            on_device = batch.to(placement.device)
             output = model(on_device.input_ids, on_device.attention_mask, on_device.token_type_ids)
             logits_NC[rows] = output.logits.float().cpu().numpy()
     # Where another process has the numbers there are zeros here.
@@ -79,14 +80,21 @@ def score_logits(logits_NC: np.ndarray, labels: np.ndarray, scoring: Scoring) ->
     return {"score": metrics[scoring.score], **metrics}
 
 
+def selection_scorer(
+    run: TrainingRun, scoring: Scoring
+) -> Callable[[RositaForSequenceClassification], dict[str, float]]:
+    """A function from a model to its metrics on the rows that choose the best weights."""
+    return scorer(run.selection, scoring, run.special, run.placement)
+
+
 def scorer(
-    data: Encoded, scoring: Scoring, special: SpecialTokens, numerics: Numerics
+    data: Encoded, scoring: Scoring, special: SpecialTokens, placement: Placement
 ) -> Callable[[RositaForSequenceClassification], dict[str, float]]:
     """A function from a model to its metrics on `data`."""
 
     def score(model: RositaForSequenceClassification) -> dict[str, float]:
         logits = predict_logits(
-            model, data, scoring.batch_size, scoring.max_length, special, numerics
+            model, data, scoring.batch_size, scoring.max_length, special, placement
         )
         return score_logits(logits, data.labels, scoring)
 

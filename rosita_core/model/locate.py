@@ -16,18 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rosita_core.model.shape import Frame, Shape, uniform_shape
+from rosita_core.model.families import family_of
+from rosita_core.model.shape import Shape
 
-BERT_BASE: Mapping[str, Any] = {
-    "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
+# Named after what they are; their family knows the sizes that they leave out.
+BERT_BASE: Mapping[str, Any] = {"model_type": "bert"}
 MINILM_L6: Mapping[str, Any] = {
     **BERT_BASE,
     "hidden_size": 384,
@@ -41,17 +34,6 @@ TINY_RANDOM: Mapping[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 128,
 }
-ROSITA_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "head_size",
-    "layer_heads",
-    "layer_ffn_units",
-    "embedding_rank",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-SUPPORTED = ("bert", "rosita")
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -70,7 +52,7 @@ class NamedModel:
         package: the Python package that holds it, or None.
         folder: its folder inside the package.
         hub: its name on the hub, or None.
-        config: its configuration where it is known without any file.
+        config: its configuration where it is known without any file; sizes may be left out.
     """
 
     package: str | None
@@ -100,7 +82,7 @@ def read_config(name: str) -> Mapping[str, Any]:
     """
     named = MODELS.get(name)
     if named is not None and named.config is not None:
-        return named.config
+        return family_of(named.config, name).completed(named.config, name)
     if named is not None or Path(name).exists():
         path = locate(name) / "config.json"
     else:
@@ -111,63 +93,17 @@ def read_config(name: str) -> Mapping[str, Any]:
         raise ValueError(
             f"model must have a config.json that is JSON, got {path}: {error}"
         ) from None
-    if not isinstance(config, dict) or config.get("model_type") not in SUPPORTED:
-        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise ValueError(
-            f"model must be of an architecture in {', '.join(SUPPORTED)}, got {kind!r} in {name}"
-        )
-    if config["model_type"] == "bert":
-        # What a configuration leaves out is as in BERT-base, as transformers has it.
-        config = {**BERT_BASE, **config}
-    _check_sizes(config, name)
-    return config
-
-
-def _check_sizes(config: Mapping[str, Any], name: str) -> None:
-    for field in ROSITA_SIZES if config["model_type"] == "rosita" else BERT_BASE:
-        value = config.get(field)
-        if field == "model_type" or (field == "embedding_rank" and value is None):
-            continue
-        sizes = value if field.startswith("layer_") and isinstance(value, list) else [value]
-        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-            raise ValueError(f"model must have a {field} of at least 1, got {value!r} in {name}")
-    positions = config.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise ValueError(
-            f"model must have absolute position embeddings, got {positions!r} in {name}"
-        )
+    return family_of(config, name).completed(config, name)
 
 
 def shape_from(config: Mapping[str, Any], outputs: int) -> Shape:
-    """The shape of the classifier with `outputs` outputs that a `config.json` describes."""
-    if config["model_type"] == "rosita":
-        frame = _frame(config, config["head_size"], outputs)
-        heads, units = tuple(config["layer_heads"]), tuple(config["layer_ffn_units"])
-        return Shape(frame, heads, units, config["embedding_rank"])
-    heads = config["num_attention_heads"]
-    if config["hidden_size"] % heads:
-        raise ValueError(
-            f"model must have a hidden size divisible by its {heads} heads, "
-            f"got {config['hidden_size']}"
-        )
-    return uniform_shape(
-        _frame(config, config["hidden_size"] // heads, outputs),
-        heads,
-        config["num_hidden_layers"],
-        config["intermediate_size"],
-        None,
-    )
+    """The shape of the classifier with `outputs` outputs that a `config.json` describes.
 
-
-def _frame(config: Mapping[str, Any], head_size: int, outputs: int) -> Frame:
-    return Frame(
-        vocab_size=config["vocab_size"],
-        hidden_size=config["hidden_size"],
-        head_size=head_size,
-        max_positions=config["max_position_embeddings"],
-        token_types=config["type_vocab_size"],
-        outputs=outputs,
-    )
+    Raises:
+        ValueError: where its architecture is not supported, or its sizes do not fit.
+    """
+    family = family_of(config, "config.json")
+    return family.shape(family.completed(config, "config.json"), outputs)
 
 
 def locate(name: str) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from rosita_core.model.families import family_of
+
 INDEX = "model.safetensors.index.json"
 CLASSIFIER = "classifier.weight"
 
@@ -16,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def tensor_shapes(folder: Path) -> Shapes:
-    """The shape of every tensor of a checkpoint, by its name without a leading "bert.".
+    """The shape of every tensor of a checkpoint, by its name there.
 
     Raises:
         ValueError: where a file is truncated or no safetensors, or one of several is missing.
@@ -36,7 +38,7 @@ def tensor_shapes(folder: Path) -> Shapes:
         try:
             with safe_open(folder / name, framework="np") as file:
                 for key in file.keys():  # noqa: SIM118  (the file is no mapping)
-                    shapes[key.removeprefix("bert.")] = tuple(file.get_slice(key).get_shape())
+                    shapes[key] = tuple(file.get_slice(key).get_shape())
         except FileNotFoundError:
             raise ValueError(f"model must have all files of its {INDEX}, got no {name}") from None
         except (SafetensorError, OSError) as error:
@@ -50,25 +52,17 @@ def check_weights(folder: Path, config: Mapping[str, Any]) -> Shapes:
     """Whether the weights of a checkpoint are those that its configuration describes.
 
     Args:
-        config: of architecture bert or rosita, see `rosita_core.model.locate.read_config`.
+        config: see `rosita_core.model.locate.read_config`.
 
     Returns:
-        What `tensor_shapes` returns.
+        What `tensor_shapes` returns, by the names of our model without a leading "bert.".
 
     Raises:
         ValueError: naming the first tensor that is missing or has another shape.
     """
-    shapes = tensor_shapes(folder)
-    hidden = config["hidden_size"]
-    if config["model_type"] == "rosita":
-        units = config["layer_ffn_units"]
-        rank = config["embedding_rank"] or hidden
-    else:
-        units = [config["intermediate_size"]] * config["num_hidden_layers"]
-        rank = hidden
-    expected = {"embeddings.word_embeddings.weight": (config["vocab_size"], rank)}
-    for layer, size in enumerate(units):
-        expected[f"encoder.layer.{layer}.intermediate.dense.weight"] = (size, hidden)
+    family = family_of(config, str(folder))
+    shapes = {family.name(name): shape for name, shape in tensor_shapes(folder).items()}
+    expected = family.tensors(config)
     for name, shape in expected.items():
         if name not in shapes:
             raise ValueError(
@@ -92,9 +86,7 @@ def check_classifier(
             classes in another order.
     """
     found = shapes.get(CLASSIFIER, (0,))[0]
-    classifier = config["model_type"] == "rosita" or "BertForSequenceClassification" in (
-        config.get("architectures") or []
-    )
+    classifier = family_of(config, "config.json").is_classifier(config)
     if not classifier or found != outputs:
         raise ValueError(
             f"model must be a classifier with {outputs} outputs to be used without training, "

@@ -17,7 +17,7 @@ from rosita_core.measuring.score import Scoring, predict_logits, score_logits
 from rosita_core.model.checkpoint import build, shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
 
 DEV = "dev"
@@ -50,7 +50,7 @@ def assess(
     dev: Mapping[str, Encoded],
     special: SpecialTokens,
     settings: AssessSettings,
-    numerics: Numerics,
+    placement: Placement,
     report: Report,
 ) -> Assessment:
     """Size, score and speed of every model, in eval mode whatever mode it comes in.
@@ -61,7 +61,7 @@ def assess(
             metrics under names of their own.
         special: ids that frame a sequence.
         settings: what is measured.
-        numerics: device and precision of scores and latencies.
+        placement: device and precision of scores and latencies.
         report: called after every split that was scored and every latency that was taken.
 
     Raises:
@@ -69,7 +69,7 @@ def assess(
             that are not finite, and what `check_latency_request` refuses.
     """
     _check(models, dev, settings)
-    on_device = {name: _on_device(model, numerics) for name, model in models.items()}
+    on_device = {name: _on_device(model, placement) for name, model in models.items()}
     check_latency_request(
         on_device,
         settings.latency_batch_sizes,
@@ -84,7 +84,7 @@ def assess(
     done = 0
     for name, model in on_device.items():
         for split, rows in dev.items():
-            logits[name][split] = _logits(name, model, split, rows, special, settings, numerics)
+            logits[name][split] = _logits(name, model, split, rows, special, settings, placement)
             found = score_logits(logits[name][split], rows.labels, settings.scoring)
             del found["score"]
             metrics[name] |= found if split == DEV else with_suffix(found, extra_name(split))
@@ -102,7 +102,7 @@ def assess(
                 settings.latency_repeats,
                 settings.latency_warmup,
                 settings.seed,
-                numerics,
+                placement,
             )
             latencies = {name: latencies[name] + taken[name] for name in latencies}
             done += 1
@@ -115,8 +115,8 @@ def assess(
         labels={split: np.array(rows.labels) for split, rows in dev.items()},
         score_name=settings.scoring.score,
         macs_tokens=settings.macs_tokens,
-        device=numerics.device,
-        precision=numerics.precision,
+        device=placement.device,
+        precision=placement.precision,
         threads=torch.get_num_threads(),
     )
 
@@ -143,10 +143,10 @@ def _check(
 
 
 def _on_device(
-    model: RositaForSequenceClassification, numerics: Numerics
+    model: RositaForSequenceClassification, placement: Placement
 ) -> RositaForSequenceClassification:
     """A model of the same weights in eval mode; on the CPU they are shared, not copied."""
-    state = {name: tensor.to(numerics.device) for name, tensor in model.state_dict().items()}
+    state = {name: tensor.to(placement.device) for name, tensor in model.state_dict().items()}
     return build(model.config, state).eval()
 
 
@@ -157,11 +157,11 @@ def _logits(
     rows: Encoded,
     special: SpecialTokens,
     settings: AssessSettings,
-    numerics: Numerics,
+    placement: Placement,
 ) -> np.ndarray:
     scoring = settings.scoring
     logits_NC = predict_logits(
-        model, rows, scoring.batch_size, scoring.max_length, special, numerics
+        model, rows, scoring.batch_size, scoring.max_length, special, placement
     )
     bad = np.flatnonzero(~np.isfinite(logits_NC).all(1))
     if len(bad):

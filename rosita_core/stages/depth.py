@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.compression.schedule import depth_targets, spread
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.compression.iterative import IterativePruning
+from rosita_core.compression.schedule import at_equal_distances, depth_targets
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
-from rosita_core.training.numerics import Numerics
-from rosita_core.training.progress import Report
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 
 
@@ -24,6 +22,7 @@ class DepthSettings:
     Attributes:
         keep_layers: layers that stay.
         prune_fraction: part of training in which layers are removed, in (0, 1].
+        reset_optimizer: fidelity: forget the moments at every prune.
         training: the loop.
         distillation: predictions only in the paper.
         scoring: on the selection rows.
@@ -31,35 +30,33 @@ class DepthSettings:
 
     keep_layers: int
     prune_fraction: float
+    reset_optimizer: bool
     training: TrainingSettings
     distillation: DistillationSettings
     scoring: Scoring
 
 
 def prune_depth(
-    teacher: RositaForSequenceClassification,
-    train_rows: Encoded,
-    selection_rows: Encoded,
-    special: SpecialTokens,
-    settings: DepthSettings,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    teacher: RositaForSequenceClassification, settings: DepthSettings, run: TrainingRun
 ) -> Trained:
-    """A copy of `teacher` that learns from it while its top layers go, one at a time."""
+    """A copy of `teacher` that learns from it while its top layers go, one at a time.
+
+    Example: from 12 layers to 8, a layer goes after each eighth of the training where
+    `prune_fraction` is a half.
+
+    Args:
+        teacher: it is not changed.
+        settings: how far to prune, and how to train.
+        run: augmented rows; their labels are not read.
+    """
     targets = depth_targets(shape_of(teacher.config), settings.keep_layers)
-    steps = total_steps(len(train_rows), settings.training)
-    return train(
-        teacher,
-        train_rows,
-        special,
-        settings.training,
-        distillation_objective(teacher, settings.distillation, numerics),
-        (),
-        spread(targets, steps, settings.prune_fraction),
-        False,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-        checkpoints,
+    steps = total_steps(len(run.rows), settings.training)
+    pruning = IterativePruning(
+        events=at_equal_distances(targets, steps, settings.prune_fraction),
+        choice=None,
+        reset_optimizer=settings.reset_optimizer,
+        before=(),
     )
+    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    score = selection_scorer(run, settings.scoring)
+    return train(teacher, settings.training, objective, run, score, (pruning,))

@@ -1,11 +1,11 @@
-"""Stage `export`: the compressed model as a checkpoint for others, with a card of its scores."""
+"""Stage `export`: the compressed model as files for others, with a card of its scores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosita_core.export.hugging_face import export_checkpoint
+from rosita_core.export import Format
 from rosita_core.export.model_card import CardFacts
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -14,9 +14,10 @@ from rosita_core.model.shape import Shape
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What the export says about where the model comes from; see `CardFacts`.
+    """What is written, and what it says about where the model comes from; see `CardFacts`.
 
     Attributes:
+        formats: each writes its files into the export's folder.
         task: name of the task.
         pair: whether the model reads two texts.
         labels: class names in index order, empty for regression.
@@ -27,6 +28,7 @@ class ExportSettings:
         notes: sentences that a reader of the scores has to know.
     """
 
+    formats: tuple[Format, ...]
     task: str
     pair: bool
     labels: tuple[str, ...]
@@ -45,7 +47,7 @@ def export(
     settings: ExportSettings,
     folder: Path,
 ) -> None:
-    """Write the checkpoint into `folder`; see `export_checkpoint`, also for its errors.
+    """Write the model into `folder` in every format; see `Format.write`, also for its errors.
 
     Latencies are left out of the card, so that the same student and scores give the same bytes.
 
@@ -71,4 +73,5 @@ def export(
         retention=assessment.retention if assessment else None,
         notes=settings.notes,
     )
-    export_checkpoint(student, tokenizer_dir, settings.labels, card, folder)
+    for form in settings.formats:
+        form.write(student, tokenizer_dir, settings.labels, card, folder)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rosita_core.compression.criteria.taylor import Importance
+from rosita_core.compression.allocation import Allocation
+from rosita_core.compression.criteria import Criterion
+from rosita_core.compression.importance import Importance
+from rosita_core.compression.prune_record import CutBefore, PruneRecord, prune_record, untouched
 from rosita_core.compression.ranking import is_ranking, rank
-from rosita_core.compression.record import PruneRecord, record, untouched
-from rosita_core.compression.surgery import choose, prune
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.compression.surgery import prune
+from rosita_core.data.encoding import Encoded
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
-from rosita_core.training.checkpoints import Checkpoints, FromNow
+from rosita_core.training.checkpoints import FromNow
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
-from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress, Report
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
-
-RANKINGS = ("labels", "distillation")
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ class OneStepSettings:
     Attributes:
         start_layers: layers of the source that stay, ascending.
         keep_heads, ffn_units, embedding_rank: the target.
-        rank_by: "labels" (cross-entropy of the fine-tuned teacher) or "distillation" (KD loss).
+        criterion: what a head and a unit are worth.
+        allocation: which of them stay.
+        ranking: the loss whose gradients the criterion reads: what is distilled from the ranking
+            teacher. None for the cross-entropy with the labels.
         update_while_ranking: fidelity: in setting 2 the authors update the weights while importance
             accumulates, and then prune the untouched model.
-        first_layer_ranks_heads: fidelity, see `choose`.
         training: the loop after the cut.
         distillation: None to train on hard labels (KD setting none).
         scoring: on the selection rows.
@@ -44,20 +46,13 @@ class OneStepSettings:
     keep_heads: int
     ffn_units: int
     embedding_rank: int
-    rank_by: str
+    criterion: Criterion
+    allocation: Allocation
+    ranking: DistillationSettings | None
     update_while_ranking: bool
-    first_layer_ranks_heads: bool
     training: TrainingSettings
     distillation: DistillationSettings | None
     scoring: Scoring
-
-    def __post_init__(self) -> None:
-        if self.rank_by not in RANKINGS:
-            raise ValueError(f"rank_by must be one of {RANKINGS}, got {self.rank_by!r}")
-        if self.rank_by == "distillation" and self.distillation is None:
-            raise ValueError(
-                "rank_by must be 'labels' where nothing is distilled, got 'distillation'"
-            )
 
 
 def prune_one_step(
@@ -65,68 +60,47 @@ def prune_one_step(
     kd_teacher: RositaForSequenceClassification,
     ranking_teacher: RositaForSequenceClassification,
     original_rows: Encoded,
-    train_rows: Encoded,
-    selection_rows: Encoded,
-    special: SpecialTokens,
     settings: OneStepSettings,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    run: TrainingRun,
 ) -> Trained:
     """The pruned and retrained model.
 
     Args:
-        source: the model that is ranked and cut.
+        source: the model that is ranked and cut; it is not changed.
         kd_teacher: who teaches the pruned model.
-        ranking_teacher: whose predictions rank `source` where `rank_by` is "distillation". It must
-            differ from `source`: a model that agrees with its teacher has no gradient to rank by.
+        ranking_teacher: whose predictions rank `source` where `ranking` says so. It must differ
+            from `source`: a model that agrees with its teacher has no gradient to rank by.
         original_rows: one epoch of them, without updates, gives the importance.
-        train_rows: for the training after the cut.
+        settings: how far to prune, and how to train.
+        run: rows for the training after the cut.
     """
-    saved = checkpoints.latest()
-    start, cut = source, tuple[PruneRecord, ...]()
+    start, before = source, tuple[PruneRecord, ...]()
+    saved = run.checkpoints.latest()
     if saved is None or is_ranking(saved):
         ranking = rank(
             source,
-            original_rows,
-            special,
+            settings.criterion,
             settings.training,
             settings.update_while_ranking,
-            _ranking_objective(ranking_teacher, settings, numerics),
-            numerics,
-            report,
-            checkpoints,
+            _objective(ranking_teacher, settings.ranking, run),
+            replace(run, rows=original_rows),
         )
-        start, cut = _cut(source, ranking, settings, report)
+        start, before = _cut(source, ranking, settings, run.report)
         # What lies there is of the ranking.
-        checkpoints = FromNow(checkpoints)
-    if settings.distillation is not None:
-        objective = distillation_objective(kd_teacher, settings.distillation, numerics)
-    else:
-        objective = hard_label_objective
-    return train(
-        start,
-        train_rows,
-        special,
-        settings.training,
-        objective,
-        cut,
-        (),
-        False,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-        checkpoints,
-    )
+        run = replace(run, checkpoints=FromNow(run.checkpoints))
+    objective = _objective(kd_teacher, settings.distillation, run)
+    score = selection_scorer(run, settings.scoring)
+    return train(start, settings.training, objective, run, score, (CutBefore(before),))
 
 
-def _ranking_objective(
-    teacher: RositaForSequenceClassification, settings: OneStepSettings, numerics: Numerics
+def _objective(
+    teacher: RositaForSequenceClassification,
+    distillation: DistillationSettings | None,
+    run: TrainingRun,
 ) -> Objective:
-    if settings.rank_by == "distillation" and settings.distillation is not None:
-        predictions = replace(settings.distillation, hidden=False)
-        return distillation_objective(teacher, predictions, numerics)
-    return hard_label_objective
+    if distillation is None:
+        return hard_label_objective
+    return distillation_objective(teacher, distillation, run.placement)
 
 
 def _cut(
@@ -142,7 +116,6 @@ def _cut(
         settings.ffn_units,
         settings.embedding_rank,
     )
-    kept = choose(shape, target, settings.start_layers, ranking, settings.first_layer_ranks_heads)
+    kept = settings.allocation.choose(shape, target, settings.start_layers, ranking)
     report(Progress(0, 1, {}, str(target), f"pruned {shape} -> {target}"))
-    cut = record(untouched(shape), 0, target, kept, ranking)
-    return prune(source, kept), (cut,)
+    return prune(source, kept), (prune_record(untouched(shape), 0, target, kept, ranking),)

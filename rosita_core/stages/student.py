@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import Pretrained
-from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
-from rosita_core.training.numerics import Numerics
-from rosita_core.training.progress import Report
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 
 
@@ -38,26 +35,17 @@ class StudentSettings:
 def distill(
     teacher: RositaForSequenceClassification,
     start: RositaForSequenceClassification,
-    train_rows: Encoded,
-    selection_rows: Encoded,
-    special: SpecialTokens,
     settings: StudentSettings,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    run: TrainingRun,
 ) -> Trained:
-    """`start` (the pretrained BERT in the paper) after learning from `teacher`."""
-    return train(
-        start,
-        train_rows,
-        special,
-        settings.training,
-        distillation_objective(teacher, settings.distillation, numerics),
-        (),
-        (),
-        False,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-        checkpoints,
-    )
+    """`start` (the pretrained BERT in the paper) after learning from `teacher`.
+
+    Args:
+        teacher: fine-tuned; it is not changed.
+        start: of the teacher's size; it is not changed.
+        settings: how to train.
+        run: augmented rows; their labels are not read.
+    """
+    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    score = selection_scorer(run, settings.scoring)
+    return train(start, settings.training, objective, run, score)

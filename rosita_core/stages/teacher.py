@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import Pretrained
-from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Trained, train
-from rosita_core.training.numerics import Numerics
-from rosita_core.training.progress import Report
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 
 
@@ -33,31 +30,17 @@ class TeacherSettings:
 
 
 def finetune(
-    pretrained: RositaForSequenceClassification,
-    train_rows: Encoded,
-    selection_rows: Encoded,
-    special: SpecialTokens,
-    settings: TeacherSettings,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    pretrained: RositaForSequenceClassification, settings: TeacherSettings, run: TrainingRun
 ) -> Trained:
-    """The fine-tuned teacher; `pretrained` stays as it is."""
+    """The fine-tuned teacher.
+
+    Args:
+        pretrained: the start; it is not changed.
+        settings: how to train.
+        run: rows of the task, with their labels.
+    """
+    score = selection_scorer(run, settings.scoring)
     if settings.training.epochs == 0:
-        score = scorer(selection_rows, settings.scoring, special, numerics)
-        on_device = placed(pretrained, numerics.device).eval()
-        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"], ())
-    return train(
-        pretrained,
-        train_rows,
-        special,
-        settings.training,
-        hard_label_objective,
-        (),
-        (),
-        False,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-        checkpoints,
-    )
+        on_device = placed(pretrained, run.placement.device).eval()
+        return Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"])
+    return train(pretrained, settings.training, hard_label_objective, run, score)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.compression.record import PruneRecord, record, untouched
-from rosita_core.compression.schedule import spread, width_targets
-from rosita_core.compression.surgery import keep_layers, prune
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.compression.allocation import Allocation
+from rosita_core.compression.criteria import Criterion
+from rosita_core.compression.iterative import Choice, IterativePruning
+from rosita_core.compression.kept import keep_layers
+from rosita_core.compression.prune_record import PruneRecord, prune_record, untouched
+from rosita_core.compression.schedule import at_equal_distances, width_targets
+from rosita_core.compression.surgery import prune
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, total_steps, train
-from rosita_core.training.numerics import Numerics
-from rosita_core.training.progress import Report
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 
 
@@ -31,7 +32,9 @@ class WidthSettings:
         embedding_rank: rank of the word embedding at the end.
         prune_steps: P, prunes on the way.
         prune_fraction: part of training in which they happen, in (0, 1].
-        first_layer_ranks_heads: fidelity, see `choose`.
+        criterion: what a head and a unit are worth, by the training's own loss.
+        allocation: which of them stay.
+        reset_optimizer: fidelity: forget the moments at every prune.
         training: the loop.
         distillation: hidden states and predictions in the paper.
         scoring: on the selection rows.
@@ -43,29 +46,28 @@ class WidthSettings:
     embedding_rank: int
     prune_steps: int
     prune_fraction: float
-    first_layer_ranks_heads: bool
+    criterion: Criterion
+    allocation: Allocation
+    reset_optimizer: bool
     training: TrainingSettings
     distillation: DistillationSettings
     scoring: Scoring
 
 
 def prune_width(
-    teacher: RositaForSequenceClassification,
-    train_rows: Encoded,
-    selection_rows: Encoded,
-    special: SpecialTokens,
-    settings: WidthSettings,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    teacher: RositaForSequenceClassification, settings: WidthSettings, run: TrainingRun
 ) -> Trained:
-    """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower."""
-    source = shape_of(teacher.config)
-    layers = keep_layers(source, settings.start_layers)
-    start = prune(teacher, layers)
-    cut: tuple[PruneRecord, ...] = ()
-    if len(settings.start_layers) < source.layers:
-        cut = (record(untouched(source), 0, shape_of(start.config), layers, None),)
+    """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower.
+
+    Example: a12_l8_f3072_e768 to a2_l8_f512_e128 in ten prunes: a head, 256 units and 64 columns of
+    the embedding go at each.
+
+    Args:
+        teacher: it is not changed.
+        settings: how far to prune, and how to train.
+        run: augmented rows; their labels are not read.
+    """
+    start, before = _start(teacher, settings.start_layers)
     targets = width_targets(
         shape_of(start.config),
         settings.keep_heads,
@@ -73,18 +75,25 @@ def prune_width(
         settings.embedding_rank,
         settings.prune_steps,
     )
-    steps = total_steps(len(train_rows), settings.training)
-    return train(
-        start,
-        train_rows,
-        special,
-        settings.training,
-        distillation_objective(teacher, settings.distillation, numerics),
-        cut,
-        spread(targets, steps, settings.prune_fraction),
-        settings.first_layer_ranks_heads,
-        scorer(selection_rows, settings.scoring, special, numerics),
-        numerics,
-        report,
-        checkpoints,
+    steps = total_steps(len(run.rows), settings.training)
+    pruning = IterativePruning(
+        events=at_equal_distances(targets, steps, settings.prune_fraction),
+        choice=Choice(settings.criterion, settings.allocation),
+        reset_optimizer=settings.reset_optimizer,
+        before=before,
     )
+    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    score = selection_scorer(run, settings.scoring)
+    return train(start, settings.training, objective, run, score, (pruning,))
+
+
+def _start(
+    teacher: RositaForSequenceClassification, layers: tuple[int, ...]
+) -> tuple[RositaForSequenceClassification, tuple[PruneRecord, ...]]:
+    """The layers of the teacher that the student starts from, and the record of the others."""
+    source = shape_of(teacher.config)
+    kept = keep_layers(source, layers)
+    start = prune(teacher, kept)
+    if len(layers) == source.layers:
+        return start, ()
+    return start, (prune_record(untouched(source), 0, shape_of(start.config), kept, None),)

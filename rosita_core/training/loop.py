@@ -1,10 +1,10 @@
-"""One loop for fine-tuning and distilling; the objective and the prune events are passed in."""
+"""One loop for fine-tuning and distilling: the objective and the hooks are passed in."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from rosita_core.compression.record import PruneRecord
-from rosita_core.compression.schedule import PruneEvent
-from rosita_core.data.encoding import Encoded, SpecialTokens
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import (
@@ -23,10 +20,11 @@ from rosita_core.training.batches import (
     collate,
     shuffled_batches,
 )
-from rosita_core.training.checkpoints import Checkpoints, read_state, write_state
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.checkpoints import read_state, write_state
+from rosita_core.training.hooks import Hook
 from rosita_core.training.optimizer import gradients, learning_rate_factor
-from rosita_core.training.progress import Progress, Report
+from rosita_core.training.progress import Progress
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 from rosita_core.training.state import TrainingState
 
@@ -34,6 +32,8 @@ Objective = Callable[[RositaForSequenceClassification, Batch], dict[str, torch.T
 Score = Callable[[RositaForSequenceClassification], dict[str, float]]
 
 REPORTS_PER_EVALUATION = 10
+# Seeds of two trainings whose seeds are neighbours do not meet before so many steps.
+SEEDS_APART = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,15 @@ class Trained:
         steps: optimizer steps done.
         best_step: step whose weights were chosen.
         best_score: the score of these weights on the selection rows.
-        prunes: what was cut on the way, in order.
+        documents: what hooks noted on the way, to be kept beside the weights: name -> JSON-able
+            document.
     """
 
     model: RositaForSequenceClassification
     steps: int
     best_step: int
     best_score: float
-    prunes: tuple[PruneRecord, ...]
+    documents: Mapping[str, Any] = field(default_factory=dict)
 
 
 def total_steps(rows: int, settings: TrainingSettings) -> int:
@@ -63,122 +64,165 @@ def total_steps(rows: int, settings: TrainingSettings) -> int:
 
 def train(
     model: RositaForSequenceClassification,
-    data: Encoded,
-    special: SpecialTokens,
     settings: TrainingSettings,
     objective: Objective,
-    prunes: tuple[PruneRecord, ...],
-    events: tuple[PruneEvent, ...],
-    first_layer_ranks_heads: bool,
+    run: TrainingRun,
     score: Score,
-    numerics: Numerics,
-    report: Report,
-    checkpoints: Checkpoints,
+    hooks: Sequence[Hook] = (),
 ) -> Trained:
-    """Train a copy of `model`, pruning it at `events`.
+    """Train a copy of `model`.
 
     A training that goes on from a checkpoint ends with the bits of one that was never stopped (on
     a CPU, with the same number of threads). The processes of a group call this with the same
     arguments; each computes its part of every batch, and all end with the same model.
 
+    Example, fine-tuning: `train(model, settings, hard_label_objective, run, score)`.
+
     Args:
         model: the start; it is not changed. Where there is a checkpoint, its weights are not read.
-        data: training rows.
-        special: ids that frame a sequence.
         settings: how to train.
         objective: named losses of a mini-batch; "loss" is the one that is minimized.
-        prunes: what was cut from the model before, which the records of `events` go on from.
-        events: when to cut the model and to which shape; importance is the training loss's own,
-            summed since the last prune.
-        first_layer_ranks_heads: fidelity, see `choose`.
+        run: rows, where to compute, reports and checkpoints.
         score: metrics of a model in eval mode on the selection rows; "score" decides.
-        numerics: device, precision and group.
-        report: called with losses, rates, scores and prunes.
-        checkpoints: where the training is written down, and where it goes on from.
+        hooks: what else happens between the steps, such as pruning.
 
     Raises:
-        ValueError: where there is no epoch, or an event falls after the last step.
+        ValueError: where there is no epoch, or a hook needs more steps than there are.
     """
     if settings.epochs == 0:
         raise ValueError("epochs must be above 0 to train, got 0")
-    steps = total_steps(len(data), settings)
-    if events and events[-1].step > steps:
-        raise ValueError(f"prune events must end by step {steps}, got one at {events[-1].step}")
-    group = numerics.group
-    run = TrainingState(model, settings, prunes, events, numerics.device, group)
-    per_epoch = batches_per_epoch(len(data), settings.batch_size, settings.drop_last)
-    evaluate_every = max(1, round(per_epoch / settings.accumulate / settings.evaluations_per_epoch))
-    patience = None
+    plan = _plan(len(run.rows), settings)
+    placement = run.placement
+    state = TrainingState(model, settings, hooks, plan.steps, placement.device, placement.group)
+    meter = _Meter()
+    done = _resumed(run, state, meter, plan.steps)
+    batches = _Batches(run, settings, plan.per_epoch)
+    with torch.random.fork_rng():
+        for step in range(done + 1, plan.steps + 1):
+            # One seed per step makes a step's dropout independent of what ran before it.
+            torch.manual_seed(placement.group.seed(settings.seed * SEEDS_APART + step))
+            rate = plan.rate(step)
+            meter.add(*_gradients(state, objective, batches, step, settings.accumulate, run))
+            state.update(rate)
+            message = state.step_done(step)
+            evaluated = plan.evaluates(step)
+            if evaluated or message or step % plan.report_every == 0:
+                metrics = meter.read() | _facts(state, rate)
+                if evaluated:
+                    metrics |= _evaluated(state, score, step)
+                shape = str(shape_of(state.model.config))
+                run.report(Progress(step, plan.steps, metrics, shape, message))
+                meter.reset()
+            if evaluated and not state.changing and step - state.best_since >= plan.patience:
+                break
+            if step < plan.steps and run.checkpoints.due(step):
+                write = partial(_write, state, meter, step)
+                run.checkpoints.save(step, plan.steps, write)
+    chosen, best_step, best_score = state.chosen(step)
+    return Trained(chosen, step, best_step, best_score, state.documents())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """When a training does what. Counts are optimizer steps, but for `per_epoch`, mini-batches."""
+
+    settings: TrainingSettings
+    steps: int
+    per_epoch: int
+    evaluate_every: int
+    report_every: int
+    patience: float
+
+    def rate(self, step: int) -> float:
+        s = self.settings
+        return s.learning_rate * learning_rate_factor(step - 1, self.steps, s.schedule, s.warmup)
+
+    def evaluates(self, step: int) -> bool:
+        return step % self.evaluate_every == 0 or step == self.steps
+
+
+def _plan(rows: int, settings: TrainingSettings) -> _Plan:
+    per_epoch = batches_per_epoch(rows, settings.batch_size, settings.drop_last)
+    every = max(1, round(per_epoch / settings.accumulate / settings.evaluations_per_epoch))
+    patience = float("inf")
     if settings.patience is not None:
         patience = settings.patience * per_epoch / settings.accumulate
-    report_every = max(1, evaluate_every // REPORTS_PER_EVALUATION)
-    meter = _Meter()
-    order: list[np.ndarray] = []
-    done = 0
-    if (folder := checkpoints.latest()) is not None:
-        done = _read(folder, run, meter, numerics.device)
-        shape = str(shape_of(run.model.config))
-        report(Progress(done, steps, {}, shape, f"goes on from step {done:,}"))
-    with torch.random.fork_rng():
-        for step in range(done + 1, steps + 1):
-            # One seed per step makes a step's dropout independent of what ran before it.
-            torch.manual_seed(group.seed(settings.seed * 1_000_003 + step))
-            rate = settings.learning_rate * learning_rate_factor(
-                step - 1, steps, settings.schedule, settings.warmup
-            )
-            computed: list[dict[str, torch.Tensor]] = []
-            examples = 0
-            for micro in range(settings.accumulate):
-                epoch, position = divmod((step - 1) * settings.accumulate + micro, per_epoch)
-                if position == 0 or not order:
-                    order = shuffled_batches(
-                        data.lengths, settings.batch_size, settings.drop_last, settings.seed, epoch
-                    )
-                batch = collate(
-                    data, order[position], settings.max_length, special, settings.pad_to_max_length
-                )
-                part = group.part(batch).to(numerics.device)
-                with numerics.autocast():
-                    losses = objective(run.model, part)
-                (losses["loss"] / settings.accumulate).backward()
-                computed.append({name: loss.detach().float() for name, loss in losses.items()})
-                examples += len(order[position])
-            group.add_up([*gradients(run.model), *(v for one in computed for v in one.values())])
-            meter.add(computed, examples)
-            run.update(rate)
-            message = run.prune_if_due(step, first_layer_ranks_heads)
-            evaluated = step % evaluate_every == 0 or step == steps
-            if evaluated or message or step % report_every == 0:
-                metrics = meter.read() | {
-                    "train/lr": rate,
-                    "shape/params": float(sum(p.numel() for p in run.model.parameters())),
-                }
-                if evaluated:
-                    scores = score(run.model.eval())
-                    run.model.train()
-                    metrics |= {f"dev/{name}": value for name, value in scores.items()}
-                    run.consider(step, scores["score"])
-                report(Progress(step, steps, metrics, str(shape_of(run.model.config)), message))
-                meter.reset()
-            if evaluated and patience is not None and step - run.best_since >= patience:
-                break
-            if step < steps and checkpoints.due(step):
-                checkpoints.save(step, steps, partial(_write, run, meter, step))
-    chosen, best_step, best_score = run.chosen(step)
-    return Trained(chosen, step, best_step, best_score, tuple(run.prunes))
+    report_every = max(1, every // REPORTS_PER_EVALUATION)
+    steps = total_steps(rows, settings)
+    return _Plan(settings, steps, per_epoch, every, report_every, patience)
 
 
-def _write(run: TrainingState, meter: _Meter, step: int, folder: Path) -> None:
-    write_state(folder, {"step": step, "meter": meter.values(), **run.write(folder)})
+class _Batches:
+    """Mini-batches by their number, from 0, over all epochs."""
+
+    def __init__(self, run: TrainingRun, settings: TrainingSettings, per_epoch: int) -> None:
+        self._run, self._settings, self._per_epoch = run, settings, per_epoch
+        self._epoch, self._order = -1, list[np.ndarray]()
+
+    def __call__(self, number: int) -> Batch:
+        epoch, position = divmod(number, self._per_epoch)
+        rows, s = self._run.rows, self._settings
+        if epoch != self._epoch:
+            self._order = shuffled_batches(rows.lengths, s.batch_size, s.drop_last, s.seed, epoch)
+            self._epoch = epoch
+        indices = self._order[position]
+        return collate(rows, indices, s.max_length, self._run.special, s.pad_to_max_length)
 
 
-def _read(folder: Path, run: TrainingState, meter: _Meter, device: str) -> int:
-    """Bring `run` and `meter` to where they were; returns the step."""
+def _gradients(
+    state: TrainingState,
+    objective: Objective,
+    batches: _Batches,
+    step: int,
+    accumulate: int,
+    run: TrainingRun,
+) -> tuple[list[dict[str, torch.Tensor]], int]:
+    """Leave the gradients of one step in the model; its losses by mini-batch, and its examples."""
+    placement = run.placement
+    computed: list[dict[str, torch.Tensor]] = []
+    examples = 0
+    for number in range((step - 1) * accumulate, step * accumulate):
+        batch = batches(number)
+        part = placement.group.part(batch).to(placement.device)
+        with placement.autocast():
+            losses = objective(state.model, part)
+        (losses["loss"] / accumulate).backward()
+        computed.append({name: loss.detach().float() for name, loss in losses.items()})
+        examples += len(batch.labels)
+    placement.group.add_up(
+        [*gradients(state.model), *(value for one in computed for value in one.values())]
+    )
+    return computed, examples
+
+
+def _facts(state: TrainingState, rate: float) -> dict[str, float]:
+    params = float(sum(p.numel() for p in state.model.parameters()))
+    return {"train/lr": rate, "shape/params": params}
+
+
+def _evaluated(state: TrainingState, score: Score, step: int) -> dict[str, float]:
+    scores = score(state.model.eval())
+    state.model.train()
+    state.consider(step, scores["score"])
+    return {f"dev/{name}": value for name, value in scores.items()}
+
+
+def _resumed(run: TrainingRun, state: TrainingState, meter: _Meter, steps: int) -> int:
+    """Bring state and meter to where the newest checkpoint is; returns its step, or 0."""
+    folder = run.checkpoints.latest()
+    if folder is None:
+        return 0
     values = read_state(folder)
-    run.read(folder, values, device)
+    state.read(folder, values, run.placement.device)
     meter.set(values["meter"])
-    step: int = values["step"]
-    return step
+    done: int = values["step"]
+    shape = str(shape_of(state.model.config))
+    run.report(Progress(done, steps, {}, shape, f"goes on from step {done:,}"))
+    return done
+
+
+def _write(state: TrainingState, meter: _Meter, step: int, folder: Path) -> None:
+    write_state(folder, {"step": step, "meter": meter.values(), **state.write(folder)})
 
 
 class _Meter:

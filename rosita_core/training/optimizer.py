@@ -1,4 +1,4 @@
-"""AdamW as BERT uses it, learning-rate schedules, and what happens to the optimizer at a prune."""
+"""AdamW as BERT uses it, learning-rate schedules, and what an optimizer remembers, by name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
-
-from rosita_core.compression.surgery import PROJECTION, WORDS, Kept, cut_state
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-6
@@ -22,7 +19,8 @@ def learning_rate_factor(step: int, total_steps: int, schedule: str, warmup: flo
     """The factor on the learning rate at optimizer step `step` (0-based).
 
     Rises linearly over the first `warmup` of `total_steps`; then stays at 1 ("constant") or falls
-    linearly to 0 at `total_steps` ("linear"). It is one global schedule: prunes do not restart it.
+    linearly to 0 at `total_steps` ("linear"). It is one global schedule: nothing that
+    happens on the way restarts it.
 
     Raises:
         ValueError: for an unknown schedule.
@@ -103,42 +101,6 @@ def clip_gradients(model: nn.Module, max_norm: float, per_tensor: bool) -> None:
         return
     for parameter in model.parameters():
         nn.utils.clip_grad_norm_([parameter], max_norm)
-
-
-def carry_moments(
-    old: Optimizer,
-    old_model: RositaForSequenceClassification,
-    new: Optimizer,
-    new_model: RositaForSequenceClassification,
-    kept: Kept,
-) -> None:
-    """Give `new` the moments that `old` holds for everything that `kept` leaves.
-
-    `new` is filled in place, as optimizers are stateful. Freshly factorized embeddings have no
-    past and start at zero.
-    """
-    head_size = old_model.config.head_size
-    old_parameters = dict(old_model.named_parameters())
-    factorizing = kept.embedding_rank is not None and PROJECTION not in old_parameters
-    new_parameters = dict(new_model.named_parameters())
-    for moment in MOMENTS:
-        state = {
-            n: old.state[p][moment] for n, p in old_parameters.items() if moment in old.state[p]
-        }
-        for name, tensor in cut_state(state, kept, head_size).items():
-            if not (factorizing and name == WORDS):
-                new.state[new_parameters[name]][moment] = tensor
-    for name in list(new_parameters):
-        slot = new.state[new_parameters[name]]
-        if slot and isinstance(new, AdamW):
-            slot["step"] = _steps_of(old)
-
-
-def _steps_of(optimizer: Optimizer) -> torch.Tensor:
-    # The parameters of a model need not all have taken every step, and after a resume they come in
-    # another order; the loop's count is that of the oldest.
-    steps = [slot["step"] for slot in optimizer.state.values() if "step" in slot]
-    return torch.stack(steps).max() if steps else torch.zeros(())
 
 
 def named_moments(optimizer: Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -24,15 +24,14 @@ class TrainingSettings:
         clip_norm: largest gradient norm.
         clip_per_tensor: fidelity: clip each tensor on its own.
         bias_correction: False is fidelity: the authors' BertAdam.
-        reset_optimizer: fidelity: forget the moments at every prune.
         evaluations_per_epoch: how often the model is scored.
         patience: stop after so many epochs without a better score; None for never. Counted only
-            once pruning has finished.
-        keep_best: return the best-scored weights and not the last; counted only once pruning has
-            finished.
-        dropout: every dropout rate of the model once pruning has finished, since a small student
-            under a teacher underfits; before that the model's own, without which a student that
-            still equals its teacher has no gradient to rank by. None leaves the model's own.
+            once no hook will change the model any more.
+        keep_best: return the best-scored weights and not the last; of those, too, only once no hook
+            will change the model any more.
+        dropout: every dropout rate of the model once no hook will change it any more, since a small
+            student under a teacher underfits; before that the model's own, without which a student
+            that still equals its teacher has no gradient. None leaves the model's own.
         drop_last: fidelity: leave out the last partial batch.
         pad_to_max_length: fidelity: pad every batch to max_length.
         seed: of the data order and of dropout.
@@ -49,7 +48,6 @@ class TrainingSettings:
     clip_norm: float
     clip_per_tensor: bool
     bias_correction: bool
-    reset_optimizer: bool
     evaluations_per_epoch: float
     patience: float | None
     keep_best: bool

@@ -1,4 +1,4 @@
-"""The state of a training: model, optimizer, gradients since the last prune, best weights.
+"""The state of a training: model, optimizer, hooks and best weights.
 
 It can be written into a checkpoint after any step and read back. Random states are not part of it:
 each step and each epoch's order are seeded by their number.
@@ -7,31 +7,26 @@ each step and each epoch's order are seeded by their number.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rosita_core.compression.criteria.taylor import accumulate, importance, no_gradients
-from rosita_core.compression.record import PruneRecord, from_json, record, to_json, untouched
-from rosita_core.compression.schedule import PruneEvent
-from rosita_core.compression.surgery import choose, keep_bottom_layers, prune
-from rosita_core.model.checkpoint import build, copied, placed, shape_of, with_dropout
+from rosita_core.model.checkpoint import build, copied, placed, with_dropout
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.training.checkpoints import read_tensors, write_tensors
 from rosita_core.training.group import Group
+from rosita_core.training.hooks import Hook
 from rosita_core.training.optimizer import (
     build_optimizer,
-    carry_moments,
     clip_gradients,
     named_moments,
     set_moments,
 )
 from rosita_core.training.settings import TrainingSettings
 
-MODEL, MOMENTS, GRADIENTS, BEST = (
-    f"{name}.safetensors" for name in ("model", "moments", "gradients", "best")
-)
+MODEL, MOMENTS, BEST = (f"{name}.safetensors" for name in ("model", "moments", "best"))
 
 
 class TrainingState:
@@ -41,40 +36,35 @@ class TrainingState:
         self,
         model: RositaForSequenceClassification,
         settings: TrainingSettings,
-        prunes: tuple[PruneRecord, ...],
-        events: tuple[PruneEvent, ...],
+        hooks: Sequence[Hook],
+        steps: int,
         device: str,
         group: Group,
     ) -> None:
         self.settings = settings
         self.group = group
         self.original = model.config
-        self.pending = list(events)
-        self.model = self._quieted(copied(model, device).train())
-        group.share(self.model.state_dict().values())
+        own = copied(model, device).train()
+        group.share(own.state_dict().values())
+        self.hooks = [hook.begin(own, steps) for hook in hooks]
+        self.model = self._quieted(own)
         self.optimizer = self._optimizer()
-        self.totals = no_gradients(self.model) if events else {}
         self.best: tuple[RositaConfig, dict[str, torch.Tensor]] | None = None
         self.best_score = self.last_score = -math.inf
-        self.best_since = events[-1].step if events else 0
-        self.start = untouched(shape_of(model.config))
-        self.prunes = list(prunes)
+        self.best_since = 0
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the tensors into `folder`; returns the rest, as JSON-able values."""
         write_tensors(folder / MODEL, dict(self.model.state_dict()))
         write_tensors(folder / MOMENTS, named_moments(self.optimizer, self.model))
-        write_tensors(folder / GRADIENTS, self.totals)
         values = {
             "config": self.model.config.to_dict(),
             "original": self.original.to_dict(),
-            "pending": len(self.pending),
             "best_score": self.best_score,
             "last_score": self.last_score,
             "best_since": self.best_since,
             "best_config": None,
-            "start": to_json((self.start,)),
-            "prunes": to_json(tuple(self.prunes)),
+            "hooks": [self._write_hook(folder, number) for number in range(len(self.hooks))],
         }
         if self.best is not None:
             config, state = self.best
@@ -83,29 +73,36 @@ class TrainingState:
         return values
 
     def read(self, folder: Path, values: dict[str, Any], device: str) -> None:
-        """Become the state that `write` wrote; settings and events must be the same."""
+        """Become the state that `write` wrote; settings and hooks must be the same."""
         self.original = RositaConfig.from_dict(values["original"])
         config = RositaConfig.from_dict(values["config"])
-        self.pending = self.pending[len(self.pending) - values["pending"] :]
         self.model = build(config, read_tensors(folder / MODEL, device)).train()
         self.optimizer = self._optimizer()
         set_moments(self.optimizer, self.model, read_tensors(folder / MOMENTS, device))
-        self.totals = read_tensors(folder / GRADIENTS, device)
+        for number, (hook, kept) in enumerate(zip(self.hooks, values["hooks"], strict=True)):
+            hook.read(_of_hook(folder, number), kept, device)
         self.best_score, self.last_score = values["best_score"], values["last_score"]
         self.best_since = values["best_since"]
-        self.start = from_json(values["start"])[0]
-        self.prunes = list(from_json(values["prunes"]))
         if values["best_config"] is not None:
             best = RositaConfig.from_dict(values["best_config"])
             self.best = (best, read_tensors(folder / BEST, "cpu"))
+
+    def _write_hook(self, folder: Path, number: int) -> dict[str, Any]:
+        _of_hook(folder, number).mkdir()
+        return self.hooks[number].write(_of_hook(folder, number))
 
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
         return build_optimizer(self.model, s.learning_rate, s.weight_decay, s.bias_correction)
 
+    @property
+    def changing(self) -> bool:
+        """Whether a hook will still change the model."""
+        return any(hook.changing for hook in self.hooks)
+
     def _quieted(self, model: RositaForSequenceClassification) -> RositaForSequenceClassification:
-        """The model with the dropout that holds once nothing is left to prune."""
-        if self.pending or self.settings.dropout is None:
+        """The model with the dropout that holds once nothing will change it any more."""
+        if self.changing or self.settings.dropout is None:
             return model
         return with_dropout(model, self.settings.dropout)
 
@@ -119,45 +116,40 @@ class TrainingState:
 
     def update(self, rate: float) -> None:
         """One optimizer step from the gradients that the model holds."""
-        if self.pending:
-            self.totals = accumulate(self.totals, self.model)
+        for hook in self.hooks:
+            hook.gradients_ready(self.model)
         clip_gradients(self.model, self.settings.clip_norm, self.settings.clip_per_tensor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def prune_if_due(self, step: int, first_layer_ranks_heads: bool) -> str | None:
-        """Cut the model where an event falls on `step`; returns a line that says so."""
-        if not self.pending or self.pending[0].step != step:
-            return None
-        target = self.pending.pop(0).shape
-        before = shape_of(self.model.config)
-        if target.layers < before.layers:
-            ranking = None
-            kept = keep_bottom_layers(before, target.layers)
-        else:
-            ranking = importance(self.model, self.totals)
-            # On unequal devices the last bit may differ, and with it what is cut.
-            self.group.share((*ranking.heads, *ranking.ffn_units))
-            layers = tuple(range(before.layers))
-            kept = choose(before, target, layers, ranking, first_layer_ranks_heads)
-        last = self.prunes[-1] if self.prunes else self.start
-        self.prunes.append(record(last, step, target, kept, ranking))
-        old_model, old_optimizer = self.model, self.optimizer
-        self.model = self._quieted(prune(old_model, kept))
-        # The factors of the embedding have no sign of their own: each device may find another.
+    def step_done(self, step: int) -> str | None:
+        """Let the hooks act after optimizer step `step`; returns a line where they did."""
+        changing = self.changing
+        said = [hook.step_done(step, self) for hook in self.hooks]
+        if changing and not self.changing:
+            # Patience counts from here.
+            self.best_since = step
+        return "; ".join(line for line in said if line) or None
+
+    def take(self, model: RositaForSequenceClassification) -> None:
+        """See `rosita_core.training.hooks.InTraining`."""
+        self.model = self._quieted(model)
+        # What a hook computed may differ in the last bit between devices.
         self.group.share(self.model.state_dict().values())
         self.optimizer = self._optimizer()
-        if not self.settings.reset_optimizer:
-            carry_moments(old_optimizer, old_model, self.optimizer, self.model, kept)
-        self.totals = no_gradients(self.model) if self.pending else {}
-        return f"pruned {before} -> {target}"
+
+    def documents(self) -> Mapping[str, Any]:
+        """What the hooks want kept beside the weights."""
+        return {
+            name: document for hook in self.hooks for name, document in hook.documents().items()
+        }
 
     def consider(self, step: int, score: float) -> None:
-        """Keep these weights where they are the best since pruning finished."""
+        """Keep these weights where they are the best since the last change by a hook."""
         self.last_score = score
-        if self.pending or not score > self.best_score:
+        if self.changing or not score > self.best_score:
             return
         self.best_score, self.best_since = score, step
         if self.settings.keep_best:
@@ -171,3 +163,7 @@ class TrainingState:
             return last.eval(), step, self.last_score
         config, state = self.best
         return build(config, state).eval(), self.best_since, self.best_score
+
+
+def _of_hook(folder: Path, number: int) -> Path:
+    return folder / f"hook-{number}"

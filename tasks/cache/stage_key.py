@@ -140,8 +140,8 @@ def canonical_config(config: Any) -> dict[str, Any]:
     """A frozen dataclass as JSON-able values that do not depend on how it was written.
 
     A field annotated float is a float, however its value was given (1 and 1.0, 2e-5 and 0.00002);
-    tuples are lists; an Enum is its value. Where a field may hold one of several dataclasses, the
-    name of the class is added as `kind`.
+    tuples are lists; an Enum is its value. Where a field's annotation is not the dataclass of its
+    value (a Protocol, a union, Any), the name of the class is added as `kind`.
 
     Raises ValueError naming the field when a value is not finite or has no canonical form.
     """
@@ -170,8 +170,7 @@ def _canonical(value: Any, annotation: Any, where: str) -> Any:
         return _number(value, annotation, where)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = _dataclass(value, where)
-        several = sum(dataclasses.is_dataclass(member) for member in _members(annotation)) > 1
-        return {"kind": type(value).__name__, **plain} if several else plain
+        return plain if annotation is type(value) else {"kind": type(value).__name__, **plain}
     if isinstance(value, list | tuple):
         return [
             _canonical(item, _item_annotation(annotation, index), f"{where}[{index}]")

@@ -19,19 +19,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.group import joined
 from rosita_core.training.loop import Trained
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from tasks.cache.records import Context
 from tasks.cache.stage_key import PROCESSES, Stage
-from tasks.execution.inputs import set_up
+from tasks.execution.config_json import decoded, encoded
+from tasks.execution.set_up import set_up
 from tasks.execution.stage_inputs import StageInputs
 from tasks.host.signals import stop_requested, stopped
 
-Training = Callable[[Any, Numerics, Checkpoints], Trained]
+Training = Callable[[Any, Placement, Checkpoints], Trained]
 """Reads what a stage needs and calls its kernel; a module's own function, found by its name."""
 
 START = """
@@ -72,13 +71,10 @@ class Share:
 
     def line(self) -> str:
         """All of it as one line of JSON."""
-        config, kind = self.stage.config, type(self.stage.config)
         return json.dumps(
             {
                 "train": _name(self.train),
-                "config_type": None if config is None else _name(kind),
-                "config": TypeAdapter(kind).dump_python(config, mode="json"),
-                "stage": {**vars(self.stage), "config": None},
+                "stage": {**vars(self.stage), "config": encoded(self.stage.config)},
                 "context": self.context.model_dump(mode="json"),
                 "latest": None if self.latest is None else str(self.latest),
                 "rank": self.rank,
@@ -91,11 +87,9 @@ class Share:
     def of(cls, line: str) -> "Share":
         """The share that a line was made of."""
         said = json.loads(line)
-        kind: Any = _named(said["config_type"]) if said["config_type"] else type(None)
-        config = TypeAdapter(kind).validate_python(said["config"])
         return cls(
             train=_named(said["train"]),
-            stage=Stage(**{**said["stage"], "config": config}),
+            stage=Stage(**{**said["stage"], "config": decoded(said["stage"]["config"])}),
             context=Context.model_validate(said["context"]),
             latest=None if said["latest"] is None else Path(said["latest"]),
             rank=said["rank"],
@@ -105,7 +99,7 @@ class Share:
 
 
 def _name(thing: Any) -> list[str]:
-    """Where a module's own function or class is found."""
+    """Where a module's own function is found."""
     return [thing.__module__, thing.__name__]
 
 
@@ -121,11 +115,11 @@ def in_processes(train: Training, work: StageInputs, checkpoints: Checkpoints) -
         RuntimeError: where one of the others ends, with its last words. That is tried on CPUs; on
             GPUs NCCL may end this process first, ten minutes later, as torch's own log then says.
     """
-    numerics = set_up(work)
+    placement = set_up(work)
     size = int(work.stage.numerics.get(PROCESSES, 1))
     if size == 1:
-        return train(work, numerics, checkpoints)
-    device = device_of(numerics.device, 0)
+        return train(work, placement, checkpoints)
+    device = device_of(placement.device, 0)
     with tempfile.TemporaryDirectory(prefix="rosita-") as folder:
         meeting = Path(folder)
         shares = [
@@ -137,7 +131,7 @@ def in_processes(train: Training, work: StageInputs, checkpoints: Checkpoints) -
                 _wait_until_ready(followers)
             # The error is explained inside, while a follower that is well still waits for us.
             with joined(meeting, 0, size, device) as group, _explained(followers):
-                return train(work, replace(numerics, device=device, group=group), checkpoints)
+                return train(work, replace(placement, device=device, group=group), checkpoints)
 
 
 def device_of(device: str, rank: int) -> str:

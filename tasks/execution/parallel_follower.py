@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.group import joined
-from tasks.execution.inputs import set_up
 from tasks.execution.parallel import Share, device_of, ready_file
+from tasks.execution.set_up import set_up
 from tasks.execution.stage_inputs import StageInputs
 
 
@@ -35,12 +35,12 @@ def main() -> None:
     share = Share.of(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     work = StageInputs(share.stage, share.context)
-    numerics = set_up(work)
-    device = device_of(numerics.device, share.rank)
+    placement = set_up(work)
+    device = device_of(placement.device, share.rank)
     ready_file(share).touch()
     with joined(share.meeting, share.rank, share.size, device) as group:
         try:
-            share.train(work, replace(numerics, device=device, group=group), Given(share.latest))
+            share.train(work, replace(placement, device=device, group=group), Given(share.latest))
         except Exception:
             traceback.print_exc()
             sys.stderr.flush()

@@ -13,14 +13,16 @@ from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, Work, attempt
-from tasks.execution.inputs import model, rows, set_up, special
+from tasks.execution.model_inputs import model
+from tasks.execution.row_inputs import rows, special
+from tasks.execution.set_up import set_up
 
 
 @task(name="assess", task_run_name="assess")
 def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Measure student and teacher on rows that chose nothing."""
     with attempt(stage, context) as work:
-        numerics = set_up(work)
+        placement = set_up(work)
         encoded = work.input("data") / "encoded"
         splits = sorted(path.stem for path in encoded.glob("dev*.arrow"))
         assessment = assess(
@@ -28,12 +30,12 @@ def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) 
             {split: rows(work, "data", split) for split in splits},
             special(work),
             stage.config,
-            numerics,
+            placement,
             work.report,
         )
         with work.output() as folder:
             write_assessment(assessment, folder)
-        return work.result(_summary(work, assessment, numerics.device))
+        return work.result(_summary(work, assessment, placement.device))
 
 
 def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float | str]:

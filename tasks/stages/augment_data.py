@@ -11,14 +11,15 @@ from rosita_core.stages.augment import AugmentStageSettings, load_vectors
 from rosita_core.stages.augment import augment_data as kernel
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import set_up, tokenizer
+from tasks.execution.row_inputs import tokenizer
+from tasks.execution.set_up import set_up
 
 
 @task(name="augment", task_run_name="augment")
 def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Make variants of the training rows."""
     with attempt(stage, context) as work, work.resumable() as checkpoints:
-        numerics = set_up(work)
+        placement = set_up(work)
         config: AugmentStageSettings = stage.config
         vectors = None
         if config.vectors is not None:
@@ -28,7 +29,7 @@ def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
             facts = kernel(
                 train,
                 config,
-                _proposer(config, numerics.device),
+                _proposer(config, placement.device),
                 vectors,
                 tokenizer(work),
                 folder,

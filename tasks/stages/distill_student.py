@@ -6,11 +6,13 @@ from rosita_core.model.pretrained import load
 from rosita_core.stages.student import distill
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import finish_training, model, rows, special
+from tasks.execution.model_inputs import model
+from tasks.execution.outputs import finish_training
 from tasks.execution.parallel import in_processes
+from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
 
 
@@ -21,17 +23,8 @@ def distill_student(stage: Stage, context: Context, upstream: list[StageResult])
         return finish_training(work, in_processes(_train, work, checkpoints))
 
 
-def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
+    settings = work.stage.config
     teacher = model(work, "teacher")
-    start = teacher if work.stage.config.start == "teacher" else load(work.stage.config.pretrained)
-    return distill(
-        teacher,
-        start,
-        rows(work, "rows", "train"),
-        rows(work, "data", "select"),
-        special(work),
-        work.stage.config,
-        numerics,
-        work.report,
-        checkpoints,
-    )
+    start = teacher if settings.start == "teacher" else load(settings.pretrained)
+    return distill(teacher, start, settings, training_run(work, "rows", placement, checkpoints))

@@ -8,7 +8,8 @@ from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages.export import export
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import model, set_up
+from tasks.execution.model_inputs import model
+from tasks.execution.set_up import set_up
 
 
 @task(name="export", task_run_name="export")

@@ -6,11 +6,12 @@ from rosita_core.model.pretrained import load
 from rosita_core.stages.teacher import finetune
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import finish_training, rows, special
+from tasks.execution.outputs import finish_training
 from tasks.execution.parallel import in_processes
+from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
 
 
@@ -21,14 +22,7 @@ def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]
         return finish_training(work, in_processes(_train, work, checkpoints))
 
 
-def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
-    return finetune(
-        load(work.stage.config.pretrained),
-        rows(work, "data", "train"),
-        rows(work, "data", "select"),
-        special(work),
-        work.stage.config,
-        numerics,
-        work.report,
-        checkpoints,
-    )
+def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
+    settings = work.stage.config
+    run = training_run(work, "data", placement, checkpoints)
+    return finetune(load(settings.pretrained), settings, run)

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 from rosita_core.stages.data import prepare_data as kernel
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import set_up
+from tasks.execution.set_up import set_up
 
 
 @task(name="data", task_run_name="data")

@@ -5,11 +5,13 @@ from prefect import task
 from rosita_core.stages.depth import prune_depth as kernel
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
-from rosita_core.training.numerics import Numerics
+from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
-from tasks.execution.inputs import finish_training, model, rows, special
+from tasks.execution.model_inputs import model
+from tasks.execution.outputs import finish_training
 from tasks.execution.parallel import in_processes
+from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
 
 
@@ -20,14 +22,6 @@ def prune_depth(stage: Stage, context: Context, upstream: list[StageResult]) -> 
         return finish_training(work, in_processes(_train, work, checkpoints))
 
 
-def _train(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
-    return kernel(
-        model(work, "teacher"),
-        rows(work, "rows", "train"),
-        rows(work, "data", "select"),
-        special(work),
-        work.stage.config,
-        numerics,
-        work.report,
-        checkpoints,
-    )
+def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
+    run = training_run(work, "rows", placement, checkpoints)
+    return kernel(model(work, "teacher"), work.stage.config, run)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rosita_core.training.numerics import Numerics
 from transformers import BertTokenizerFast
 
 from rosita_core.data.encoding import Encoded, SpecialTokens, encode
@@ -16,7 +17,6 @@ from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
-from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
 from tasks.execution.stage_inputs import StageInputs
 from tests.shared.small_trainings import DISTILLATION, TRAINING

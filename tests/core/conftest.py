@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rosita_core.training.numerics import Numerics
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
@@ -13,7 +14,6 @@ from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import convert, fresh
 from rosita_core.model.modeling_rosita import RositaConfig
-from rosita_core.training.numerics import Numerics
 
 torch.set_num_threads(1)
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from rosita_core.distillation.losses import hidden_loss, prediction_loss
 from torch.nn import functional as F
 
-from rosita_core.distillation.losses import hidden_loss, prediction_loss
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import with_dropout
 from rosita_core.training.batches import Batch

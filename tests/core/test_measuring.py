@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from rosita_core.training.numerics import Numerics
 from transformers import BertTokenizer
 
 from rosita_core.data.encoding import Encoded, SpecialTokens, encode, special_tokens
@@ -34,7 +35,6 @@ from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.stages.assess import AssessSettings, assess
-from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
 
 # The kernel counts pages on every processor and adds them up late.

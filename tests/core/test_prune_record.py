@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from interrupted import Stopped, StoppingAt
-
 from rosita_core.compression.record import from_json, to_json
+
 from rosita_core.compression.schedule import PruneEvent, spread, width_targets
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.training.checkpoints import NoCheckpoints

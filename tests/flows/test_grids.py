@@ -86,7 +86,7 @@ def test_set_and_changes_reach_every_cell() -> None:
     grid = load_grid("smoke-grid", None, ("data.limit_rows=64", "width.hidden=false"), (5,))
     cells = cells_of(grid)
     assert [cell.id for cell in cells] == ["1-s5", "4-s5"]
-    assert all(c.recipe.data.limit_rows == 64 and not c.recipe.width.hidden for c in cells)
+    assert all(c.recipe.data.limit_rows == 64 and c.recipe.width.hidden == "none" for c in cells)
 
 
 @pytest.mark.parametrize("recipe", SHIPPED)

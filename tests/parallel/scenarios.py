@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from rosita_core.training.numerics import Numerics
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertTokenizerFast
 
@@ -24,7 +25,6 @@ from rosita_core.stages.one_step import OneStepSettings, prune_one_step
 from rosita_core.training.checkpoints import Checkpoints, NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
-from rosita_core.training.numerics import Numerics
 from rosita_core.training.progress import Progress
 from rosita_core.training.settings import TrainingSettings
 from tasks.execution.stage_inputs import StageInputs

@@ -13,10 +13,10 @@ import scenarios
 import torch
 from contexts import stage_context
 from interrupted import Stopped, StoppingAt
+from rosita_core.training.numerics import Numerics
 
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.group import ALONE, Group
-from rosita_core.training.numerics import Numerics
 from tasks.cache.stage_key import Stage
 from tasks.execution.parallel import in_processes
 from tasks.execution.stage_inputs import StageInputs

@@ -6,14 +6,20 @@ at the start, so that a reader can tell which of them survived.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from rosita_core.compression.criteria.taylor import Importance
-from rosita_core.compression.surgery import Kept
+from rosita_core.compression.importance import Importance
+from rosita_core.compression.kept import Kept
+from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
+from rosita_core.training.hooks import ActiveHook, Hook
+
+DOCUMENT = "prunes"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def untouched(shape: Shape) -> PruneRecord:
     return PruneRecord(0, str(shape), tuple(range(shape.layers)), heads, (), (), ())
 
 
-def record(
+def prune_record(
     before: PruneRecord, step: int, target: Shape, kept: Kept, ranking: Importance | None
 ) -> PruneRecord:
     """The record of a prune that keeps `kept` of the model that `before` describes."""
@@ -83,6 +89,39 @@ def to_json(records: tuple[PruneRecord, ...]) -> list[dict[str, Any]]:
 def from_json(values: list[dict[str, Any]]) -> tuple[PruneRecord, ...]:
     """What `to_json` gave, also after a way through JSON."""
     return tuple(PruneRecord(**{name: _tuples(v) for name, v in entry.items()}) for entry in values)
+
+
+def documented(records: tuple[PruneRecord, ...]) -> dict[str, Any]:
+    """The document that is kept beside the weights; none where nothing was cut."""
+    return {DOCUMENT: to_json(records)} if records else {}
+
+
+@dataclass(frozen=True)
+class CutBefore(Hook):
+    """Keeps the records of what was cut before a training through its stops.
+
+    Attributes:
+        records: they are not read where the training goes on from a checkpoint, which has them.
+    """
+
+    records: tuple[PruneRecord, ...]
+
+    def begin(self, model: RositaForSequenceClassification, steps: int) -> ActiveHook:
+        return _CutBefore(self.records)
+
+
+class _CutBefore(ActiveHook):
+    def __init__(self, records: tuple[PruneRecord, ...]) -> None:
+        self.records = records
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        return {"records": to_json(self.records)}
+
+    def read(self, folder: Path, values: dict[str, Any], device: str) -> None:
+        self.records = from_json(values["records"])
+
+    def documents(self) -> Mapping[str, Any]:
+        return documented(self.records)
 
 
 def _tuples(value: Any) -> Any:

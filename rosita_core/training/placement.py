@@ -11,8 +11,8 @@ from rosita_core.training.group import ALONE, Group
 
 
 @dataclass(frozen=True)
-class Numerics:
-    """Resolved numerics of a run.
+class Placement:
+    """Where a kernel computes, and how exactly.
 
     Attributes:
         device: a torch device, such as "cpu" or "cuda:0".

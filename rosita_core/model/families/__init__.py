@@ -1,0 +1,107 @@
+"""Encoders that can be compressed, one file per `model_type` of config.json.
+
+A file's name is the `model_type` that it reads. None imports torch before it is asked for weights,
+so that sizes can be listed quickly and before anything is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rosita_core.model.shape import Shape
+from rosita_core.plug_ins import load, names
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+
+ROOM = "model.families"
+Config = Mapping[str, Any]
+"""What config.json says."""
+
+
+class Family(Protocol):
+    """From a checkpoint of one kind to the model of this package."""
+
+    def completed(self, config: Config, source: str) -> Config:
+        """`config` with the sizes that it leaves out.
+
+        Raises:
+            ValueError: naming `source`, where a size is wrong or something is not supported.
+        """
+
+    def shape(self, config: Config, outputs: int) -> Shape:
+        """The shape of the classifier with `outputs` outputs that a completed `config` describes.
+
+        Raises:
+            ValueError: where the sizes do not fit each other.
+        """
+
+    def tensors(self, config: Config) -> dict[str, tuple[int, ...]]:
+        """Shapes of tensors that a checkpoint of a completed `config` must have, by `name`."""
+
+    def name(self, tensor: str) -> str:
+        """The name of a checkpoint's tensor in our model, without the leading "bert."."""
+
+    def is_classifier(self, config: Config) -> bool:
+        """Whether the checkpoint has a trained classifier."""
+
+    def config(self, config: Config, outputs: int, problem_type: str) -> RositaConfig:
+        """The configuration of the unpruned model with `outputs` outputs."""
+
+    def load(
+        self, source: str, outputs: int, problem_type: str, seed: int
+    ) -> RositaForSequenceClassification:
+        """The model of a checkpoint with a classifier of `outputs` outputs, in eval mode.
+
+        The classifier is kept where the checkpoint has one of the same size and drawn from `seed`
+        otherwise; so is a missing pooler.
+
+        Args:
+            source: a checkpoint directory or a hub model; weights come from safetensors only.
+            outputs: C.
+            problem_type: "single_label_classification" or "regression".
+            seed: of fresh weights.
+        """
+
+
+def family_of(config: object, source: str) -> Family:
+    """The family that reads a checkpoint, by its `model_type`.
+
+    Raises:
+        ValueError: naming the families that there are.
+    """
+    found = config.get("model_type") if isinstance(config, Mapping) else type(config).__name__
+    if found not in names(ROOM):
+        raise ValueError(
+            f"model must be of an architecture in {', '.join(names(ROOM))}, got {found!r} "
+            f"in {source}"
+        )
+    family: Family = load(ROOM, str(found))()
+    return family
+
+
+def check_sizes(config: Config, sizes: tuple[str, ...], source: str) -> None:
+    """Whether every size of a configuration is a number of at least 1, or a list of them.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for field in sizes:
+        value = config.get(field)
+        entries = value if field.startswith("layer_") and isinstance(value, list) else [value]
+        if not entries or any(type(size) is not int or size < 1 for size in entries):
+            raise ValueError(f"model must have a {field} of at least 1, got {value!r} in {source}")
+
+
+def check_positions(config: Config, source: str) -> None:
+    """Whether positions are embedded absolutely, as our model does.
+
+    Raises:
+        ValueError: naming what they are.
+    """
+    positions = config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(
+            f"model must have absolute position embeddings, got {positions!r} in {source}"
+        )

@@ -1,0 +1,21 @@
+"""The state of torch that a stage asks for."""
+
+from __future__ import annotations
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from rosita_core.training.placement import Placement
+from tasks.cache.stage_key import PROCESSES
+from tasks.execution.stage_inputs import StageInputs
+
+
+def set_up(work: StageInputs) -> Placement:
+    """Put torch into the state that the stage asks for; returns device and precision."""
+    # Its own bars would run through ours.
+    transformers_logging.disable_progress_bar()
+    context = work.context
+    processes = int(work.stage.numerics.get(PROCESSES, 1))
+    torch.set_num_threads(max(1, context.threads // processes))
+    torch.use_deterministic_algorithms(bool(work.stage.numerics["deterministic"]))
+    return Placement(context.device, context.precision)

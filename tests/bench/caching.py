@@ -120,6 +120,7 @@ def bench_checkpoints(home: Path) -> list[str]:
     from flows.engine.checks import prepare_request
     from flows.method import method
     from flows.recipes.shipped import load_recipe
+    from rosita_core.compression.iterative import Choice, IterativePruning
     from rosita_core.compression.schedule import PruneEvent
     from rosita_core.model.checkpoint import fresh, shape_of
     from rosita_core.model.modeling_rosita import RositaConfig
@@ -128,19 +129,20 @@ def bench_checkpoints(home: Path) -> list[str]:
     from tasks.cache.checkpoints import StageCheckpoints
 
     nodes = method(prepare_request(load_recipe("smoke", ()), download=True))
-    settings = next(node.config.training for node in nodes if node.name == "width")
+    config = next(node.config for node in nodes if node.name == "width")
     lines = []
     for name, hidden, head, layers in (("MiniLM-L6", 384, 32, 6), ("BERT-base", 768, 64, 12)):
-        config = RositaConfig(
+        sizes = RositaConfig(
             hidden_size=hidden,
             head_size=head,
             layer_heads=(12,) * layers,
             layer_ffn_units=(4 * hidden,) * layers,
             num_labels=2,
         )
-        model = fresh(config, 0)
+        model = fresh(sizes, 0)
         events = (PruneEvent(10, shape_of(model.config)),)
-        state = TrainingState(model, settings, (), events, "cpu", ALONE)
+        width = IterativePruning(events, Choice(config.criterion, config.allocation), False, ())
+        state = TrainingState(model, config.training, (width,), 10, "cpu", ALONE)
         for parameter in state.model.parameters():
             parameter.grad = torch.full_like(parameter, 1e-3)
         state.update(1e-5)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rosita_core.training.numerics import Numerics
 from transformers import BertTokenizerFast
 
 from rosita_core.data.encoding import Encoded, SpecialTokens, encode
@@ -17,7 +16,9 @@ from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained, train
+from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress
+from rosita_core.training.run import TrainingRun
 from tasks.execution.stage_inputs import StageInputs
 from tests.shared.small_trainings import DISTILLATION, TRAINING
 
@@ -36,7 +37,7 @@ def write_rows(folder: Path) -> None:
     encode([pd.DataFrame({"text_a": texts, "label": labels})], tokenizer, folder / "rows.arrow")
 
 
-def distill(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> Trained:
+def distill(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
     """One epoch of hidden states and predictions; the first process notes when each step ended."""
     config = RositaConfig(
         hidden_size=HIDDEN,
@@ -57,21 +58,12 @@ def distill(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> 
     )
 
     def report(event: Progress) -> None:
-        if event.metrics and numerics.group.rank == 0:
+        if event.metrics and placement.group.rank == 0:
             with (folder / "steps").open("a", encoding="utf-8") as file:
                 file.write(f"{time.perf_counter()}\n")
 
-    return train(
-        student,
-        Encoded(folder / "rows.arrow"),
-        SpecialTokens(cls=2, sep=3, pad=0),
-        settings,
-        distillation_objective(teacher, DISTILLATION, numerics),
-        (),
-        (),
-        False,
-        lambda _: {"score": 0.0},
-        numerics,
-        report,
-        checkpoints,
-    )
+    rows = Encoded(folder / "rows.arrow")
+    special = SpecialTokens(cls=2, sep=3, pad=0)
+    run = TrainingRun(rows, rows, special, placement, report, checkpoints)
+    objective = distillation_objective(teacher, DISTILLATION, placement)
+    return train(student, settings, objective, run, lambda _: {"score": 0.0})

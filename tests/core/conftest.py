@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rosita_core.training.numerics import Numerics
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.distillation.objectives.predictions import Predictions
+from rosita_core.distillation.objectives.states import States
 from rosita_core.measuring.score import Scoring
-from rosita_core.model.checkpoint import convert, fresh
+from rosita_core.model.checkpoint import fresh
+from rosita_core.model.families.bert import Bert
 from rosita_core.model.modeling_rosita import RositaConfig
+from rosita_core.training.checkpoints import NoCheckpoints
+from rosita_core.training.placement import Placement
+from rosita_core.training.run import TrainingRun
 
 torch.set_num_threads(1)
 
@@ -21,12 +26,29 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["good", "bad", *(f"w{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
 PIECES = ["##s", *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
 VOCABULARY = (SPECIAL + WORDS + PIECES + ["the", "of", "and", ".", ","])[:64]
-CPU = Numerics(device="cpu", precision="fp32")
+CPU = Placement(device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="session")
-def numerics():
+def placement():
     return CPU
+
+
+@pytest.fixture(scope="session")
+def run_of(special):
+    """A factory of training runs on the CPU; what they do not name is empty or silent."""
+
+    def make(rows, selection=None, report=None, checkpoints=None, placement=CPU):
+        return TrainingRun(
+            rows,
+            rows if selection is None else selection,
+            special,
+            placement,
+            report or (lambda _: None),
+            checkpoints or NoCheckpoints(),
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +103,7 @@ def tiny(bert):
     """A factory of the same models, converted."""
 
     def make(seed=0, problem_type="single_label_classification", **changes):
-        return convert(bert(seed, **changes), problem_type)
+        return Bert().convert(bert(seed, **changes), problem_type)
 
     return make
 
@@ -102,7 +124,13 @@ def sized():
             "initializer_range": 0.3,
             "problem_type": "single_label_classification",
         }
-        return fresh(RositaConfig(**(sizes | changes)), seed)
+        model = fresh(RositaConfig(**(sizes | changes)), seed)
+        random = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):  # zero at the start, which would hide mistakes
+                    parameter.normal_(0, 0.1, generator=random)
+        return model
 
     return make
 
@@ -164,8 +192,13 @@ def training():
 
 @pytest.fixture(scope="session")
 def distillation():
-    """A factory of distillation settings: hidden states and predictions, no fidelity switch."""
-    return lambda **changes: replace(DISTILLATION, **changes)
+    """A factory of distillation settings: predictions and hidden states, no fidelity switch."""
+
+    def make(hidden=True, temperature=1.0, average_over_classes=False, on_padding=False, **changes):
+        losses = (Predictions(temperature, average_over_classes), States(on_padding))
+        return replace(DISTILLATION, losses=losses if hidden else losses[:1], **changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

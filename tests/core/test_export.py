@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rosita_core.model.register  # noqa: F401  (as a user of the Auto classes does)
-from rosita_core.export.hugging_face import export_checkpoint
+from rosita_core.export.hugging_face import HuggingFace, export_checkpoint
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER, CardFacts, render_card
 from rosita_core.measuring.assessment import Assessment, ModelAssessment
 from rosita_core.model.checkpoint import fresh, load, shape_of
@@ -382,7 +382,7 @@ def test_the_stage_puts_the_scores_of_the_assessment_into_the_card(tmp_path: Pat
 
     models = {"teacher": assessed(0.8), "student": assessed(0.76)}
     assessment = Assessment(models, {}, "accuracy", 16, "cpu", "fp32", 1)
-    settings = ExportSettings("sst2", False, LABELS, "bert-base", "4", 48, 7, ())
+    settings = ExportSettings((HuggingFace(),), "sst2", False, LABELS, "bert-base", "4", 48, 7, ())
     export(tiny(), TEACHER_SHAPE, assessment, TOKENIZER, settings, tmp_path / "with")
     card = (tmp_path / "with" / "README.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.8000 | 0.7600 |" in card

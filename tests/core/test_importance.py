@@ -5,7 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rosita_core.compression.criteria.taylor import accumulate, importance, keep_top, no_gradients
+from rosita_core.compression.criteria.taylor import Taylor
+from rosita_core.compression.importance import keep_top
+
+TAYLOR = Taylor()
 
 
 @pytest.fixture
@@ -21,11 +24,11 @@ def gradients_of(model, batch):
 
 
 def importance_of(model, batches):
-    totals = no_gradients(model)
+    totals = TAYLOR.begin(model)
     for batch in batches:
         gradients_of(model, batch)
-        totals = accumulate(totals, model)
-    return importance(model, totals)
+        totals = TAYLOR.accumulate(totals, model)
+    return TAYLOR.score(model, totals)
 
 
 def test_importance_is_its_definition(sized, batches):
@@ -70,10 +73,10 @@ def test_the_order_of_the_mini_batches_does_not_matter(sized, inputs, order):
 def test_gradients_of_opposite_sign_do_not_cancel(sized, batches):
     model = sized((3, 2), (6, 9))
     gradients_of(model, batches[0])
-    once = accumulate(no_gradients(model), model)
+    once = TAYLOR.accumulate(TAYLOR.begin(model), model)
     for parameter in model.parameters():
         parameter.grad.neg_()
-    twice = accumulate(once, model)
+    twice = TAYLOR.accumulate(once, model)
     for name in once:
         assert torch.equal(twice[name], 2 * once[name])
 
@@ -83,8 +86,8 @@ def test_accumulating_changes_neither_totals_nor_gradients(sized, batches, snaps
     gradients_of(model, batches[0])
     before = snapshot(model)
     gradients = [p.grad.clone() for p in model.parameters()]
-    totals = no_gradients(model)
-    importance(model, accumulate(totals, model))
+    totals = TAYLOR.begin(model)
+    TAYLOR.score(model, TAYLOR.accumulate(totals, model))
     assert all(not total.any() for total in totals.values())
     assert snapshot.unchanged(model, before)
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -94,7 +97,7 @@ def test_accumulating_changes_neither_totals_nor_gradients(sized, batches, snaps
 def test_a_model_without_gradients_is_an_error(sized):
     model = sized((3, 2), (6, 9))
     with pytest.raises(ValueError, match="must hold a gradient of every ranked weight"):
-        accumulate(no_gradients(model), model)
+        TAYLOR.accumulate(TAYLOR.begin(model), model)
 
 
 def test_what_has_no_effect_scores_zero(sized, batches):

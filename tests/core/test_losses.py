@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from rosita_core.distillation.losses import hidden_loss, prediction_loss
 from torch.nn import functional as F
 
 from rosita_core.distillation.objective import distillation_objective
+from rosita_core.distillation.objectives.predictions import prediction_loss
+from rosita_core.distillation.objectives.states import hidden_loss
 from rosita_core.model.checkpoint import with_dropout
 from rosita_core.training.batches import Batch
 
@@ -34,9 +35,9 @@ def gradients_of(loss, model):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-def test_distilling_a_model_into_itself_costs_nothing(sized, distillation, batch, numerics):
+def test_distilling_a_model_into_itself_costs_nothing(sized, distillation, batch, placement):
     model = sized((3, 2), (6, 9), 5)
-    objective = distillation_objective(model, distillation(), numerics)
+    objective = distillation_objective(model, distillation(), placement)
     losses = objective(model, batch)
     assert losses["loss_hidden"] == 0
     assert losses["loss"] == losses["loss_prediction"]
@@ -46,9 +47,9 @@ def test_distilling_a_model_into_itself_costs_nothing(sized, distillation, batch
     assert other["loss_prediction"] > losses["loss_prediction"]
 
 
-def test_the_loss_is_the_sum_of_its_parts_by_hand(sized, distillation, batch, numerics):
+def test_the_loss_is_the_sum_of_its_parts_by_hand(sized, distillation, batch, placement):
     teacher, student = sized((2,) * 3, (6,) * 3), sized((2,) * 2, (6,) * 2, seed=1)
-    losses = distillation_objective(teacher, distillation(), numerics)(student, batch)
+    losses = distillation_objective(teacher, distillation(), placement)(student, batch)
     tensors = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
     taught = teacher(*tensors, output_hidden_states=True)
     learned = student(*tensors, output_hidden_states=True)
@@ -76,9 +77,9 @@ def test_padding_does_not_count(states):
     torch.testing.assert_close(found, loss)
 
 
-def test_the_objective_does_not_depend_on_the_padding(sized, distillation, batch, numerics):
+def test_the_objective_does_not_depend_on_the_padding(sized, distillation, batch, placement):
     teacher, student = sized((2, 2), (6, 6)), sized((2, 2), (6, 6), seed=1)
-    objective = distillation_objective(teacher, distillation(), numerics)
+    objective = distillation_objective(teacher, distillation(), placement)
     parts = [batch.input_ids, batch.attention_mask, batch.token_type_ids]
     longer = Batch(*(F.pad(part, (0, 5)) for part in parts), labels=batch.labels)
     for name, loss in objective(student, batch).items():
@@ -105,7 +106,7 @@ def test_the_authors_average_over_padding_too(states):
 def test_the_gradient_of_the_prediction_loss_is_the_difference_of_probabilities():
     teacher = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]])
     student = torch.tensor([[1.0, 1.0, -2.0], [0.5, 0.5, 0.0]], requires_grad=True)
-    prediction_loss(student, teacher, 1.0, False, False).backward()
+    prediction_loss(student, teacher, 1.0, False).backward()
     expected = (student.softmax(-1) - teacher.softmax(-1)) / 2
     torch.testing.assert_close(student.grad, expected.detach())
 
@@ -113,19 +114,19 @@ def test_the_gradient_of_the_prediction_loss_is_the_difference_of_probabilities(
 def test_variants_of_the_prediction_loss():
     random = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(6, 3, generator=random) for _ in range(2))
-    loss = prediction_loss(student, teacher, 1.0, False, False)
-    authors = prediction_loss(student, teacher, 1.0, False, True)
+    loss = prediction_loss(student, teacher, 1.0, False)
+    authors = prediction_loss(student, teacher, 1.0, True)
     torch.testing.assert_close(authors, loss / 3)
-    warm = prediction_loss(student, teacher, 2.0, False, False)
-    torch.testing.assert_close(warm, prediction_loss(student / 2, teacher / 2, 1.0, False, False))
-    numbers = prediction_loss(student[:, :1], teacher[:, :1], 1.0, True, False)
+    warm = prediction_loss(student, teacher, 2.0, False)
+    torch.testing.assert_close(warm, prediction_loss(student / 2, teacher / 2, 1.0, False))
+    numbers = prediction_loss(student[:, :1], teacher[:, :1], 1.0, False)
     torch.testing.assert_close(numbers, ((student[:, 0] - teacher[:, 0]) ** 2).mean())
 
 
-def test_regression_learns_the_teachers_numbers(sized, distillation, batch, numerics):
+def test_regression_learns_the_teachers_numbers(sized, distillation, batch, placement):
     kind = {"num_labels": 1, "problem_type": "regression"}
     teacher, student = sized((2,), (6,), **kind), sized((2,), (6,), seed=1, **kind)
-    objective = distillation_objective(teacher, distillation(hidden=False), numerics)
+    objective = distillation_objective(teacher, distillation(hidden=False), placement)
     losses = objective(student, batch)
     inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
     expected = F.mse_loss(student(*inputs).logits, teacher(*inputs).logits)
@@ -134,24 +135,24 @@ def test_regression_learns_the_teachers_numbers(sized, distillation, batch, nume
     assert objective(teacher, batch)["loss"] == 0
 
 
-def test_the_teacher_head_of_the_authors_has_a_relu(sized, distillation, batch, numerics):
+def test_the_teacher_head_of_the_authors_has_a_relu(sized, distillation, batch, placement):
     teacher, student = sized((2,), (6,)), sized((2,), (6,), seed=1)
     settings = distillation(hidden=False, relu_teacher_head=True)
-    loss = distillation_objective(teacher, settings, numerics)(student, batch)["loss"]
+    loss = distillation_objective(teacher, settings, placement)(student, batch)["loss"]
     inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
     top = teacher(*inputs, output_hidden_states=True).hidden_states[-1]
     targets = teacher.classifier(teacher.bert.pooler(top).relu())
     expected = F.cross_entropy(student(*inputs).logits, targets.softmax(-1))
     torch.testing.assert_close(loss, expected)
-    own = distillation_objective(teacher, distillation(hidden=False), numerics)
+    own = distillation_objective(teacher, distillation(hidden=False), placement)
     assert abs(own(student, batch)["loss"] - loss) > 1e-5
 
 
-def test_only_the_authors_teacher_is_noisy(sized, distillation, batch, numerics):
+def test_only_the_authors_teacher_is_noisy(sized, distillation, batch, placement):
     teacher, student = with_dropout(sized((2,), (6,)), 0.3), sized((2,), (6,), seed=1)
 
     def twice(settings):
-        objective = distillation_objective(teacher, settings, numerics)
+        objective = distillation_objective(teacher, settings, placement)
         return [objective(student, batch)["loss"].item() for _ in range(2)]
 
     quiet = twice(distillation())
@@ -162,12 +163,12 @@ def test_only_the_authors_teacher_is_noisy(sized, distillation, batch, numerics)
 
 @pytest.mark.parametrize("train_mode", [True, False])
 def test_the_teacher_that_is_passed_in_stays_as_it_is(
-    sized, distillation, batch, numerics, snapshot, train_mode
+    sized, distillation, batch, placement, snapshot, train_mode
 ):
     teacher, student = sized((2,), (6,)).train(train_mode), sized((2,), (6,), seed=1)
     before = snapshot(teacher)
     for settings in (distillation(), distillation(teacher_dropout=True)):
-        objective = distillation_objective(teacher, settings, numerics)
+        objective = distillation_objective(teacher, settings, placement)
         objective(student, batch)["loss"].backward()
     assert snapshot.unchanged(teacher, before)
     assert all(p.grad is not None for p in student.parameters())

@@ -15,7 +15,6 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from rosita_core.training.numerics import Numerics
 from transformers import BertTokenizer
 
 from rosita_core.data.encoding import Encoded, SpecialTokens, encode, special_tokens
@@ -35,11 +34,12 @@ from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.stages.assess import AssessSettings, assess
+from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress
 
 # The kernel counts pages on every processor and adds them up late.
 COUNTED_LATE_MIB = 1
-CPU = Numerics("cpu", "fp32")
+CPU = Placement("cpu", "fp32")
 WORDS = ["good", "bad", "dull", "bright", "film", "plot", "actor", "story", "the", "not"]
 ACCURACY = Scoring(("accuracy", "f1"), "accuracy", False, batch_size=8, max_length=16)
 SETTINGS = AssessSettings(
@@ -198,7 +198,7 @@ def test_what_cannot_be_timed_is_refused(change: dict[str, Any], message: str) -
         "seed": 0,
     }
     with pytest.raises(ValueError, match=message):
-        measure_latency(tiny(), **request | change, numerics=CPU)
+        measure_latency(tiny(), **request | change, placement=CPU)
 
 
 def test_a_model_in_train_mode_is_not_timed() -> None:

@@ -10,17 +10,17 @@ from transformers import BertModel
 
 from rosita_core.model.checkpoint import (
     build,
-    convert,
     copied,
     fresh,
     load,
-    load_pretrained,
     placed,
     save,
     shape_of,
     with_dropout,
 )
+from rosita_core.model.families.bert import Bert
 from rosita_core.model.modeling_rosita import RositaConfig
+from rosita_core.model.pretrained import load_pretrained
 
 CLASSES = "single_label_classification"
 
@@ -47,14 +47,14 @@ def assert_same_function(a, b, inputs):
 @pytest.mark.parametrize("act", ["gelu", "relu"])
 def test_conversion_changes_no_logit_and_no_hidden_state(bert, inputs, padded, act):
     source = bert(hidden_act=act, num_labels=3)
-    assert_same_function(convert(source, CLASSES), source, inputs(padded=padded))
+    assert_same_function(Bert().convert(source, CLASSES), source, inputs(padded=padded))
 
 
 def test_conversion_copies_the_weights_and_keeps_the_mode(bert):
     source = bert()
-    model = convert(source, CLASSES)
+    model = Bert().convert(source, CLASSES)
     assert not model.training
-    assert convert(source.train(), CLASSES).training
+    assert Bert().convert(source.train(), CLASSES).training
     with torch.no_grad():
         model.classifier.bias.add_(1)
     assert not torch.equal(model.classifier.bias, source.classifier.bias)
@@ -69,7 +69,7 @@ def test_conversion_keeps_what_the_weights_do_not_say(bert):
         "initializer_range": 0.3,
         "pad_token_id": 1,
     }
-    config = convert(bert(**values), CLASSES).config
+    config = Bert().convert(bert(**values), CLASSES).config
     assert {name: getattr(config, name) for name in values} == values
     assert config.problem_type == CLASSES
 
@@ -167,7 +167,7 @@ def test_the_loss_follows_the_problem_type(sized, bert, inputs):
     out = classifier(ids, mask, types, labels=labels)
     torch.testing.assert_close(out.loss, F.cross_entropy(out.logits, labels))
     source = bert(num_labels=1, problem_type="regression")
-    regressor = convert(source, "regression")
+    regressor = Bert().convert(source, "regression")
     numbers = labels.float()
     out = regressor(ids, mask, types, labels=numbers)
     assert out.logits.shape == (5, 1)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from rosita_core.compression.surgery import PROJECTION, WORDS, Kept, keep_layers, prune
+from rosita_core.compression.iterative import carry_moments
+from rosita_core.compression.kept import Kept, keep_layers
+from rosita_core.compression.surgery import PROJECTION, WORDS, prune
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.training.optimizer import (
     BETAS,
     EPSILON,
     build_optimizer,
-    carry_moments,
     clip_gradients,
     learning_rate_factor,
     named_moments,

@@ -5,36 +5,35 @@ import json
 import pytest
 import torch
 from interrupted import Stopped, StoppingAt
-from rosita_core.compression.record import from_json, to_json
+from small_trainings import pruning
 
-from rosita_core.compression.schedule import PruneEvent, spread, width_targets
+from rosita_core.compression.prune_record import from_json, to_json
+from rosita_core.compression.schedule import PruneEvent, at_equal_distances, width_targets
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import train
 
 
+def prunes_of(trained):
+    return from_json(trained.documents["prunes"])
+
+
 @pytest.fixture
-def pruned(sized, rows, special, training, numerics):
+def pruned(sized, rows, run_of, training):
     """A model cut from 4 heads to 2 in two prunes while it hardly learns."""
     model = with_dropout(sized((4, 4, 4), (8, 8, 8), 6), 0.0)
     data = rows(32)
-    events = spread(width_targets(shape_of(model.config), 2, 4, 5, 2), 8, 1.0)
+    events = at_equal_distances(width_targets(shape_of(model.config), 2, 4, 5, 2), 8, 1.0)
 
     def run(checkpoints, events=events):
         return model, train(
             model,
-            data,
-            special,
             training(learning_rate=1e-12, weight_decay=0.0),
             hard_label_objective,
-            (),
-            events,
-            False,
+            run_of(data, checkpoints=checkpoints),
             lambda _: {"score": 0.5},
-            numerics,
-            lambda _: None,
-            checkpoints,
+            pruning(events),
         )
 
     return run
@@ -42,9 +41,9 @@ def pruned(sized, rows, special, training, numerics):
 
 def test_the_heads_that_are_recorded_are_those_whose_weights_are_left(pruned):
     model, trained = pruned(NoCheckpoints())
-    assert [r.step for r in trained.prunes] == [4, 8]
-    assert [r.shape for r in trained.prunes] == ["a3_l3_f6_e6", "a2_l3_f4_e5"]
-    last = trained.prunes[-1]
+    assert [r.step for r in prunes_of(trained)] == [4, 8]
+    assert [r.shape for r in prunes_of(trained)] == ["a3_l3_f6_e6", "a2_l3_f4_e5"]
+    last = prunes_of(trained)[-1]
     before, after = model.state_dict(), trained.model.state_dict()
     assert last.layers == (0, 1, 2)
     for layer, heads in zip(last.layers, last.heads, strict=True):
@@ -55,10 +54,10 @@ def test_the_heads_that_are_recorded_are_those_whose_weights_are_left(pruned):
 
 def test_a_later_prune_ranks_what_an_earlier_one_left(pruned):
     _, trained = pruned(NoCheckpoints())
-    first, second = trained.prunes
+    first, second = prunes_of(trained)
     assert all(heads == (0, 1, 2, 3) for heads in first.ranked_heads)
     assert second.ranked_heads == first.heads
-    for record in trained.prunes:
+    for record in prunes_of(trained):
         for names, scores, kept, share in zip(
             record.ranked_heads,
             record.head_importance,
@@ -75,8 +74,8 @@ def test_layers_keep_their_numbers(pruned, sized):
     shape = shape_of(sized((4, 4, 4), (8, 8, 8), 6).config)
     events = (PruneEvent(2, width_targets(shape, 3, 8, 6, 1)[0]),)
     _, trained = pruned(NoCheckpoints(), events)
-    assert trained.prunes[0].layers == (0, 1, 2)
-    assert [len(heads) for heads in trained.prunes[0].heads] == [3, 3, 3]
+    assert prunes_of(trained)[0].layers == (0, 1, 2)
+    assert [len(heads) for heads in prunes_of(trained)[0].heads] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("stop", [2, 5])
@@ -86,9 +85,12 @@ def test_a_stop_between_prunes_loses_no_record(pruned, tmp_path, stop):
     with pytest.raises(Stopped):
         pruned(checkpoints)
     _, resumed = pruned(checkpoints)
-    assert resumed.prunes == whole.prunes
+    assert resumed.documents == whole.documents
 
 
 def test_records_survive_json(pruned):
     _, trained = pruned(NoCheckpoints())
-    assert from_json(json.loads(json.dumps(to_json(trained.prunes)))) == trained.prunes
+    records = prunes_of(trained)
+    assert len(records) == 2
+    assert to_json(from_json(json.loads(json.dumps(to_json(records))))) == to_json(records)
+    assert from_json(json.loads(json.dumps(to_json(records)))) == records

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rosita_core.compression.schedule import (
+    at_equal_distances,
     default_width_steps,
     depth_targets,
-    spread,
     width_targets,
 )
 from rosita_core.model.shape import Frame, Shape, narrowed, shallower, uniform_shape
@@ -65,7 +65,7 @@ def test_any_target_is_reached_exactly_and_never_overshot(sizes, rank, steps, da
 )
 def test_events_are_spread_over_the_fraction(targets, extra, fraction):
     total = targets + extra + 1
-    events = spread((BASE,) * targets, total, fraction)
+    events = at_equal_distances((BASE,) * targets, total, fraction)
     steps = [event.step for event in events]
     assert len(steps) == targets
     assert steps == sorted(set(steps))
@@ -83,7 +83,7 @@ def test_events_are_spread_over_the_fraction(targets, extra, fraction):
 
 
 def test_the_papers_events():
-    events = spread(width_targets(BASE, 2, 512, 128, 10), 5000, 0.1)
+    events = at_equal_distances(width_targets(BASE, 2, 512, 128, 10), 5000, 0.1)
     assert [event.step for event in events] == [50 * k for k in range(1, 11)]
     assert events[-1].shape == narrowed(BASE, 2, 512, 128)
 
@@ -96,9 +96,15 @@ def test_requests_that_cannot_be_met_are_named():
         (lambda: width_targets(BASE, 2, 512, 128, 0), r"prune_steps must be at least 1, got 0"),
         (lambda: depth_targets(BASE, 13), r"keep_layers must be in \[1, 12\].*got 13"),
         (lambda: depth_targets(BASE, 0), r"keep_layers must be in \[1, 12\].*got 0"),
-        (lambda: spread((BASE,), 9, 0), r"prune_fraction must be in \(0, 1\], got 0"),
-        (lambda: spread((BASE,), 9, 1.5), r"prune_fraction must be in \(0, 1\], got 1.5"),
-        (lambda: spread((BASE,) * 4, 3, 1), r"prune_steps must be at most 3 steps, got 4"),
+        (lambda: at_equal_distances((BASE,), 9, 0), r"prune_fraction must be in \(0, 1\], got 0"),
+        (
+            lambda: at_equal_distances((BASE,), 9, 1.5),
+            r"prune_fraction must be in \(0, 1\], got 1.5",
+        ),
+        (
+            lambda: at_equal_distances((BASE,) * 4, 3, 1),
+            r"prune_steps must be at most 3 steps, got 4",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -7,15 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rosita_core.compression.criteria.taylor import Importance
-from rosita_core.compression.surgery import (
-    Kept,
-    choose,
-    cut_state,
-    keep_bottom_layers,
-    keep_layers,
-    prune,
-)
+from rosita_core.compression.allocation.uniform import Uniform
+from rosita_core.compression.importance import Importance
+from rosita_core.compression.kept import Kept, keep_bottom_layers, keep_layers
+from rosita_core.compression.surgery import cut_state, prune
 from rosita_core.model.checkpoint import copied, shape_of
 from rosita_core.model.shape import count_parameters, narrowed, shallower
 
@@ -193,20 +188,20 @@ def lists(parts):
 
 def test_choose_ranks_inside_each_layer(sized, ranking):
     shape = shape_of(sized((4, 4), (6, 6)).config)
-    kept = choose(shape, narrowed(shape, 2, 3, 8), (0, 1), ranking, False)
+    kept = Uniform(False).choose(shape, narrowed(shape, 2, 3, 8), (0, 1), ranking)
     assert lists(kept.heads) == [[1, 2], [0, 3]]
     assert lists(kept.ffn_units) == [[3, 4, 5], [0, 1, 2]]
     assert kept.embedding_rank == 8
-    top = choose(shape, narrowed(shallower(shape, 1), 2, 3, 8), (1,), ranking, False)
+    top = Uniform(False).choose(shape, narrowed(shallower(shape, 1), 2, 3, 8), (1,), ranking)
     assert lists(top.heads) == [[0, 3]]
     assert lists(top.ffn_units) == [[0, 1, 2]]
 
 
 def test_the_first_layer_ranks_all_heads_only_where_the_ffn_stays(sized, ranking):
     shape = shape_of(sized((4, 4), (6, 6)).config)
-    stays = choose(shape, narrowed(shape, 2, 6, 16), (0, 1), ranking, True)
+    stays = Uniform(True).choose(shape, narrowed(shape, 2, 6, 16), (0, 1), ranking)
     assert lists(stays.heads) == [[1, 2], [1, 2]]
-    cut = choose(shape, narrowed(shape, 2, 5, 16), (0, 1), ranking, True)
+    cut = Uniform(True).choose(shape, narrowed(shape, 2, 5, 16), (0, 1), ranking)
     assert lists(cut.heads) == [[1, 2], [0, 3]]
 
 
@@ -226,7 +221,7 @@ def test_targets_that_do_not_fit_are_named(sized, ranking):
         (shape, (0, 2), r"layers must be ascending and in \[0, 1\], got \[0, 2\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            choose(shape, target, layers, ranking, False)
+            Uniform(False).choose(shape, target, layers, ranking)
 
 
 @pytest.mark.parametrize("layers", [(), (-1, 0), (0, 0), (0, 2)])

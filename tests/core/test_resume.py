@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 from interrupted import Stopped, StoppingAt
+from small_trainings import CHOICE, pruning
 
 from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.augmentation.vectors import WordVectors
-from rosita_core.compression.schedule import PruneEvent, spread, width_targets
+from rosita_core.compression.schedule import PruneEvent, at_equal_distances, width_targets
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages.augment import AugmentStageSettings, augment_data
@@ -34,29 +35,25 @@ def finish(kernel, checkpoints):
 
 
 @pytest.fixture
-def training_run(sized, rows, special, training, numerics, distillation):
+def training_run(sized, rows, run_of, training, placement, distillation):
     """A distillation of 16 steps that prunes at 3, 6 and 9 and chooses its best weights."""
     model = sized((4, 4), (8, 8), hidden_dropout_prob=0.2)
     data = rows(30)
     targets = width_targets(shape_of(model.config), 1, 3, 5, 3)
-    events = spread(targets, 16, 0.6)
+    events = at_equal_distances(targets, 16, 0.6)
 
-    def run(checkpoints, changes, pruned=True, objective=None):
+    def run(checkpoints, changes):
+        changes = dict(changes)
+        hooks = pruning(events, changes.pop("reset_optimizer", False))
         scores = iter((0.1, 0.5, 0.4, 0.3) * 8)
         reports = []
         trained = train(
             model,
-            data,
-            special,
             training(epochs=2, keep_best=True, dropout=0.0, **changes),
-            objective or distillation_objective(model, distillation(), numerics),
-            (),
-            events if pruned else (),
-            False,
+            distillation_objective(model, distillation(), placement),
+            run_of(data, report=reports.append, checkpoints=checkpoints),
             lambda _: {"score": next(scores)},
-            numerics,
-            reports.append,
-            checkpoints,
+            hooks,
         )
         return trained, reports
 
@@ -88,7 +85,7 @@ def test_training_and_iterative_pruning(training_run, same_weights, tmp_path, st
 
 
 def test_the_best_weights_and_patience_survive(
-    sized, rows, special, training, numerics, same_weights, tmp_path
+    sized, rows, run_of, training, same_weights, tmp_path
 ):
     model, data = sized((4, 4), (8, 8)), rows(30)
     # As many epochs as it likes, stopped by patience: the best score comes at step 4.
@@ -100,17 +97,10 @@ def test_the_best_weights_and_patience_survive(
         number = iter(range(1 if folder is None else read_state(folder)["step"] // 2 + 1, 100))
         return train(
             model,
-            data,
-            special,
             settings,
             hard_label_objective,
-            (),
-            (),
-            False,
+            run_of(data, checkpoints=checkpoints),
             lambda _: {"score": 1.0 if next(number) == 2 else 0.5},
-            numerics,
-            lambda _: None,
-            checkpoints,
         )
 
     whole = run(NoCheckpoints())
@@ -135,7 +125,7 @@ def test_what_is_reported_after_a_stop_is_what_would_have_been(training_run, tmp
 
 
 def test_a_checkpoint_after_the_first_factorization_keeps_both_factors_moments(
-    sized, rows, special, training, numerics, same_weights, tmp_path
+    sized, rows, run_of, training, same_weights, tmp_path
 ):
     model, data = sized((4, 4), (8, 8)), rows(30)
     target = replace(shape_of(model.config), embedding_rank=6)
@@ -143,17 +133,11 @@ def test_a_checkpoint_after_the_first_factorization_keeps_both_factors_moments(
     def run(checkpoints):
         return train(
             model,
-            data,
-            special,
             training(learning_rate=0.05),
             hard_label_objective,
-            (),
-            (PruneEvent(2, target),),
-            False,
+            run_of(data, checkpoints=checkpoints),
             lambda _: {"score": 0.5},
-            numerics,
-            lambda _: None,
-            checkpoints,
+            pruning((PruneEvent(2, target),)),
         )
 
     resumed, _ = finish(run, StoppingAt(tmp_path, [2, 3]))
@@ -165,11 +149,10 @@ def test_a_checkpoint_after_the_first_factorization_keeps_both_factors_moments(
 def test_one_step_pruning(
     tiny,
     rows,
-    special,
+    run_of,
     training,
     distillation,
     scoring,
-    numerics,
     same_weights,
     tmp_path,
     stops,
@@ -182,9 +165,10 @@ def test_one_step_pruning(
         keep_heads=2,
         ffn_units=10,
         embedding_rank=6,
-        rank_by="distillation",
+        criterion=CHOICE.criterion,
+        allocation=CHOICE.allocation,
+        ranking=distillation(hidden=False, teacher_dropout=True),
         update_while_ranking=update_while_ranking,
-        first_layer_ranks_heads=False,
         training=training(keep_best=True, evaluations_per_epoch=2),
         distillation=distillation(teacher_dropout=True),
         scoring=scoring(),
@@ -193,19 +177,8 @@ def test_one_step_pruning(
     reports = []
 
     def run(checkpoints):
-        return prune_one_step(
-            source,
-            teacher,
-            teacher,
-            data,
-            data,
-            selection,
-            special,
-            settings,
-            numerics,
-            reports.append,
-            checkpoints,
-        )
+        given = run_of(data, selection, reports.append, checkpoints)
+        return prune_one_step(source, teacher, teacher, data, settings, given)
 
     whole = run(NoCheckpoints())
     # Batches of the ranking are told from the steps of the training after it.
@@ -214,6 +187,8 @@ def test_one_step_pruning(
     assert stopped > 0
     assert same_weights(resumed.model, whole.model)
     assert resumed.best_score == whole.best_score
+    assert resumed.documents == whole.documents
+    assert len(whole.documents["prunes"]) == 1
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -8,7 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
-from rosita_core.model.checkpoint import config_of, shape_of
+from rosita_core.model.checkpoint import shape_of
+from rosita_core.model.families.bert import Bert
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import (
     Frame,
@@ -56,7 +57,7 @@ def test_bert_base_has_109_483_778_parameters():
     with torch.device("meta"):
         bert = BertForSequenceClassification(BertConfig())
     assert sum(p.numel() for p in bert.parameters()) == count.total
-    assert shape_of(config_of(BertConfig(), 2, "single_label_classification")) == BASE
+    assert shape_of(Bert().config(BertConfig().to_dict(), 2, "single_label_classification")) == BASE
 
 
 def test_the_papers_model_has_14_474_754_parameters():

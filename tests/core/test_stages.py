@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_trainings import CHOICE
 
-from rosita_core.compression.criteria.taylor import Importance
+from rosita_core.compression.allocation.uniform import Uniform
+from rosita_core.compression.importance import Importance
 from rosita_core.compression.ranking import rank
 from rosita_core.measuring.score import scorer
 from rosita_core.model.checkpoint import shape_of, with_dropout
+from rosita_core.model.families.bert import Bert
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.model.shape import narrowed, shallower, uniform_shape
 from rosita_core.stages import one_step
@@ -17,11 +20,10 @@ from rosita_core.stages.one_step import OneStepSettings, prune_one_step
 from rosita_core.stages.student import StudentSettings, distill
 from rosita_core.stages.teacher import TeacherSettings, finetune
 from rosita_core.stages.width import WidthSettings, prune_width
-from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 
 # Which pretrained model a stage starts from is its caller's business: the kernels get the model.
-ORIGIN = Pretrained("digest", 2, "single_label_classification", 0, "tiny", "nowhere")
+ORIGIN = Pretrained(Bert(), "digest", 2, "single_label_classification", 0, "tiny", "nowhere")
 
 
 @pytest.fixture
@@ -30,23 +32,14 @@ def teacher(tiny):
 
 
 @pytest.fixture
-def call(rows, special, numerics):
+def call(rows, run_of):
     """Call a stage with tiny rows; returns what it trained and what it reported."""
 
     def run(stage, *models, settings, originals=False, checkpoints=None):
         reports = []
         data = [rows(24)] if originals else []
-        trained = stage(
-            *models,
-            *data,
-            rows(24),
-            rows(8, seed=1),
-            special,
-            settings,
-            numerics,
-            reports.append,
-            checkpoints or NoCheckpoints(),
-        )
+        given = run_of(rows(24), rows(8, seed=1), reports.append, checkpoints)
+        trained = stage(*models, *data, settings, given)
         assert not trained.model.training
         assert all(p.device.type == "cpu" for p in trained.model.parameters())
         return trained, reports
@@ -63,7 +56,9 @@ def width(training, distillation, scoring):
         embedding_rank=6,
         prune_steps=2,
         prune_fraction=0.5,
-        first_layer_ranks_heads=False,
+        criterion=CHOICE.criterion,
+        allocation=CHOICE.allocation,
+        reset_optimizer=False,
         training=training(keep_best=True),
         distillation=distillation(),
         scoring=scoring(),
@@ -78,9 +73,10 @@ def cut(training, distillation, scoring):
         keep_heads=2,
         ffn_units=10,
         embedding_rank=6,
-        rank_by="labels",
+        criterion=CHOICE.criterion,
+        allocation=CHOICE.allocation,
+        ranking=None,
         update_while_ranking=False,
-        first_layer_ranks_heads=False,
         training=training(),
         distillation=distillation(),
         scoring=scoring(),
@@ -88,26 +84,26 @@ def cut(training, distillation, scoring):
     return lambda **changes: replace(base, **changes)
 
 
-def test_teacher(call, teacher, training, scoring, snapshot, rows, special, numerics):
+def test_teacher(call, teacher, training, scoring, snapshot, rows, special, placement):
     before = snapshot(teacher)
     settings = TeacherSettings(ORIGIN, training(keep_best=True, evaluations_per_epoch=3), scoring())
     trained, reports = call(finetune, teacher, settings=settings)
     assert snapshot.unchanged(teacher, before)
     assert shape_of(trained.model.config) == shape_of(teacher.config)
-    score = scorer(rows(8, seed=1), scoring(), special, numerics)
+    score = scorer(rows(8, seed=1), scoring(), special, placement)
     assert score(trained.model)["score"] == trained.best_score
     assert trained.best_score == max(r.metrics.get("dev/score", 0) for r in reports)
 
 
 def test_a_teacher_without_epochs_is_the_checkpoint(
-    call, teacher, training, scoring, same_weights, rows, special, numerics
+    call, teacher, training, scoring, same_weights, rows, special, placement
 ):
     settings = TeacherSettings(ORIGIN, training(epochs=0), scoring())
     trained, _ = call(finetune, teacher.train(), settings=settings)
     assert same_weights(trained.model, teacher)
     assert teacher.training
     assert (trained.steps, trained.best_step) == (0, 0)
-    score = scorer(rows(8, seed=1), scoring(), special, numerics)
+    score = scorer(rows(8, seed=1), scoring(), special, placement)
     assert trained.best_score == score(trained.model)["score"]
 
 
@@ -139,6 +135,7 @@ def test_depth(call, teacher, training, scoring, distillation, snapshot):
     settings = DepthSettings(
         keep_layers=1,
         prune_fraction=0.5,
+        reset_optimizer=False,
         training=training(keep_best=True),
         distillation=distillation(hidden=False),
         scoring=scoring(),
@@ -192,9 +189,7 @@ def test_the_first_layer_ranks_heads_on_request(call, teacher, width, same_weigh
     settings = width(ffn_units=32, prune_steps=1)
     plain, _ = call(prune_width, teacher, settings=settings)
     again, _ = call(prune_width, teacher, settings=settings)
-    authors, _ = call(
-        prune_width, teacher, settings=replace(settings, first_layer_ranks_heads=True)
-    )
+    authors, _ = call(prune_width, teacher, settings=replace(settings, allocation=Uniform(True)))
     assert same_weights(plain.model, again.model)
     assert shape_of(authors.model.config) == shape_of(plain.model.config)
     assert not same_weights(authors.model, plain.model)
@@ -206,7 +201,7 @@ def test_one_step(call, teacher, tiny, cut, distillation, snapshot, setting):
     source, kd_teacher, settings = {
         "none": (teacher, teacher, cut(distillation=None)),
         "1": (teacher, teacher, cut()),
-        "2": (tuned, tuned, cut(rank_by="distillation")),
+        "2": (tuned, tuned, cut(ranking=distillation(hidden=False))),
     }[setting]
     before = [snapshot(model) for model in (teacher, tuned)]
     trained, reports = call(
@@ -222,20 +217,17 @@ def test_one_step(call, teacher, tiny, cut, distillation, snapshot, setting):
     assert distilled == (setting != "none")
 
 
-def test_ranking_is_the_gradient_without_updates(teacher, cut, rows, special, numerics):
+def test_ranking_is_the_gradient_without_updates(teacher, cut, rows, run_of):
     data = rows(24)
 
     def ranking(update_while_ranking=False, **changes):
         found = rank(
             teacher,
-            data,
-            special,
+            CHOICE.criterion,
             cut(**changes).training,
             update_while_ranking,
             hard_label_objective,
-            numerics,
-            lambda _: None,
-            NoCheckpoints(),
+            run_of(data),
         )
         assert isinstance(found, Importance)
         return torch.cat(found.heads + found.ffn_units)
@@ -260,24 +252,21 @@ def test_ranking_is_the_gradient_without_updates(teacher, cut, rows, special, nu
 
 
 def test_ranking_draws_nothing_from_the_global_random_state(
-    teacher, tiny, cut, rows, special, numerics, distillation
+    teacher, tiny, cut, rows, run_of, placement, distillation
 ):
     source, data = tiny(seed=1, num_hidden_layers=3), rows(24)
     noisy = distillation(hidden=False, teacher_dropout=True)
-    objective = one_step.distillation_objective(with_dropout(teacher, 0.3), noisy, numerics)
+    objective = one_step.distillation_objective(with_dropout(teacher, 0.3), noisy, placement)
 
     def ranking():
         before = torch.get_rng_state()
         found = rank(
             source,
-            data,
-            special,
+            CHOICE.criterion,
             cut().training,
             False,
             objective,
-            numerics,
-            lambda _: None,
-            NoCheckpoints(),
+            run_of(data),
         )
         assert torch.equal(torch.get_rng_state(), before)
         torch.rand(7)
@@ -296,7 +285,3 @@ def test_requests_that_cannot_be_met_are_named(call, teacher, width, cut, traini
     ):
         with pytest.raises(ValueError, match=message):
             call(prune_width, teacher, settings=settings)
-    with pytest.raises(ValueError, match=r"rank_by must be one of .*got 'hope'"):
-        cut(rank_by="hope")
-    with pytest.raises(ValueError, match=r"rank_by must be 'labels' where nothing is distilled"):
-        cut(rank_by="distillation", distillation=None)

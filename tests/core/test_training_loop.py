@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_trainings import pruning
 
-from rosita_core.compression.schedule import PruneEvent, spread, width_targets
+from rosita_core.compression.schedule import PruneEvent, at_equal_distances, width_targets
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.measuring.score import predict_logits, scorer
 from rosita_core.model.checkpoint import shape_of, with_dropout
 from rosita_core.model.shape import narrowed, shallower
-from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import total_steps, train
 
@@ -19,7 +19,7 @@ HEADS, UNITS = (4, 4), (8, 8)
 
 
 @pytest.fixture
-def run(special, numerics, training):
+def run(run_of, training):
     """Train with hard labels; returns what came out and what was reported."""
 
     def start(
@@ -28,23 +28,18 @@ def run(special, numerics, training):
         score=None,
         events=(),
         objective=hard_label_objective,
-        checkpoints=None,
+        reset_optimizer=False,
+        hooks=(),
         **changes,
     ):
         reports = []
         trained = train(
             model,
-            data,
-            special,
             training(**changes),
             objective,
-            (),
-            events,
-            False,
+            run_of(data, report=reports.append),
             score or (lambda _: {"score": 0.5}),
-            numerics,
-            reports.append,
-            checkpoints or NoCheckpoints(),
+            hooks or pruning(events, reset_optimizer),
         )
         return trained, reports
 
@@ -76,9 +71,9 @@ def test_neither_the_model_nor_the_random_state_changes(sized, rows, run, snapsh
     assert not trained.model.training
 
 
-def test_it_learns(sized, rows, run, scoring, special, numerics):
+def test_it_learns(sized, rows, run, scoring, special, placement):
     data, held_out = rows(300), rows(80, seed=1)
-    score = scorer(held_out, scoring(), special, numerics)
+    score = scorer(held_out, scoring(), special, placement)
     model = sized(HEADS, UNITS, initializer_range=0.1)
     trained, reports = run(
         model, data, score, epochs=6, keep_best=True, batch_size=8, learning_rate=3e-3
@@ -90,11 +85,11 @@ def test_it_learns(sized, rows, run, scoring, special, numerics):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_regression_learns(sized, rows, run, special, numerics):
+def test_regression_learns(sized, rows, run, special, placement):
     data = rows(200, regression=True)
     model = sized(HEADS, UNITS, num_labels=1, problem_type="regression", initializer_range=0.1)
     trained, _ = run(model, data, epochs=6, batch_size=8, learning_rate=3e-3)
-    found = predict_logits(trained.model, data, 8, 16, special, numerics)[:, 0]
+    found = predict_logits(trained.model, data, 8, 16, special, placement)[:, 0]
     assert ((found - data.labels) ** 2).mean() < 0.5 * data.labels.var()
 
 
@@ -134,7 +129,7 @@ def test_a_prune_that_keeps_everything_changes_no_bit(
 def test_width_events_reach_their_targets_in_time(sized, rows, run):
     model, data = sized(HEADS, UNITS), rows(30)
     targets = width_targets(shape_of(model.config), 1, 3, 5, 3)
-    events = spread(targets, 8, 0.9)
+    events = at_equal_distances(targets, 8, 0.9)
     trained, reports = run(model, data, events=events, evaluations_per_epoch=8)
     assert shape_of(trained.model.config) == targets[-1]
     assert trained.model.num_parameters() == reports[-1].metrics["shape/params"]
@@ -148,10 +143,10 @@ def test_width_events_reach_their_targets_in_time(sized, rows, run):
     )
 
 
-def test_depth_events_remove_the_top(sized, rows, run, distillation, numerics):
+def test_depth_events_remove_the_top(sized, rows, run, distillation, placement):
     model = sized((4, 3, 2), (8, 7, 6))
     events = (PruneEvent(2, shallower(shape_of(model.config), 2)),)
-    objective = distillation_objective(model, distillation(), numerics)
+    objective = distillation_objective(model, distillation(), placement)
     trained, reports = run(model, rows(30), events=events, objective=objective)
     assert shape_of(trained.model.config).layer_heads == (4, 3)
     assert {"train/loss", "train/loss_hidden", "train/loss_prediction"} <= set(reports[-1].metrics)
@@ -324,22 +319,10 @@ def test_the_authors_clipping_padding_and_optimizer_change_the_result(
     assert len(widths) > 1
 
 
-def test_bf16_autocast_keeps_float32_weights(sized, rows, special, training, numerics):
+def test_bf16_autocast_keeps_float32_weights(sized, rows, run_of, training, placement):
     model = sized(HEADS, UNITS)
-    trained = train(
-        model,
-        rows(12),
-        special,
-        training(),
-        hard_label_objective,
-        (),
-        (),
-        False,
-        lambda _: {"score": 0.0},
-        replace(numerics, precision="bf16"),
-        lambda _: None,
-        NoCheckpoints(),
-    )
+    given = run_of(rows(12), placement=replace(placement, precision="bf16"))
+    trained = train(model, training(), hard_label_objective, given, lambda _: {"score": 0.0})
     assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
     assert all(torch.isfinite(p).all() for p in trained.model.parameters())
 
@@ -377,7 +360,7 @@ def test_settings_out_of_bounds_are_named(training, change, message):
         training(**change)
 
 
-def test_predicting_in_train_mode_is_an_error(sized, rows, special, numerics):
+def test_predicting_in_train_mode_is_an_error(sized, rows, special, placement):
     model = sized(HEADS, UNITS).train()
     with pytest.raises(ValueError, match="eval mode to predict, got train mode"):
-        predict_logits(model, rows(3), 2, 16, special, numerics)
+        predict_logits(model, rows(3), 2, 16, special, placement)

@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rosita_core.training.numerics import Numerics
-from small_trainings import DISTILLATION, TRAINING
+from small_trainings import CHOICE, DISTILLATION, TRAINING, pruning
 from transformers import BertTokenizerFast
 
-from rosita_core.compression.schedule import spread, width_targets
+from rosita_core.compression.iterative import IterativePruning
+from rosita_core.compression.schedule import at_equal_distances, width_targets
 from rosita_core.data.encoding import Encoded, SpecialTokens, encode
 from rosita_core.distillation.objective import distillation_objective
-from rosita_core.measuring.score import Scoring, scorer
+from rosita_core.distillation.objectives.predictions import Predictions
+from rosita_core.distillation.objectives.states import States
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.stages.one_step import OneStepSettings, prune_one_step
 from rosita_core.training.checkpoints import Checkpoints, NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
+from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress
+from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 from tasks.execution.stage_inputs import StageInputs
 
@@ -43,7 +47,7 @@ SETTINGS = replace(
     # A report, and with it the mean loss, at every step.
     evaluations_per_epoch=8,
 )
-SOFTER = replace(DISTILLATION, temperature=2.0)
+SOFTER = replace(DISTILLATION, losses=(Predictions(2.0, False), States(False)))
 
 
 def write_rows(folder: Path) -> None:
@@ -78,7 +82,7 @@ def model(seed: int, dropout: float, layers: int = 2) -> RositaForSequenceClassi
 
 def run(
     work: StageInputs,
-    numerics: Numerics,
+    placement: Placement,
     checkpoints: Checkpoints,
     objective: Objective,
     student: RositaForSequenceClassification,
@@ -88,25 +92,14 @@ def run(
     """One training; what it reported of every step, and what it ended with."""
     rows = Encoded(Path(work.context.home) / "rows.arrow")
     steps = round(settings.epochs * 8 / settings.accumulate)
-    events = ()
+    hooks: tuple[IterativePruning, ...] = ()
     if prunes:
         targets = width_targets(shape_of(student.config), 2, 5, 6, prunes)
-        events = spread(targets, steps, 0.6)
+        hooks = pruning(at_equal_distances(targets, steps, 0.6))
     reports: list[Progress] = []
-    trained = train(
-        student,
-        rows,
-        SPECIAL,
-        settings,
-        objective,
-        (),
-        events,
-        False,
-        scorer(rows, SCORING, SPECIAL, numerics),
-        numerics,
-        reports.append,
-        checkpoints,
-    )
+    given = TrainingRun(rows, rows, SPECIAL, placement, reports.append, checkpoints)
+    score = selection_scorer(given, SCORING)
+    trained = train(student, settings, objective, given, score, hooks)
     return facts(trained, reports)
 
 
@@ -118,34 +111,34 @@ def facts(trained: Trained, reports: list[Progress]) -> dict[str, Any]:
     }
 
 
-def several(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> dict[str, Any]:
+def several(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> dict[str, Any]:
     """Trainings without dropout, whose numbers are those of one process; and one with it."""
     teacher, student = model(0, 0.0), model(1, 0.0)
-    padded = replace(SOFTER, hidden_on_padding=True, average_over_classes=True)
+    padded = replace(SOFTER, losses=(Predictions(2.0, True), States(True)))
 
     def one(objective: Objective, prunes: int = 0, **changes: Any) -> dict[str, Any]:
         settings = replace(SETTINGS, **changes)
-        return run(work, numerics, NoCheckpoints(), objective, student, settings, prunes)
+        return run(work, placement, NoCheckpoints(), objective, student, settings, prunes)
 
-    taught = distillation_objective(teacher, SOFTER, numerics)
+    taught = distillation_objective(teacher, SOFTER, placement)
     return {
         "hard labels": one(hard_label_objective),
         "distilled and pruned": one(taught, prunes=2),
         "accumulated": one(taught, prunes=2, accumulate=2, batch_size=2, epochs=1),
         "authors": one(
-            distillation_objective(teacher, padded, numerics),
+            distillation_objective(teacher, padded, placement),
             prunes=2,
             bias_correction=False,
             clip_per_tensor=True,
             pad_to_max_length=True,
         ),
-        "one step": one_step(work, numerics),
-        "dropout": with_dropout(work, numerics, NoCheckpoints()),
-        "group": numerics.group,
+        "one step": one_step(work, placement),
+        "dropout": with_dropout(work, placement, NoCheckpoints()),
+        "group": placement.group,
     }
 
 
-def one_step(work: StageInputs, numerics: Numerics) -> dict[str, Any]:
+def one_step(work: StageInputs, placement: Placement) -> dict[str, Any]:
     rows = Encoded(Path(work.context.home) / "rows.arrow")
     teacher, source = model(0, 0.0, layers=3), model(1, 0.0, layers=3)
     settings = OneStepSettings(
@@ -153,42 +146,45 @@ def one_step(work: StageInputs, numerics: Numerics) -> dict[str, Any]:
         keep_heads=2,
         ffn_units=5,
         embedding_rank=6,
-        rank_by="distillation",
+        criterion=CHOICE.criterion,
+        allocation=CHOICE.allocation,
+        ranking=replace(SOFTER, losses=SOFTER.losses[:1]),
         update_while_ranking=True,
-        first_layer_ranks_heads=False,
         training=SETTINGS,
         distillation=SOFTER,
         scoring=SCORING,
     )
     reports: list[Progress] = []
-    given = (rows, rows, rows, SPECIAL, settings, numerics)
-    trained = prune_one_step(source, teacher, teacher, *given, reports.append, NoCheckpoints())
+    given = TrainingRun(rows, rows, SPECIAL, placement, reports.append, NoCheckpoints())
+    trained = prune_one_step(source, teacher, teacher, rows, settings, given)
     return facts(trained, reports)
 
 
-def with_dropout(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> dict[str, Any]:
+def with_dropout(
+    work: StageInputs, placement: Placement, checkpoints: Checkpoints
+) -> dict[str, Any]:
     """A training that prunes three times, with dropout of its own in every process."""
     student = model(2, 0.2)
-    objective = distillation_objective(student, SOFTER, numerics)
-    return run(work, numerics, checkpoints, objective, student, SETTINGS, 3)
+    objective = distillation_objective(student, SOFTER, placement)
+    return run(work, placement, checkpoints, objective, student, SETTINGS, 3)
 
 
-def killed(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> None:
+def killed(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> None:
     """Every process but the first is killed in its third step."""
     calls = 0
 
     def objective(student: RositaForSequenceClassification, batch: Any) -> dict[str, torch.Tensor]:
         nonlocal calls
         calls += 1
-        if numerics.group.rank and calls == 3:
+        if placement.group.rank and calls == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return hard_label_objective(student, batch)
 
-    run(work, numerics, checkpoints, objective, model(1, 0.0), SETTINGS, 0)
+    run(work, placement, checkpoints, objective, model(1, 0.0), SETTINGS, 0)
 
 
-def refused(work: StageInputs, numerics: Numerics, checkpoints: Checkpoints) -> None:
+def refused(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> None:
     """Another process finds something wrong."""
-    if numerics.group.rank:
+    if placement.group.rank:
         raise ValueError("rows must be there, got none")
-    run(work, numerics, checkpoints, hard_label_objective, model(1, 0.0), SETTINGS, 0)
+    run(work, placement, checkpoints, hard_label_objective, model(1, 0.0), SETTINGS, 0)

@@ -13,15 +13,16 @@ import scenarios
 import torch
 from contexts import stage_context
 from interrupted import Stopped, StoppingAt
-from rosita_core.training.numerics import Numerics
 
+from rosita_core.compression.prune_record import PruneRecord, from_json
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.group import ALONE, Group
+from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import Stage
 from tasks.execution.parallel import in_processes
 from tasks.execution.stage_inputs import StageInputs
 
-CPU = Numerics("cpu", "fp32")
+CPU = Placement("cpu", "fp32")
 EXACT = ["hard labels", "distilled and pruned", "accumulated", "authors", "one step"]
 
 
@@ -50,6 +51,10 @@ def alone(work: StageInputs) -> dict[str, Any]:
 def together(work: StageInputs) -> dict[str, Any]:
     done: dict[str, Any] = in_processes(scenarios.several, work, NoCheckpoints())  # type: ignore[assignment, arg-type]
     return done
+
+
+def prunes_of(done: dict[str, Any]) -> tuple[PruneRecord, ...]:
+    return from_json(done["trained"].documents["prunes"])
 
 
 def children() -> set[psutil.Process]:
@@ -86,7 +91,7 @@ def test_two_processes_have_the_numbers_of_one(
 def test_two_processes_cut_the_same_heads_and_units(
     alone: dict[str, Any], together: dict[str, Any], name: str
 ) -> None:
-    one, two = alone[name]["trained"].prunes, together[name]["trained"].prunes
+    one, two = prunes_of(alone[name]), prunes_of(together[name])
     assert one
     for first, second in zip(one, two, strict=True):
         for part in ("step", "shape", "layers", "heads", "ranked_heads"):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from contexts import stage_context
-from tasks.execution.inputs import set_up
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of, stage_of
@@ -15,6 +14,7 @@ from flows.method import method
 from flows.recipes.shipped import load_recipe
 from tasks.cache.stage_key import Stage
 from tasks.execution.parallel import Share
+from tasks.execution.set_up import set_up
 from tasks.execution.stage_inputs import StageInputs
 from tasks.stages import finetune_teacher
 

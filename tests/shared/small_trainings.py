@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from rosita_core.compression.allocation.uniform import Uniform
+from rosita_core.compression.criteria.taylor import Taylor
+from rosita_core.compression.iterative import Choice, IterativePruning
+from rosita_core.compression.schedule import PruneEvent
 from rosita_core.distillation.objective import DistillationSettings
+from rosita_core.distillation.objectives.predictions import Predictions
+from rosita_core.distillation.objectives.states import States
 from rosita_core.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(
@@ -17,7 +23,6 @@ TRAINING = TrainingSettings(
     clip_norm=1.0,
     clip_per_tensor=False,
     bias_correction=True,
-    reset_optimizer=False,
     evaluations_per_epoch=1,
     patience=None,
     keep_best=False,
@@ -29,11 +34,18 @@ TRAINING = TrainingSettings(
 """One epoch at a constant rate; the last weights are returned."""
 
 DISTILLATION = DistillationSettings(
-    hidden=True,
-    temperature=1.0,
-    hidden_on_padding=False,
-    average_over_classes=False,
+    losses=(Predictions(temperature=1.0, average_over_classes=False), States(on_padding=False)),
     teacher_dropout=False,
     relu_teacher_head=False,
 )
-"""Hidden states and predictions, no fidelity switch."""
+"""Predictions and hidden states, no fidelity switch."""
+
+CHOICE = Choice(Taylor(), Uniform(first_layer_ranks_heads=False))
+"""What ROSITA ranks by, and what it keeps."""
+
+
+def pruning(
+    events: tuple[PruneEvent, ...], reset_optimizer: bool = False
+) -> tuple[IterativePruning, ...]:
+    """The hooks of a training that prunes at `events`."""
+    return (IterativePruning(events, CHOICE, reset_optimizer, ()),)

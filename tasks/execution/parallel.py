@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Share:
         return json.dumps(
             {
                 "train": _name(self.train),
-                "stage": {**vars(self.stage), "config": encoded(self.stage.config)},
+                "stage": _stage_values(self.stage),
                 "context": self.context.model_dump(mode="json"),
                 "latest": None if self.latest is None else str(self.latest),
                 "rank": self.rank,
@@ -89,13 +89,23 @@ class Share:
         said = json.loads(line)
         return cls(
             train=_named(said["train"]),
-            stage=Stage(**{**said["stage"], "config": decoded(said["stage"]["config"])}),
+            stage=_stage_of(said["stage"]),
             context=Context.model_validate(said["context"]),
             latest=None if said["latest"] is None else Path(said["latest"]),
             rank=said["rank"],
             size=said["size"],
             meeting=Path(said["meeting"]),
         )
+
+
+def _stage_values(stage: Stage) -> dict[str, Any]:
+    """A stage as JSON-able values; what it has worked out of itself stays behind."""
+    values = {field.name: getattr(stage, field.name) for field in fields(stage)}
+    return {**values, "config": encoded(stage.config)}
+
+
+def _stage_of(values: dict[str, Any]) -> Stage:
+    return Stage(**{**values, "code": tuple(values["code"]), "config": decoded(values["config"])})
 
 
 def _name(thing: Any) -> list[str]:

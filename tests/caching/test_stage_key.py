@@ -78,7 +78,7 @@ def test_everything_else_counts() -> None:
     keys = {
         key(),
         key(name="depth"),
-        key(code=("rosita_core.training.numerics",)),
+        key(code=("rosita_core.training.placement",)),
         key(inputs={"data": "d", "teacher": "u"}),
         key(inputs={"data": "t", "teacher": "d"}),
         key(inputs={"data": "d"}),

@@ -71,7 +71,7 @@ class Rosita(Family):
         from rosita_core.model.modeling_rosita import RositaConfig
 
         values = {**config, "problem_type": problem_type}
-        if RositaConfig.from_dict(values).outputs == outputs:
+        if RositaConfig.from_dict(dict(config)).outputs == outputs:
             return RositaConfig.from_dict(values)
         values = {name: value for name, value in values.items() if name not in LABELS}
         return RositaConfig.from_dict(values | {"num_labels": outputs})

@@ -8,6 +8,7 @@ import pytest
 
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
 from rosita_core.measuring.metrics import compute_metrics, score_of, with_suffix
+from rosita_core.measuring.score import Scoring, score_logits
 
 CLASSES = ("mcc", "accuracy", "f1")
 NUMBERS = ("pearson", "spearman", "pearson_spearman")
@@ -105,6 +106,57 @@ def test_every_task_gets_its_score_from_its_own_metrics(rng):
         assert score_of(task, metrics) == metrics[task.score]
     with pytest.raises(ValueError, match="metrics must hold mcc for cola, got \\['accuracy'\\]"):
         score_of(GLUE["cola"], {"accuracy": 1.0})
+
+
+# CoLA and STS-B as GLUE has them; of the tasks with accuracy and F1, accuracy decides.
+DECIDES = {
+    "cola": "mcc",
+    "sst2": "accuracy",
+    "mrpc": "accuracy",
+    "stsb": "pearson_spearman",
+    "qqp": "accuracy",
+    "mnli": "accuracy",
+    "qnli": "accuracy",
+    "rte": "accuracy",
+    "wnli": "accuracy",
+}
+
+
+def by_definition(name, predicted, true):
+    """The metric without the code under test; ranks have no ties here."""
+    if name == "accuracy":
+        return (predicted == true).mean()
+    pearson = np.corrcoef(predicted, true)[0, 1]
+    if name == "mcc":
+        # Matthews' coefficient is Pearson's of zeros and ones.
+        return pearson
+    ranks = (values.argsort().argsort() for values in (predicted, true))
+    return (pearson + np.corrcoef(*ranks)[0, 1]) / 2
+
+
+def test_every_task_of_glue_has_the_metric_that_decides():
+    assert {name: task.score for name, task in GLUE.items()} == DECIDES
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_the_score_is_the_metric_that_decides(name, rng):
+    """On rows where accuracy, F1 and MCC differ, and Pearson and Spearman."""
+    task = GLUE[name]
+    scoring = Scoring(task.metrics, task.score, task.kind == "regression", 8, 16)
+    if task.kind == "regression":
+        true = rng.normal(size=40)
+        predicted = np.exp(true + rng.normal(size=40))
+        logits = predicted[:, None]
+        others = {"pearson", "spearman"}
+    else:
+        true = np.array([1] * 6 + [0] * 4)
+        predicted = np.array([1] * 5 + [0] + [1] * 3 + [0])
+        logits = np.eye(len(task.labels))[predicted]
+        others = {"accuracy", "f1", "mcc"} - {DECIDES[name]}
+    score = score_logits(logits, true, scoring)["score"]
+    assert score == pytest.approx(by_definition(DECIDES[name], predicted, true))
+    for other in compute_metrics(sorted(others), predicted, true).values():
+        assert abs(score - other) > 0.01
 
 
 def test_the_second_dev_split_keeps_its_own_names():

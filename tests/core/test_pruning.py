@@ -60,6 +60,44 @@ def test_the_pruned_model_is_the_masked_model(sized, inputs, kept):
     assert count_parameters(shape_of(pruned.config)).total == pruned.num_parameters()
 
 
+@torch.no_grad()
+def with_random_biases(model):
+    """The same model; its biases are as large as what they are added to, and no two are equal."""
+    random = torch.Generator().manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(0, 1, generator=random)
+    return model
+
+
+@settings(max_examples=20, deadline=None)
+@given(kept=kept_sets(), data=st.data())
+def test_heads_and_units_keep_their_own_biases(sized, inputs, kept, data):
+    """After one cut, and after a second one of what the first has left."""
+    model = with_random_biases(sized(HEADS, UNITS, 5))
+    again = tuple(indices(data.draw, len(heads)) for heads in kept.heads)
+    also = tuple(indices(data.draw, len(units)) for units in kept.ffn_units)
+    left = Kept(
+        (0, 1),
+        tuple(heads[i] for heads, i in zip(kept.heads, again, strict=True)),
+        tuple(units[i] for units, i in zip(kept.ffn_units, also, strict=True)),
+        None,
+    )
+    once = prune(model, kept)
+    twice = prune(once, Kept((0, 1), again, also, None))
+    for pruned, expected in ((once, kept), (twice, left)):
+        wanted = logits(masked(model, expected), inputs)
+        torch.testing.assert_close(logits(pruned, inputs), wanted, rtol=1e-10, atol=1e-12)
+        for number, layer in enumerate(pruned.bert.encoder.layer):
+            full = model.bert.encoder.layer[number]
+            columns = expected.heads[number][:, None] * 4 + torch.arange(4)
+            for name in ("query", "key", "value"):
+                bias = getattr(full.attention.self, name).bias[columns.flatten()]
+                assert torch.equal(getattr(layer.attention.self, name).bias, bias.double())
+            units = full.intermediate.dense.bias[expected.ffn_units[number]]
+            assert torch.equal(layer.intermediate.dense.bias, units.double())
+
+
 def test_a_whole_layer_goes_as_if_it_passed_its_input_on(sized, inputs):
     model = sized((2, 3, 2), (5, 6, 7))
     states = model(*inputs(), output_hidden_states=True).hidden_states

@@ -71,6 +71,64 @@ def test_neither_the_model_nor_the_random_state_changes(sized, rows, run, snapsh
     assert not trained.model.training
 
 
+RATES = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2, "classifier_dropout": 0.1}
+QUIET = dict.fromkeys(RATES, 0.0)
+
+
+@pytest.fixture
+def heard():
+    """An objective that notes, step by step, the rates of the model and whether they are felt."""
+    steps = []
+
+    def objective(model, batch):
+        part = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        felt = not torch.equal(model(*part).logits, model(*part).logits)
+        inside = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+        inside |= {layer.attention.self.dropout for layer in model.bert.encoder.layer}
+        rates = {name: getattr(model.config, name) for name in RATES}
+        assert model.training
+        assert inside == set(rates.values())
+        assert felt == any(inside)
+        steps.append(rates)
+        return hard_label_objective(model, batch)
+
+    objective.steps = steps
+    return objective
+
+
+@pytest.mark.parametrize(("dropout", "after"), [(0.0, QUIET), (0.4, dict.fromkeys(RATES, 0.4))])
+@pytest.mark.parametrize("by", ["width", "depth"])
+def test_the_model_keeps_its_own_dropout_until_the_last_prune(
+    sized, rows, run, heard, by, dropout, after
+):
+    """Between two prunes, too: a student that still equals its teacher has no other gradient."""
+    model = sized((4, 4, 4), (8, 8, 8), **RATES)
+    shape = shape_of(model.config)
+    targets = [narrowed(shape, 3, 6, 9), narrowed(shape, 2, 4, 6)]
+    if by == "depth":
+        targets = [shallower(shape, 2), shallower(shape, 1)]
+    events = tuple(map(PruneEvent, (2, 5), targets))
+    # An evaluation after every step: it must not leave the model in eval mode.
+    changes = {"dropout": dropout, "evaluations_per_epoch": 8}
+    run(model, rows(30), events=events, objective=heard, **changes)
+    assert heard.steps == [RATES] * 5 + [after] * 3
+
+
+@pytest.mark.parametrize(("dropout", "expected"), [(None, RATES), (0.0, QUIET)])
+def test_without_prunes_dropout_is_what_the_settings_say(
+    sized, rows, run, heard, dropout, expected
+):
+    run(sized(HEADS, UNITS, **RATES), rows(30), objective=heard, dropout=dropout)
+    assert heard.steps == [expected] * 8
+
+
+def test_no_dropout_in_the_settings_leaves_the_models_own_after_prunes(sized, rows, run, heard):
+    model = sized(HEADS, UNITS, **RATES)
+    events = (PruneEvent(2, narrowed(shape_of(model.config), 2, 4, 6)),)
+    run(model, rows(30), events=events, objective=heard, dropout=None)
+    assert heard.steps == [RATES] * 8
+
+
 def test_it_learns(sized, rows, run, scoring, special, placement):
     data, held_out = rows(300), rows(80, seed=1)
     score = scorer(held_out, scoring(), special, placement)

@@ -15,15 +15,14 @@ from flows.cli.options import (
     STAGE_FAILED,
     TERMINATED,
     WRONG_REQUEST,
-    Failure,
     JsonOption,
     PreflightOption,
     RecipeOption,
     SetOption,
     checked_request,
     print_json,
-    run_flow,
 )
+from flows.engine.prefect_loss import Failure, run_flow
 from tasks.host.environment import prepare_environment
 
 app = typer.Typer(
@@ -53,11 +52,9 @@ def compress(
     Stages that were computed before are taken from the cache. Progress goes to stderr, the result
     to stdout; the last line names summary.json.
     """
-    request = checked_request(recipe, set_, download=True)
-    from flows.compress import compress as flow
+    from flows.api import compress as run
 
-    summary = _run(request, "compress", lambda: flow(request.recipe, preflight=preflight))
-    _show_summary(request, summary, json_)
+    _show_summary(run(recipe, set_ or (), preflight=preflight), json_)
 
 
 @app.command()
@@ -87,12 +84,10 @@ def rerun(
     check_stage(request, stage)
     if not only:
         scope: Scope = "downstream" if downstream else "follow"
-        _show_summary(
-            request, _run(request, "rerun", lambda: flow(request.recipe, stage, scope)), json_
-        )
+        _show_summary(_rerun(request, lambda: flow(request.recipe, stage, scope)), json_)
         return
     cached_inputs(request, stage)
-    document = _run(request, "rerun", lambda: flow(request.recipe, stage, "only"))
+    document = _rerun(request, lambda: flow(request.recipe, stage, "only"))
     if json_:
         print_json(document)
     else:
@@ -147,21 +142,17 @@ def recipes(
         show_grids(grid_entries())
 
 
-def _run(request: Any, name: str, flow: Callable[[], Any]) -> Any:
-    from flows.engine.preflight.errors import PreflightError, PreflightRefused
+def _rerun(request: Any, flow: Callable[[], Any]) -> Any:
     from flows.engine.run import StageError
 
-    try:
-        return run_flow(request.home, name, flow, (StageError, PreflightError, PreflightRefused))
-    except (StageError, PreflightError) as error:
-        raise Failure(str(error)) from None
+    return run_flow(request.home, "rerun", flow, (StageError,))
 
 
-def _show_summary(request: Any, summary: dict[str, Any], json_: bool) -> None:
+def _show_summary(summary: dict[str, Any], json_: bool) -> None:
     from flows.cli.tables import show_comparison
-    from tasks.home import Home
+    from tasks.home import Home, home_directory
 
-    path = Home(request.home).summary(summary["run_id"])
+    path = Home(home_directory()).summary(summary["run_id"])
     if json_:
         print(path.read_text(encoding="utf-8"))
     else:

@@ -61,7 +61,7 @@ def grid(
 
     A cell that fails stops no other; a second call runs only what is missing.
     """
-    from flows.cli.options import Failure, run_flow
+    from flows.engine.prefect_loss import Failure, run_flow
     from flows.grids.loading import chosen_cells, load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))

@@ -37,7 +37,7 @@ def ui(
     one has the runs, and none is started. A worker takes runs from the work pool `rosita`, which is
     made with it; see deployments/README.md.
     """
-    from flows.cli.options import Failure
+    from flows.engine.prefect_loss import Failure
     from flows.services.servers import (
         ServerError,
         check_ports,
@@ -113,7 +113,7 @@ def doctor(
     else:
         show_checks(checks)
     if problems:
-        from flows.cli.options import Failure
+        from flows.engine.prefect_loss import Failure
 
         raise Failure(f"this machine has problems: {', '.join(problems)}")
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.serving import PREDICTION_BATCH
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from flows.serving.lookup import FoundModel
-
-PREDICTION_BATCH = 64
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
@@ -68,8 +68,7 @@ def predict(
         print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
     import pandas as pd
 
-    from flows.serving.predict import answers, check_output, load_predictor, write_answers
-    from flows.serving.predict import predict as predict_logits
+    from flows.serving.predict import check_output, load_predictor, write_answers
     from tasks.host.hardware import resolve_numerics
 
     texts = _texts(text, text_b, input_, text_a, text_b_column)
@@ -78,10 +77,8 @@ def predict(
     if output is not None:
         check_output(output, tuple(titles.values()))
     numerics = resolve_numerics(device, precision, threads, False)
-    predictor = load_predictor(found.folder, numerics)
-    length = predictor.model.config.max_position_embeddings if max_length is None else max_length
-    logits = predict_logits(predictor, texts, batch_size, length, numerics)
-    answered = answers(logits, predictor.labels)
+    predictor = load_predictor(found.folder, numerics, found.pair)
+    answered = predictor.answer(texts, batch_size, max_length)
     if output is not None:
         named = texts.rename(columns=titles)
         write_answers(pd.concat([named, answered], axis=1), output)

@@ -36,7 +36,8 @@ def schedule(
 
     when = times(cron, interval, timezone)
     first = next_time(when)
-    from flows.cli.options import Failure, checked_request
+    from flows.cli.options import checked_request
+    from flows.engine.prefect_loss import Failure
 
     request = checked_request(recipe, set_, download=True)
     from flows.deployed import compress
@@ -80,7 +81,7 @@ def worker(
         raise ValueError(f"limit must be at least 1, got {limit}")
     from prefect.settings import get_current_settings
 
-    from flows.cli.options import Failure
+    from flows.engine.prefect_loss import Failure
     from flows.services.servers import ServerError, stop_requests
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment

@@ -37,7 +37,7 @@ def sync(
         _show(report)
     left = [run for run in report.runs if run.problem is not None]
     if left:
-        from flows.cli.options import Failure
+        from flows.engine.prefect_loss import Failure
 
         operations = counted(sum(run.left for run in left), "operation")
         uris = {run.uri for run in left}
@@ -47,7 +47,7 @@ def sync(
             f"{left[0].problem}"
         )
     if refused and report.refused:
-        from flows.cli.options import Failure
+        from flows.engine.prefect_loss import Failure
 
         raise Failure(
             f"MLflow refuses {counted(report.refused, 'operation')}; the reasons are in "

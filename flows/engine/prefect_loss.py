@@ -7,15 +7,25 @@ event and each message that is lost, whole, on the terminal; the user needs to k
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from tasks.home import Home
 from tasks.host.terminal import progress_display
 
 SERVICES = "prefect._internal.concurrency"
 
 _achieved: dict[str, Any] | None = None
 _begun = False
+
+
+class Failure(RuntimeError):
+    """One line on why a run failed, or a server could not be started: exit code 1."""
 
 
 def achieved(document: dict[str, Any]) -> dict[str, Any]:
@@ -79,3 +89,36 @@ def summarize_losses() -> None:
     logger.handlers = [_Once(logging.ERROR)]
     # The worker that sends log messages prints its own tracebacks where this is set.
     logging.raiseExceptions = False
+
+
+def run_flow(
+    home: Path, name: str, flow: Callable[[], Any], expected: tuple[type[Exception], ...]
+) -> Any:
+    """What a flow returns; a failure that it does not know of as one line.
+
+    Args:
+        name: of the file in the home's logs that has the traceback then.
+        expected: failures that speak for themselves.
+    """
+    forget()
+    summarize_losses()
+    try:
+        return flow()
+    except expected:
+        raise
+    except Exception as error:
+        # Mostly a server of Prefect that cannot be reached; the trace tells the rest.
+        trace = Home(home).logs / f"{name}.txt"
+        # On a full disk the error itself says more than that its trace found no room.
+        with contextlib.suppress(OSError):
+            trace.parent.mkdir(parents=True, exist_ok=True)
+            trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        cause = f"{type(error).__name__}: {error}"
+        lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
+        if (document := last_achieved()) is not None:
+            print(f"rosita: the run is complete, but {lost}", file=sys.stderr)
+            return document
+        if (failure := hidden(error, expected)) is not None:
+            raise Failure(f"{failure}; {lost}") from error
+        came_to = "ended early" if has_begun() else "did not start"
+        raise Failure(f"the run {came_to}: {cause}; its traceback is {trace}") from error

@@ -9,6 +9,7 @@ from prefect import State
 
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.nodes import stage_of
+from flows.engine.prefect_loss import Failure
 from flows.method import Node, method
 from flows.recipes.request import Request
 from tasks.cache.checkpoints import drop_checkpoints
@@ -33,7 +34,7 @@ VERIFICATION_SECONDS = 30.0
 """More than reading a large artifact takes."""
 
 
-class StageError(RuntimeError):
+class StageError(Failure):
     """A stage failed; the message names stage, attempt, recipe and where to look."""
 
 

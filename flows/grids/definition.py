@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from flows.recipes.changes import applied
 from flows.recipes.schema import Recipe, Section, validated
 from flows.recipes.shipped import load_recipe
 from flows.recipes.sizes import shapes
@@ -172,16 +173,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: one line naming the field, the bound and the value.
     """
-    values = recipe.model_dump(mode="json")
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        target = values
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise ValueError(f"{path} must be a field of a recipe, got {parent} without fields")
-        target[last] = value
-    return validated(values)
+    return validated(applied(recipe.model_dump(mode="json"), changes))
 
 
 def _cell(grid: Grid, base: Recipe, labels: dict[str, str], seed: int) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from flows.grids.definition import Cell, Grid, cells_of, changed, grid_of
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
+from flows.recipes.changes import Changes, fields_of
 from flows.recipes.shipped import RECIPES, load_recipe
 
 SMOKE = str(SMOKE_GRID["name"])
@@ -17,30 +19,34 @@ FILES = (".yaml", ".yml", ".toml")
 
 
 def load_grid(
-    name: str, recipe: str | None, changes: tuple[str, ...], seeds: tuple[int, ...] | None
+    source: str | Path | Mapping[str, Any],
+    recipe: str | None,
+    changes: Changes,
+    seeds: Sequence[int] | None,
 ) -> Grid:
-    """A shipped grid or one from a YAML or TOML file.
+    """A complete grid, with some fields of all its cells changed.
 
     Args:
-        name: `smoke-grid`; `<shipped grid>-<shipped recipe>`, such as kd-settings-minilm-sst2; a
-            shipped grid whose recipe is `recipe`; or a file.
+        source: `smoke-grid`; `<shipped grid>-<shipped recipe>`, such as kd-settings-minilm-sst2; a
+            shipped grid whose recipe is `recipe`; a YAML or TOML file; or what such a file holds.
         recipe: a shipped recipe or a file, for a shipped grid.
-        changes: `a.b=c`, for all cells.
+        changes: `a.b=c` as texts, or dotted field -> value.
         seeds: instead of the grid's own.
 
     Raises:
         ValueError: one line naming what is wrong.
     """
-    fields = _parsed(changes)
-    template, own = _split(name)
+    fields = fields_of(changes)
+    template, own = (None, None) if isinstance(source, Mapping) else _split(str(source))
     if template is not None:
         values = _shipped(template, own, recipe, fields)
     else:
         if recipe is not None:
             raise ValueError(
-                f"recipe must be left out for a grid that names its own, got {recipe!r} for {name}"
+                f"recipe must be left out for a grid that names its own, got {recipe!r} for "
+                f"{source}"
             )
-        values = dict(SMOKE_GRID) if name == SMOKE else _from_file(name)
+        values = _own(source)
         found = values.get("set", {})
         if not isinstance(found, dict):
             raise ValueError(f"set must be a mapping of fields, got {found!r}")
@@ -48,6 +54,13 @@ def load_grid(
     if seeds is not None:
         values["seeds"] = seeds
     return grid_of(values)
+
+
+def _own(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a grid that names its own base."""
+    if isinstance(source, Mapping):
+        return dict(source)
+    return dict(SMOKE_GRID) if str(source) == SMOKE else _from_file(Path(source))
 
 
 def grid_entries() -> list[dict[str, Any]]:
@@ -132,33 +145,19 @@ def _shipped(
     }
 
 
-def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not path:
-            raise ValueError(f"--set must be field=value, got {change!r}")
-        try:
-            fields[path] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            fields[path] = text
-    return fields
-
-
-def _from_file(name: str) -> dict[str, Any]:
-    path = Path(name)
+def _from_file(path: Path) -> dict[str, Any]:
     if path.suffix not in FILES:
         known = ", ".join((*TEMPLATES, SMOKE))
-        raise ValueError(f"grid must be one of {known}, or a YAML or TOML file, got {name!r}")
+        raise ValueError(f"grid must be one of {known}, or a YAML or TOML file, got {str(path)!r}")
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except FileNotFoundError:
-        raise ValueError(f"grid must be an existing file, got {name}") from None
+        raise ValueError(f"grid must be an existing file, got {path}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         kind = "TOML" if path.suffix == ".toml" else "YAML"
-        raise ValueError(f"grid must be {kind} in UTF-8, got {name}: {first}") from None
+        raise ValueError(f"grid must be {kind} in UTF-8, got {path}: {first}") from None
     if not isinstance(values, dict):
         raise ValueError(f"grid must be a mapping of fields, got {type(values).__name__}")
     base = values.get("base")

@@ -4,7 +4,7 @@
     stages.parquet       a row per stage of a cell
     curves.parquet       a row per observation of a training, once per distinct stage key
     predictions.parquet  a row per cell, split and row; teachers are cells `teacher:<stage key>`
-    prunes.parquet       a row per prune, as JSON (rosita_core.compression.record)
+    prunes.parquet       a row per prune, as JSON (rosita_core.compression.prune_record)
     grid.json            definition, seeds, recipes, environment, commit, date, missing cells
 
 They name no place of the machine that they come from.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from flows.recipes.changes import Changes, applied, fields_of
 from flows.recipes.paper import paper, paper_name, paper_settings
 from flows.recipes.schema import (
     Augment,
@@ -117,6 +118,9 @@ def _minilm(task: str, passes: _Passes, max_length: int, batch_size: int) -> Rec
     )
 
 
+OWN = "custom"
+"""What a recipe is called that comes from no file."""
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "smoke": smoke,
     "demo": demo,
@@ -125,52 +129,51 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def load_recipe(name: str, changes: tuple[str, ...]) -> Recipe:
-    """A shipped recipe or one from a YAML file, with `a.b=c` changes applied.
+def load_recipe(source: str | Path | Mapping[str, Any], changes: Changes) -> Recipe:
+    """A complete recipe, with some of its fields changed.
+
+    Args:
+        source: a shipped recipe, a YAML file, or what such a file holds.
+        changes: `a.b=c` as texts, or dotted field -> value.
 
     Raises:
         ValueError: one line naming what is wrong.
     """
-    values = RECIPES[name]().model_dump(mode="json") if name in RECIPES else _from_file(name)
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not path:
-            raise ValueError(f"--set must be field=value, got {change!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        *parents, last = path.split(".")
-        target = values
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise ValueError(f"--set must name a field, got {path!r}: {parent} has no fields")
-        target[last] = value
-    return validated(values)
+    return validated(applied(_values(source), fields_of(changes)))
 
 
-def _from_file(name: str) -> dict[str, Any]:
-    path = Path(name)
+def _values(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Mapping):
+        return _with_base(OWN, dict(source))
+    name = str(source)
+    return RECIPES[name]().model_dump(mode="json") if name in RECIPES else _from_file(Path(name))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
     if path.suffix not in (".yaml", ".yml") and not path.exists():
         raise ValueError(
             f"recipe must be one of {', '.join(n for n in RECIPES if '-kd-' not in n)} "
-            f"or a YAML file, got {name!r}"
+            f"or a YAML file, got {str(path)!r}"
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"recipe must be an existing file, got {name}") from None
+        raise ValueError(f"recipe must be an existing file, got {path}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"recipe must be YAML in UTF-8, got {name}: {_first(error)}") from None
+        raise ValueError(f"recipe must be YAML in UTF-8, got {path}: {_first(error)}") from None
     if not isinstance(values, dict):
         raise ValueError(f"recipe must be a mapping of fields, got {type(values).__name__}")
+    return _with_base(path.stem, values)
+
+
+def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe holds that is called `name` unless it says otherwise, with its `base`."""
     base = values.pop("base", None)
     if base is None:
-        return {"name": path.stem, **values}
+        return {"name": name, **values}
     if not isinstance(base, str) or base not in RECIPES:
         raise ValueError(f"base must be a shipped recipe, got {base!r}")
-    return _merged(RECIPES[base]().model_dump(mode="json") | {"name": path.stem}, values)
+    return _merged(RECIPES[base]().model_dump(mode="json") | {"name": name}, values)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

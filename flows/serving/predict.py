@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from flows.serving import PREDICTION_BATCH
 from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
@@ -38,15 +39,61 @@ class Predictor:
         model: in eval mode, on its device.
         tokenizer: the one of its checkpoint.
         labels: class names in index order; empty for regression.
+        numerics: device and precision.
+        pair: whether it reads two texts; None where nobody noted it.
     """
 
     model: RositaForSequenceClassification
     tokenizer: Any
     labels: tuple[str, ...]
+    numerics: ResolvedNumerics
+    pair: bool | None
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        texts_b: Sequence[str] | None = None,
+        *,
+        batch_size: int = PREDICTION_BATCH,
+        max_length: int | None = None,
+    ) -> pd.DataFrame:
+        """A row per text: `prediction` and its `probability`, or `score` for a regression.
+
+        Args:
+            texts: what to classify.
+            texts_b: the second text of each pair, for a model of pairs.
+            batch_size: rows at a time.
+            max_length: tokens per sequence; by default what the model can read.
+
+        Raises:
+            ValueError: where the texts do not fit the model or each other, or one is empty.
+        """
+        frame = texts_frame(
+            _checked("texts", texts), None if texts_b is None else _checked("texts_b", texts_b)
+        )
+        if texts_b is not None and len(texts) != len(texts_b):
+            raise ValueError(
+                f"texts_b must be as many as texts, {len(texts):,}, got {len(texts_b):,}"
+            )
+        if self.pair is not None and self.pair != (texts_b is not None):
+            needed = "given to a model of pairs" if self.pair else "left out for a model of texts"
+            raise ValueError(f"texts_b must be {needed}, got {'none' if self.pair else 'some'}")
+        return self.answer(frame, batch_size, max_length)
+
+    def answer(self, texts: pd.DataFrame, batch_size: int, max_length: int | None) -> pd.DataFrame:
+        """As `predict`, for columns `text_a` and, for pairs, `text_b`."""
+        positions = self.model.config.max_position_embeddings
+        length = positions if max_length is None else max_length
+        return answers(predict(self, texts, batch_size, length), self.labels)
 
 
-def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
+def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) -> Predictor:
     """The classifier in `folder`, with its tokenizer. No code from the folder is run.
+
+    Args:
+        folder: a checkpoint directory.
+        numerics: device, precision and threads; the threads are those of the process from then on.
+        pair: whether it reads two texts, where that is known.
 
     Raises:
         ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
@@ -75,7 +122,8 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
         names = cast(Mapping[int, str], model.config.id2label)
         labels = tuple(names[index] for index in range(model.config.outputs))
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return Predictor(placed(model, numerics.device).eval(), tokenizer, labels)
+    placed_model = placed(model, numerics.device).eval()
+    return Predictor(placed_model, tokenizer, labels, numerics, pair)
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:
@@ -127,12 +175,23 @@ def texts_frame(first: list[str], second: list[str] | None) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _checked(name: str, texts: Sequence[str]) -> list[str]:
+    """The texts as a list; one text alone would be taken for a list of letters."""
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} must be a list of texts, got {texts!r:.60}")
+    if not len(texts):
+        raise ValueError(f"{name} must hold at least 1 text, got none")
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise ValueError(f"{name} must not be empty, got {text!r} as text {number}")
+    return list(texts)
+
+
 def predict(
     predictor: Predictor,
     texts: pd.DataFrame,
     batch_size: int,
     max_length: int,
-    numerics: ResolvedNumerics,
 ) -> np.ndarray:
     """Logits (rows, outputs) of every row of `texts`, in its order.
 
@@ -141,7 +200,6 @@ def predict(
         texts: columns `text_a` and, for pairs, `text_b`.
         batch_size: rows at a time.
         max_length: tokens per sequence; longer ones are cut.
-        numerics: device and precision.
 
     Raises:
         ValueError: where batch_size or max_length is out of bounds.
@@ -160,7 +218,7 @@ def predict(
             batch_size,
             max_length,
             special_tokens(predictor.tokenizer),
-            Placement(numerics.device, numerics.precision),
+            Placement(predictor.numerics.device, predictor.numerics.precision),
         )
 
 

@@ -70,7 +70,7 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("numerics.device=abacus", "numerics.device must be auto, cpu, cuda or cuda:<index>"),
         ("width.keep_head=2", "width.keep_head must be one of the fields of width (learning_rate,"),
         ("nothing.at=1", "nothing must be one of the fields of recipe (name, task,"),
-        ("seed.at=1", "--set must name a field, got 'seed.at': seed has no fields"),
+        ("seed.at=1", "seed.at must be a field of a recipe, got seed without fields"),
         ("width.keep_heads", "--set must be field=value, got 'width.keep_heads'"),
         ("=2", "--set must be field=value, got '=2'"),
         ("task=poems", "task must be one of cola, sst2,"),

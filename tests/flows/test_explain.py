@@ -86,8 +86,8 @@ def test_the_function_that_changed_is_named(copied_home: Any) -> None:
     module = "rosita_core.compression.criteria.taylor"
     path = copied_home.home / "attempts" / "width" / "000001.json"
     parts = json.loads(path.read_text())["source_parts"][module]
-    assert "accumulate" in parts
-    old = {**parts, "accumulate": "0" * 16, "gone": "1" * 16}
+    assert "Taylor.accumulate" in parts
+    old = {**parts, "Taylor.accumulate": "0" * 16, "gone": "1" * 16}
     rewritten(copied_home.home, "width", source={module: "0" * 64}, source_parts={module: old})
     rewritten(copied_home.home, "width", libraries={"torch": "2.0.0"}, numerics={"precision": "x"})
     forget(copied_home.home, "width")
@@ -97,7 +97,7 @@ def test_the_function_that_changed_is_named(copied_home: Any) -> None:
     causes = explained("width", copied_home.home).document["root_causes"]
     said = [cause["what"] for cause in causes]
     assert said[:2] == [
-        "rosita_core/compression/criteria/taylor.py: accumulate changed",
+        "rosita_core/compression/criteria/taylor.py: Taylor.accumulate changed",
         "rosita_core/compression/criteria/taylor.py: gone removed",
     ]
     assert said[2].startswith("libraries.torch 2.0.0 -> ")

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from command_line import rosita
 from grid_homes import CELLS, SMOKE, GridHome, everything
-from rosita_core.compression.record import from_json
 
 from flows.grids.files import read_cell
 from flows.grids.records import TABLES, collect, load, save
+from rosita_core.compression.prune_record import from_json
 from rosita_core.measuring.assessment import read_assessment
 from tasks.cache.records import attempts
 from tasks.store.artifacts import Store

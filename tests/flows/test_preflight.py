@@ -24,7 +24,7 @@ from flows.engine.preflight.miniature import miniature
 from flows.method import method
 from flows.recipes.request import Request
 from flows.recipes.shipped import load_recipe
-from rosita_core.compression.schedule import spread
+from rosita_core.compression.schedule import at_equal_distances
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import attempts
 from tasks.store.artifacts import Store
@@ -227,6 +227,8 @@ def test_miniature_trains_before_and_after_every_prune(empty: Path) -> None:
         for small, prunes in ((cut, 4 - layers), (narrow, 2)):
             steps = total_steps(rows, small.training)
             targets: Any = tuple(range(prunes))
-            events = [event.step for event in spread(targets, steps, small.prune_fraction)]
+            events = [
+                event.step for event in at_equal_distances(targets, steps, small.prune_fraction)
+            ]
             assert steps >= 2
             assert all(1 < step < steps for step in events)

@@ -118,12 +118,12 @@ def test_hyper_parameters_of_the_paper(task: str, kd: str) -> None:
     assert (student.batch_size, student.max_length) == (batch, length)
     schedule = (student.schedule, student.warmup)
     assert (student.learning_rate, schedule, student.epochs) == facts["student"]
-    assert not student.hidden
+    assert student.hidden == "none"
     depth = recipe.depth
     assert (depth.batch_size, depth.max_length, depth.keep_layers) == (batch, length, 8)
     cut = (depth.learning_rate, (depth.schedule, depth.warmup), depth.epochs, depth.prune_fraction)
     assert cut == facts["depth"]
-    assert not depth.hidden
+    assert depth.hidden == "none"
     width = recipe.width
     assert (width.keep_heads, width.ffn_units, width.embedding_rank) == (2, 512, 128)
     rate, schedule_of_last, epochs, fraction, patience = facts[kd]
@@ -133,7 +133,7 @@ def test_hyper_parameters_of_the_paper(task: str, kd: str) -> None:
     if fraction is not None:
         assert width.prune_fraction == fraction
     assert width.batch_size == (32 if kd == "none" else batch)
-    assert width.hidden
+    assert width.hidden == "states"
     assert (width.temperature, width.weight_decay, width.clip_norm) == (1.0, 0.01, 1.0)
     assert not any(recipe.fidelity.model_dump().values())
 

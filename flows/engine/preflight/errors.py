@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from flows.engine.prefect_loss import Failure
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe, Section
 from tasks.home import Home
 
 
-class PreflightError(RuntimeError):
+class PreflightError(Failure):
     """A stage of the run would fail; the message names it, the recipe and the cause."""
 
 

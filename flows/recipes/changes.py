@@ -1,0 +1,50 @@
+"""Changes of single fields: `a.b=c` as people type them, and dotted field -> value."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+Changes = Sequence[str] | Mapping[str, Any]
+"""Texts such as `width.keep_heads=2`, or dotted field -> value."""
+
+
+def fields_of(changes: Changes) -> dict[str, Any]:
+    """Dotted field -> value; a text's value is read as YAML.
+
+    Raises:
+        ValueError: for a text without a field or without `=`.
+    """
+    if isinstance(changes, Mapping):
+        return {str(field): value for field, value in changes.items()}
+    fields: dict[str, Any] = {}
+    for change in changes:
+        field, equals, text = change.partition("=")
+        if not equals or not field:
+            raise ValueError(f"--set must be field=value, got {change!r}")
+        try:
+            fields[field] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            fields[field] = text
+    return fields
+
+
+def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested values with others in some dotted fields.
+
+    Raises:
+        ValueError: for a field inside something that has none.
+    """
+    result = copy.deepcopy(dict(values))
+    for path, value in fields.items():
+        *parents, last = path.split(".")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"{path} must be a field of a recipe, got {parent} without fields")
+        target[last] = value
+    return result

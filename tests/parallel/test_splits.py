@@ -34,6 +34,8 @@ READS = {
 }
 """Of the prepared data; the rows of a distillation are those that `augment` made of `train`."""
 
+MISSING = r"/{split}\.arrow|^frame must have at least 1 row, got 0|^dev must hold the split 'dev'"
+
 QUICK = (
     "task=custom",
     "data.source=files",
@@ -136,7 +138,7 @@ def test_a_stage_reads_its_own_rows_and_no_others(
     computed: Computed, name: str, split: str
 ) -> None:
     if split in READS[name]:
-        with pytest.raises((ValueError, OSError)):
+        with pytest.raises((ValueError, OSError), match=MISSING.format(split=split)):
             computed.again(name, split)
         return
     found = computed.again(name, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from collections.abc import Callable
@@ -159,8 +160,9 @@ def _show_summary(summary: dict[str, Any], json_: bool) -> None:
         show_comparison(summary, path)
 
 
+@functools.cache
 def _register_commands() -> None:
-    """Commands that live in files of their own."""
+    """Commands that live in files of their own; once, however often `main` is called."""
     from flows.cli import cache, grid, machine, model, report, schedule, tracking
 
     for group in (cache, model, machine, tracking, grid, report, schedule):

@@ -1,16 +1,16 @@
-"""One Prefect server, one undisturbed run, and homes to spoil."""
+"""One undisturbed run, and homes to spoil."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from faulty import STAGES, Done, FaultyHome, forget
+from made_once import made_once
 from prefect_server import PrefectServer
-from serving import free_ports
 
 MakeHome = Callable[[str | None], FaultyHome]
 KEPT = ("store", "results", "attempts", "downloads")
@@ -18,43 +18,41 @@ KEPT = ("store", "results", "attempts", "downloads")
 
 
 @pytest.fixture(scope="session")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server that all commands share: starting one takes each of them seconds."""
-    server = PrefectServer(tmp_path_factory.mktemp("prefect") / "home", free_ports(1)[0])
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="session")
-def undisturbed_home(
+def undisturbed_run(
     tmp_path_factory: pytest.TempPathFactory, prefect: PrefectServer
-) -> FaultyHome:
-    """The home of the undisturbed run. Read only."""
-    return FaultyHome(tmp_path_factory.mktemp("undisturbed") / "home", prefect.home, prefect.api)
+) -> tuple[FaultyHome, Done]:
+    """A home that nobody may change, and the run of the smoke recipe that made it."""
+
+    def make(folder: Path) -> tuple[FaultyHome, Done]:
+        place = FaultyHome(folder / "home", prefect.home, prefect.api)
+        return place, place.compress()
+
+    place, done = made_once(tmp_path_factory, "undisturbed", make)
+    assert list(done.statuses()) == list(STAGES), done.stderr[-4000:]
+    return place, done
 
 
 @pytest.fixture(scope="session")
-def undisturbed(undisturbed_home: FaultyHome) -> Done:
+def undisturbed(undisturbed_run: tuple[FaultyHome, Done]) -> Done:
     """A run of the smoke recipe to which nothing happened."""
-    done = undisturbed_home.compress()
-    assert list(done.statuses()) == list(STAGES), done.stderr[-4000:]
-    return done
+    return undisturbed_run[1]
 
 
 @pytest.fixture
 def home_before(
-    undisturbed_home: FaultyHome, undisturbed: Done, prefect: PrefectServer, tmp_path: Path
+    undisturbed_run: tuple[FaultyHome, Done], prefect: PrefectServer, tmp_path: Path
 ) -> MakeHome:
     """`home_before(stage)`: a home in which the stages before it are done; None for all of them."""
+
+    source, undisturbed = undisturbed_run[0].home, undisturbed_run[1]
 
     def make(stage: str | None) -> FaultyHome:
         made = FaultyHome(tmp_path / "home", prefect.home, prefect.api)
         for name in KEPT:
-            shutil.copytree(undisturbed_home.home / name, made.home / name)
+            shutil.copytree(source / name, made.home / name)
         if stage is not None:
             forget(made.home, undisturbed.summary, stage)
-        _copy_tracking(undisturbed_home.home, made.home)
+        _copy_tracking(source, made.home)
         return made
 
     return make

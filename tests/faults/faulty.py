@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from command_line import rosita
+from forked_command import Forked
 from typed_command import ROSITA, environment
 
 from tasks.cache.records import attempts
 
 INJECTED = Path(__file__).parent / "injected"
+INSTALLED = "FAULTS_OF_THE_INSTALLED_COMMAND"
+"""The variable by which `make faults` asks for the script itself, which imports for seconds."""
+
 SECONDS = 600
 """After which a command or a moment that does not come is given up."""
 
@@ -91,7 +95,7 @@ class Done:
 class Started:
     """A command that runs."""
 
-    def __init__(self, process: subprocess.Popen[str], stdout: Path, stderr: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str] | Forked, stdout: Path, stderr: Path) -> None:
         self.process = process
         self._stdout, self._stderr = stdout, stderr
 
@@ -122,8 +126,7 @@ class Started:
 
     def done(self) -> Done:
         """Wait for its end."""
-        self.process.wait(SECONDS)
-        code = self.process.returncode
+        code = self.process.wait(SECONDS)
         # As a shell says it: 143 for a process that SIGTERM has ended.
         code = code if code >= 0 else 128 - code
         return Done(code, self._stdout.read_text(encoding="utf-8"), self.said())
@@ -157,16 +160,10 @@ class FaultyHome:
         folder.mkdir(exist_ok=True)
         number = len(list(folder.iterdir()))
         stdout, stderr = folder / f"{number}.out", folder / f"{number}.err"
-        with stdout.open("w") as out, stderr.open("w") as err:
-            process = subprocess.Popen(
-                [str(ROSITA), *args],
-                env=environment(self.home, self.prefect, variables | (env or {})),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                text=True,
-            )
-        return Started(process, stdout, stderr)
+        variables = environment(self.home, self.prefect, variables | (env or {}))
+        if INSTALLED not in os.environ:
+            return Started(Forked(args, variables, stdout, stderr), stdout, stderr)
+        return Started(installed(args, variables, stdout, stderr), stdout, stderr)
 
     def run(
         self, *args: str, faults: Iterable[Fault] = (), env: dict[str, str] | None = None
@@ -208,6 +205,21 @@ class FaultyHome:
         """What lies in the home that only an unfinished stage or a fault leaves there."""
         left = [*self.home.glob("checkpoints/*"), *self.home.glob("store/tmp/*")]
         return [str(path.relative_to(self.home)) for path in left]
+
+
+def installed(
+    args: tuple[str, ...], variables: dict[str, str], stdout: Path, stderr: Path
+) -> subprocess.Popen[str]:
+    """The script that a user types, as a new process."""
+    with stdout.open("w") as out, stderr.open("w") as err:
+        return subprocess.Popen(
+            [str(ROSITA), *args],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            text=True,
+        )
 
 
 def recipe(*changes: str) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ MakeHome = Callable[[str | None], FaultyHome]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[MlflowServer]:
-    server = MlflowServer(tmp_path / "mlflow")
+def server(tmp_path: Path, mlflow_tables: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path / "mlflow", mlflow_tables)
     server.start()
     yield server
     server.kill()

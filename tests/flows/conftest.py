@@ -5,42 +5,48 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_command import Forked
 from grid_homes import GridHome, make_grid_home
+from made_once import made_once
+from made_records import make_records
+from prefect_server import PrefectServer
 from serving import Serving, serving
-from typed_command import Home, run_rosita
+from typed_command import Home, RunRosita, environment, run_rosita
+
+ROWS = 300
+Ended = subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database of Prefect for all commands: making its tables takes seconds."""
-    return tmp_path_factory.mktemp("prefect")
+def smoke_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """One finished `rosita compress --recipe smoke`, as a user types it, without any server.
+
+    Read only: a test that damages it, or wants to see that nothing changes, copies it.
+    """
+
+    def make(folder: Path) -> Home:
+        home, prefect = folder / "home", folder / "prefect"
+        done = run_rosita(("compress", "--recipe", "smoke", "--json"), home, prefect)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return Home(home, prefect, json.loads(done.stdout))
+
+    return made_once(tmp_path_factory, "smoke", make)
 
 
 @pytest.fixture(scope="session")
-def smoke_home(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Home:
-    """One finished `rosita compress --recipe smoke`. Read only: a test that damages copies it."""
-    home = tmp_path_factory.mktemp("smoke") / "home"
-    done = run_rosita(("compress", "--recipe", "smoke", "--json"), home, prefect_home)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Home(home, prefect_home, json.loads(done.stdout))
+def in_own_process(tmp_path_factory: pytest.TempPathFactory, prefect: PrefectServer) -> RunRosita:
+    """`rosita ARGS`, forked (`forked_command.py`); called with `home=` and maybe `env=`."""
 
-
-@pytest.fixture
-def rosita(tmp_path: Path, prefect_home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`rosita(*args, home=, env=, stdin=, cwd=)`; without `home` an empty one of this test."""
-
-    def run(
-        *args: str,
-        home: Path | None = None,
-        env: dict[str, str] | None = None,
-        stdin: str = "",
-        cwd: Path | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        return run_rosita(args, home or tmp_path / "home", prefect_home, env, stdin, cwd)
+    def run(*args: str, home: Path, env: dict[str, str] | None = None) -> Ended:
+        variables = environment(home, prefect.home, {"PREFECT_API_URL": prefect.api} | (env or {}))
+        folder = tmp_path_factory.mktemp("said")
+        out, err = folder / "stdout", folder / "stderr"
+        code = Forked(args, variables, out, err).wait(300)
+        return Ended(args, code, out.read_text("utf-8"), err.read_text("utf-8"))
 
     return run
 
@@ -61,15 +67,16 @@ def copied_home(smoke_home: Home, tmp_path: Path) -> Home:
 @pytest.fixture(scope="session")
 def grid_home(tmp_path_factory: pytest.TempPathFactory) -> GridHome:
     """One smoke-grid that was killed and then finished. Read only: tests copy what they change."""
-    return make_grid_home(tmp_path_factory.mktemp("grid") / "home")
+    return made_once(tmp_path_factory, "grid", lambda folder: make_grid_home(folder / "home"))
 
 
 @pytest.fixture
-def copied_grid(grid_home: GridHome, tmp_path: Path) -> Path:
+def copied_grid(grid_home: GridHome, mlflow_tables: Path, tmp_path: Path) -> Path:
     """What the grid computed, with an MLflow store of its own."""
     home = tmp_path / "home"
     for name in ("store", "results", "attempts", "downloads"):
         shutil.copytree(grid_home.home / name, home / name)
+    shutil.copy(mlflow_tables, home / "mlflow.db")
     return home
 
 
@@ -78,3 +85,16 @@ def servers(smoke_home: Home) -> Iterator[Serving]:
     """Both servers over the smoke home, for tests that only look."""
     with serving(smoke_home) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of made up records per grid. Read only."""
+
+    def make(folder: Path) -> Path:
+        for grid, unfinished in (("kd-settings", 0), ("architecture", 1), ("pruning-frequency", 0)):
+            make_records(folder / grid, grid, rows=ROWS, unfinished=unfinished)
+        make_records(folder / "kd-settings-cola", "kd-settings", "cola", rows=ROWS)
+        return folder
+
+    return made_once(tmp_path_factory, "records", make)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +18,13 @@ START_SECONDS = 300
 
 
 class MlflowServer:
-    """A server on a loopback port of its own, over a SQLite file of its own."""
+    """A server on a loopback port of its own, over a SQLite file of its own.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `tables` is one in which nothing is recorded.
+    """
+
+    def __init__(self, folder: Path, tables: Path) -> None:
+        self.folder, self._tables = folder, tables
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -32,6 +36,8 @@ class MlflowServer:
         if self._process is not None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "server.db").exists():
+            shutil.copy(self._tables, self.folder / "server.db")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
         arguments = (

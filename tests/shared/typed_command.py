@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROSITA = Path(sys.executable).parent / "rosita"
+RunRosita = Callable[..., subprocess.CompletedProcess[str]]
 # What the user's own shell may say must not reach the tests.
 FOREIGN = ("ROSITA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "ROSITA_STORE")
 

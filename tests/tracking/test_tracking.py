@@ -1,5 +1,6 @@
 """Tracking in a real MLflow store: what a run leaves there can be found and used."""
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -42,9 +43,10 @@ STAGE = Stage("student", ("rosita_core.stages",), Settings(2e-5), {}, NUMERICS)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # One store for the module: creating its tables is most of the time of these tests.
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copy(mlflow_tables, folder / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(scope="module")

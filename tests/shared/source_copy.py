@@ -30,6 +30,10 @@ class SourceCopy:
         assert text.count(old) == 1, f"{file} must hold {old!r} once"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
+    def write(self, file: str, text: str) -> None:
+        """Add a file."""
+        (self.folder / file).write_text(text, encoding="utf-8")
+
     def append(self, file: str, text: str) -> None:
         """Add lines at the end of a file."""
         with (self.folder / file).open("a", encoding="utf-8") as opened:

@@ -1,14 +1,22 @@
-"""A Prefect server that a test can stop and start again on the same port and database."""
+"""A Prefect server that a test can stop and start again, and flows of the test's own process."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from prefect import context
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.asyncutils import run_coro_as_sync
 from typed_command import environment
 
 from flows.services.servers import answers
@@ -57,3 +65,21 @@ class PrefectServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(STOP_SECONDS)
             self._process = None
+
+
+@contextmanager
+def connected(api: str) -> Iterator[None]:
+    """Flows and tasks of this process report to a server, and have told it all at the end."""
+    with (
+        temporary_settings(updates={PREFECT_API_URL: api}),
+        context._temporary_global_settings_context(context.get_settings_context()),
+    ):
+        yield
+        run_coro_as_sync(_tell_the_rest())
+
+
+async def _tell_the_rest() -> None:
+    """As `prefect.testing.utilities.prefect_test_harness` does."""
+    for told in (APILogWorker.instance().drain(), EventsWorker.drain_all()):
+        if inspect.isawaitable(told):
+            await told

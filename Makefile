@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test test-deployments faults bench bench-parallel bench-workers report lint lock clean help
+.PHONY: install run test test-deployments faults bench bench-parallel bench-workers report report-check lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -17,7 +17,8 @@ test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
-	$(BIN)/python -m pytest tests/faults -m "long or not long" --numprocesses 2 --dist loadfile
+	FAULTS_OF_THE_INSTALLED_COMMAND=1 \
+		$(BIN)/python -m pytest tests/faults -m "long or not long" --numprocesses 2 --dist loadfile
 
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
@@ -71,3 +72,6 @@ report: $(INSTALLED) ## Published tables and plots again, from the committed rec
 		$(BIN)/rosita report --records $$folder/records --out $$folder \
 			--format markdown --format tables || exit 1; \
 	done
+
+report-check: $(INSTALLED) ## Whether the published tables and plots are those of the committed records
+	$(BIN)/python tests/shared/published_reports.py

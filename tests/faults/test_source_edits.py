@@ -52,7 +52,7 @@ def test_plan_of_edited_kernels(home_before: MakeHome, source: SourceCopy) -> No
         "assess": "waits",
         "export": "waits",
     }
-    source.append("rosita_core/distillation/losses.py", "\n\nADDED = 1\n")
+    source.append("rosita_core/distillation/objective.py", "\n\nADDED = 1\n")
     assert planned(place, source) == ALL_CACHED | {
         "student": "to run",
         "depth": "waits",
@@ -69,8 +69,8 @@ def test_used_kernel_that_computes_something_else(
     place = home_before(None)
     source.edit(
         "rosita_core/stages/depth.py",
-        "spread(targets, steps, settings.prune_fraction)",
-        "spread(targets, steps, settings.prune_fraction / 2)",
+        "at_equal_distances(targets, steps, settings.prune_fraction)",
+        "at_equal_distances(targets, steps, settings.prune_fraction / 2)",
     )
     done = place.compress(env={"PYTHONPATH": source.path()})
     rerun = ("depth", "width", "assess", "export")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect_server import PrefectServer
 from typed_command import Home, environment
 
 import flows.api
@@ -45,11 +46,11 @@ print(json.dumps(asyncio.run(cell())))
 """
 
 
-def python(text: str, home: Home) -> subprocess.CompletedProcess[str]:
+def python(text: str, home: Home, prefect: PrefectServer) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own, where nothing has been imported yet."""
     return subprocess.run(
         [sys.executable, "-c", text],
-        env=environment(home.home, home.prefect),
+        env=environment(home.home, prefect.home, {"PREFECT_API_URL": prefect.api}),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -74,8 +75,10 @@ def test_the_public_names() -> None:
         assert "Raises:" in (function.__doc__ or ""), name
 
 
-def test_a_notebook_compresses_loads_and_runs_a_grid(copied_home: Home) -> None:
-    done = python(NOTEBOOK % TEXTS, copied_home)
+def test_a_notebook_compresses_loads_and_runs_a_grid(
+    copied_home: Home, prefect: PrefectServer
+) -> None:
+    done = python(NOTEBOOK % TEXTS, copied_home, prefect)
     assert done.returncode == 0, done.stderr[-3000:]
     made: dict[str, Any] = json.loads(done.stdout)
     summary = made["summary"]
@@ -97,13 +100,15 @@ def test_a_notebook_compresses_loads_and_runs_a_grid(copied_home: Home) -> None:
     assert made["cells"]["stages"]["computed"] == 0
 
 
-def test_the_environment_is_prepared_before_anything_heavy_is_imported(smoke_home: Home) -> None:
+def test_the_environment_is_prepared_before_anything_heavy_is_imported(
+    smoke_home: Home, prefect: PrefectServer
+) -> None:
     text = """
 import os, sys, flows.api
 print(os.environ["OMP_WAIT_POLICY"], os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"])
 print(sorted({"torch", "prefect", "mlflow", "transformers", "pandas"} & set(sys.modules)))
 """
-    done = python(text, smoke_home)
+    done = python(text, smoke_home, prefect)
     assert done.stdout.splitlines() == ["PASSIVE CRITICAL", "[]"], done.stderr
 
 

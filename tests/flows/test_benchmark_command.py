@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ QUICK = ("--repeats", "3", "--warmup", "1", "--batch-size", "1", "--batch-size",
 
 
 def test_teacher_and_student_of_the_newest_run(smoke_home: Home) -> None:
-    done = smoke_home.run("benchmark", *QUICK, "--tokens", "16", "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    done = rosita("benchmark", *QUICK, "--tokens", "16", "--json", home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    document = done.document
     models = {model["name"]: model for model in document["models"]}
     assert list(models) == ["teacher", "student"]
     for name in models:

@@ -1,88 +1,25 @@
-"""The whole method through the command line: records, cache, KD settings, own data and teachers."""
+"""A whole compression through the command line: its summary, its records, its model."""
 
 from __future__ import annotations
 
 import json
-import random
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 import torch
-from command_line import csv_file, recipe_file, rosita
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from prefect.testing.utilities import prefect_test_harness
-from transformers import BertConfig, BertForSequenceClassification
+from command_line import rosita
+from compressions import NAMES, artifact, cached_home, client, runs, status
+from typed_command import Home
 
 from rosita_core.model.checkpoint import load
-from rosita_core.model.locate import locate
 from tasks.cache.source_closure import source_closure
 from tasks.host.hardware import git_commit
 from tasks.stages.catalogue import STAGES
 from tasks.store.artifacts import Store
 
-NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
-CACHE = ("store", "results", "attempts", "downloads", "locks")
-TINY = (
-    "assess.latency_repeats=2",
-    "assess.latency_warmup=1",
-    "assess.latency_batch_sizes=[1, 2]",
-    "assess.latency_tokens=16",
-    "numerics.threads=1",
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
-
-
-@pytest.fixture(scope="module")
-def warm(smoke_home: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the cache of the smoke run and an MLflow store of its own."""
-    home = tmp_path_factory.mktemp("warm") / "home"
-    for name in CACHE:
-        shutil.copytree(smoke_home.home / name, home / name)
-    return home
-
-
-def compressed(home: Path, recipe: str, *changes: str) -> dict[str, Any]:
-    """The summary of a `rosita compress` that must succeed."""
-    sets = [f"--set={change}" for change in changes]
-    done = rosita("compress", "--recipe", recipe, *sets, "--json", home=home)
-    assert done.code == 0, done.stderr
-    path = home / "runs" / done.document["run_id"] / "summary.json"
-    assert done.document == json.loads(path.read_text(encoding="utf-8"))
-    return done.document
-
-
-def status(summary: dict[str, Any]) -> dict[str, str]:
-    return {stage["name"]: stage["status"] for stage in summary["stages"]}
-
-
-def artifact(summary: dict[str, Any], name: str) -> str:
-    return next(str(stage["artifact"]) for stage in summary["stages"] if stage["name"] == name)
-
-
-def client(home: Path) -> MlflowClient:
-    uri = f"sqlite:///{home}/mlflow.db"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def runs(home: Path, summary: dict[str, Any]) -> tuple[Run, dict[str, Run]]:
-    """The parent run of a compression and its child runs by stage."""
-    store = client(home)
-    parent = store.get_run(summary["mlflow_run_id"])
-    found = store.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
-    return parent, {run.data.tags["rosita.stage"]: run for run in found}
+pytestmark = pytest.mark.usefixtures("in_prefect")
 
 
 def test_the_key_of_a_stage_covers_its_task_and_the_kernel_that_the_task_calls() -> None:
@@ -96,7 +33,7 @@ def test_the_key_of_a_stage_covers_its_task_and_the_kernel_that_the_task_calls()
         assert {kernel, module} <= set(source_closure(kind.code).modules)
 
 
-def test_summary(smoke_home: Any) -> None:
+def test_summary(smoke_home: Home) -> None:
     summary = smoke_home.summary
     assert (summary["recipe"], summary["task"]) == ("smoke", "film-reviews")
     assert status(summary) == dict.fromkeys(NAMES, "completed")
@@ -124,7 +61,7 @@ def test_summary(smoke_home: Any) -> None:
     assert client(smoke_home.home).get_run(summary["mlflow_run_id"]).info.status == "FINISHED"
 
 
-def test_records_in_mlflow(smoke_home: Any) -> None:
+def test_records_in_mlflow(smoke_home: Home) -> None:
     summary = smoke_home.summary
     parent, children = runs(smoke_home.home, summary)
     assert parent.data.params["width.keep_heads"] == "2"
@@ -164,7 +101,7 @@ def test_records_in_mlflow(smoke_home: Any) -> None:
     assert children["width"].data.tags["rosita.shape"] == "a2_l2_f32_e8"
 
 
-def test_learning_curves_in_mlflow(smoke_home: Any) -> None:
+def test_learning_curves_in_mlflow(smoke_home: Home) -> None:
     _, children = runs(smoke_home.home, smoke_home.summary)
     store = client(smoke_home.home)
 
@@ -189,7 +126,7 @@ def test_learning_curves_in_mlflow(smoke_home: Any) -> None:
     assert params[-1] == smoke_home.summary["student"]["params"]
 
 
-def test_registered_model_predicts(smoke_home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_model_predicts(smoke_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     # As a user would set it; MLflow's own setter would leave it behind for later tests.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke_home.summary["mlflow_uri"])
     registered = smoke_home.summary["registered_model"]
@@ -200,7 +137,7 @@ def test_registered_model_predicts(smoke_home: Any, monkeypatch: pytest.MonkeyPa
     assert set(answers["label"]) <= {"negative", "positive"}
 
 
-def test_export_has_the_logits_of_the_student(smoke_home: Any) -> None:
+def test_export_has_the_logits_of_the_student(smoke_home: Home) -> None:
     store = Store(smoke_home.home)
     student = load(store.path(artifact(smoke_home.summary, "width")))
     exported = load(smoke_home.summary["export_dir"])
@@ -211,7 +148,10 @@ def test_export_has_the_logits_of_the_student(smoke_home: Any) -> None:
     assert exported.config.id2label == {0: "negative", 1: "positive"}
 
 
-def test_second_run_is_cached_and_recorded(smoke_home: Any, warm: Path) -> None:
+def test_second_run_is_cached_and_recorded(
+    smoke_home: Home, mlflow_tables: Path, tmp_path: Path
+) -> None:
+    warm = cached_home(smoke_home.home, tmp_path / "home", mlflow_tables)
     done = rosita("compress", "--recipe", "smoke", "--json", home=warm)
     assert done.code == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("[")]
@@ -234,207 +174,3 @@ def test_second_run_is_cached_and_recorded(smoke_home: Any, warm: Path) -> None:
         assert tags["rosita.cached"] == "true"
         assert tags["rosita.artifact"] == stage["artifact"]
     assert children["width"].data.metrics["selection_score"] >= 0
-
-
-def test_a_change_runs_what_depends_on_it(warm: Path) -> None:
-    summary = compressed(warm, "smoke", "width.keep_heads=1", *TINY)
-    assert status(summary) == dict.fromkeys(NAMES[:5], "cached") | dict.fromkeys(
-        NAMES[5:], "completed"
-    )
-    assert summary["student"]["shape"] == "a1_l2_f32_e8"
-
-
-@pytest.mark.parametrize(
-    ("setting", "shared", "computed"),
-    [
-        ("none", ["data", "teacher"], "one-step"),
-        ("1", ["data", "teacher", "augment"], "one-step"),
-        ("2", ["data", "teacher", "augment", "student"], "one-step"),
-        ("3", ["data", "teacher", "augment", "student"], "width"),
-    ],
-)
-def test_kd_settings_share_what_they_have_in_common(
-    setting: str, shared: list[str], computed: str, warm: Path
-) -> None:
-    summary = compressed(warm, "smoke", f"kd_setting={setting}", *TINY)
-    assert summary["kd_setting"] == setting
-    new = [computed, "assess", "export"]
-    assert status(summary) == dict.fromkeys(shared, "cached") | dict.fromkeys(new, "completed")
-    assert summary["student"]["shape"] == "a2_l2_f32_e8"
-
-
-@pytest.mark.parametrize("setting", ["2", "4"])
-def test_every_fidelity_switch_at_once(setting: str, warm: Path) -> None:
-    switches = (
-        "teacher_dropout",
-        "relu_teacher_head",
-        "hidden_on_padding",
-        "average_over_classes",
-        "bert_adam",
-        "reset_optimizer",
-        "first_layer_ranks_heads",
-        "bottom_layers",
-        "update_while_ranking",
-        "last_step_teacher",
-        "select_on_dev",
-        "drop_last_batch",
-        "pad_to_max_length",
-    )
-    changes = [f"fidelity.{name}=true" for name in switches]
-    fewer = ("data.limit_rows=64", f"kd_setting={setting}", "name=faithful")
-    summary = compressed(warm, "smoke", *changes, *fewer, *TINY)
-    parent, _ = runs(warm, summary)
-    on = {name for name, value in parent.data.params.items() if name.startswith("fidelity.")}
-    assert on == {f"fidelity.{name}" for name in switches}
-    assert all(parent.data.params[name] == "true" for name in on)
-    assert summary["select_on_dev"] is True
-    assert summary["student"]["shape"] == "a2_l2_f32_e8"
-
-
-WORDS = ["the", "film", "was", "slow", "dull", "quiet", "bright", "moving", "funny", "story", "old"]
-
-
-def sentences(count: int, seed: int) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(draw.choices(WORDS, k=8)) for _ in range(count)]
-
-
-def own_recipe(folder: Path, **data: Any) -> str:
-    """Smoke's sizes on own data."""
-    section = {"source": "files", "select_fraction": 0.2, "limit_rows": None} | data
-    return recipe_file(folder, {"base": "smoke", "task": "custom", "data": section})
-
-
-def test_own_classes_of_single_texts(tmp_path: Path) -> None:
-    texts = sentences(60, 1)
-    rows = [f"{text},{('bad', 'fair', 'good')[i % 3]}" for i, text in enumerate(texts)]
-    train = csv_file(tmp_path / "train.csv", "sentence,verdict", rows[:48])
-    dev = csv_file(tmp_path / "dev.csv", "sentence,verdict", rows[48:])
-    columns = {"text_a": "sentence", "label": "verdict"}
-    recipe = own_recipe(tmp_path, train=train, dev=dev, dev_rows=None, columns=columns)
-    summary = compressed(tmp_path / "home", recipe, "kd_setting=1", *TINY)
-    assert (summary["task"], summary["score_name"]) == ("custom", "accuracy")
-    assert summary["dev_rows"] == 12
-    config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
-    assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
-    assert summary["registered_model"]["name"] == "rosita-custom"
-
-
-def test_own_numbers_of_pairs(tmp_path: Path) -> None:
-    pairs = zip(sentences(60, 2), sentences(60, 3), strict=True)
-    rows = [f"{a},{b},{len(set(a.split()) & set(b.split()))}" for a, b in pairs]
-    train = csv_file(tmp_path / "pairs.csv", "one,two,overlap", rows)
-    columns = {"text_a": "one", "text_b": "two", "label": "overlap"}
-    recipe = own_recipe(tmp_path, train=train, dev_rows=12, columns=columns, kind="regression")
-    summary = compressed(tmp_path / "home", recipe, *TINY)
-    assert summary["score_name"] == "pearson_spearman"
-    assert set(summary["student"]["metrics"]) == {"pearson", "spearman", "pearson_spearman"}
-    config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
-    assert config["problem_type"] == "regression"
-    frame = pd.read_parquet(
-        Store(tmp_path / "home").path(artifact(summary, "augment")) / "augmented.parquet"
-    )
-    assert {"text_a", "text_b", "label"} < set(frame.columns)
-
-
-def test_compressed_model_as_the_teacher(smoke_home: Any, warm: Path) -> None:
-    changes = (
-        f"teacher.model={smoke_home.summary['export_dir']}",
-        "teacher.epochs=0",
-        "student.start=teacher",
-        "depth.keep_layers=1",
-        "width.keep_heads=1",
-        "width.ffn_units=16",
-        "width.embedding_rank=4",
-    )
-    summary = compressed(warm, "smoke", *changes, *TINY)
-    assert summary["teacher"]["shape"] == "a2_l2_f32_e8"
-    assert summary["student"]["shape"] == "a1_l1_f16_e4"
-    # The same weights on the same rows: the teacher is the student of before.
-    assert summary["teacher"]["metrics"] == smoke_home.summary["student"]["metrics"]
-
-
-def test_fine_tuned_bert_as_the_teacher(warm: Path, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
-    model = BertForSequenceClassification(BertConfig(intermediate_size=32, **sizes)).eval()
-    model.save_pretrained(tmp_path / "bert")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(locate("minilm-l6") / name, tmp_path / "bert" / name)
-    changes = (
-        f"teacher.model={tmp_path / 'bert'}",
-        "teacher.epochs=0",
-        "kd_setting=1",
-        "depth.keep_layers=1",
-        "width.ffn_units=16",
-    )
-    summary = compressed(warm, "smoke", *changes, *TINY)
-    teacher = load(Store(warm).path(artifact(summary, "teacher")))
-    ids = torch.arange(1000, 1012)[None]
-    with torch.no_grad():
-        found, expected = teacher(input_ids=ids).logits, model(input_ids=ids).logits
-    # transformers computes attention by another kernel, so the last bits may differ.
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
-    assert summary["teacher"]["params"] == sum(p.numel() for p in model.parameters())
-
-
-def test_a_model_that_cannot_be_logged_is_registered_by_the_same_command_later(
-    smoke_home: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    home = tmp_path / "home"
-    for name in CACHE:
-        shutil.copytree(smoke_home.home / name, home / name)
-    obstacle = home / "tmp"
-    obstacle.write_text("in the way of the model that is to be logged")
-    run = request.getfixturevalue("rosita")
-    done = run("compress", "--recipe", "smoke", "--json", home=home)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["registered_model"] is None
-    assert "the run goes on, and the model will not be in MLflow" in done.stderr
-    obstacle.unlink()
-    after = run("compress", "--recipe", "smoke", "--json", home=home)
-    assert json.loads(after.stdout)["registered_model"]["name"] == "rosita-film-reviews"
-
-
-def test_what_the_user_sees_of_a_stage_that_fails(
-    smoke_home: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    home = tmp_path / "home"
-    for name in CACHE:
-        shutil.copytree(smoke_home.home / name, home / name)
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("the 0.1 0.2\nfilm 0.1\n", encoding="utf-8")
-    change = f"augment.proposers.vectors={vectors}"
-    run = request.getfixturevalue("rosita")
-    done = run("compress", "--recipe", "smoke", "--set", change, home=home)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    record = home / "attempts" / "augment" / "000002.json"
-    assert lines[-1].startswith("rosita: stage augment failed in attempt 2 of recipe smoke: ")
-    rest = "student, depth, width, assess, export"
-    assert f"; its record with the traceback is {record}" in lines[-1]
-    assert lines[-1].endswith(f"; not run for want of it: {rest}")
-    assert "Traceback" not in done.stderr
-    assert "INFO" not in done.stderr
-    written = json.loads(record.read_text(encoding="utf-8"))
-    assert written["status"] == "failed"
-    assert written["error"] in lines[-1]
-    assert written["traceback"][0] == "Traceback (most recent call last):"
-    assert any("load_glove_text" in line for line in written["traceback"])
-    store = client(home)
-    experiment = store.get_experiment_by_name("rosita-film-reviews")
-    found = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
-    assert {name: run.info.status for name, run in found.items()} == {
-        "smoke": "FAILED",
-        "data": "FINISHED",
-        "teacher": "FINISHED",
-        "augment": "FAILED",
-    }
-    assert not (home / "runs").exists()
-
-    vectors.write_text("the 0.1 0.2\nfilm 0.1 0.3\nstory 0.1 0.2\n", encoding="utf-8")
-    planned = rosita("plan", "--recipe", "smoke", "--set", change, "--json", home=home)
-    states = {stage["name"]: stage["status"] for stage in planned.document["stages"]}
-    assert (states["data"], states["teacher"]) == ("cached", "cached")
-    assert (states["augment"], states["student"]) == ("to run", "waits")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
-from typed_command import Home
+from command_line import rosita
+from typed_command import Home, RunRosita
 
 from flows.maintenance import doctor, doctor_home
 from flows.maintenance.doctor_services import OK, PROBLEM, WARNING, Check, check_mlflow
@@ -17,17 +17,17 @@ from tasks.host.liveness import this_process
 from tasks.host.network import unreachable
 
 
-def checks(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+def checks(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Status and detail by the name of the check."""
-    rows = json.loads(done.stdout)["checks"]
+    rows = document["checks"]
     return {row["name"]: (row["status"], row["detail"]) for row in rows}
 
 
 def test_a_home_with_a_run_is_sound(smoke_home: Home) -> None:
-    done = smoke_home.run("doctor", "--json")
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["ok"] is True
-    found = checks(done)
+    done = rosita("doctor", "--json", home=smoke_home.home)
+    assert done.code == 0, done.stdout
+    assert done.document["ok"] is True
+    found = checks(done.document)
     assert PROBLEM not in {status for status, _ in found.values()}
     stored = {stage["artifact"] for stage in smoke_home.summary["stages"]}
     assert found["store"] == (OK, f"{len(stored)} artifacts, all whole")
@@ -35,18 +35,16 @@ def test_a_home_with_a_run_is_sound(smoke_home: Home) -> None:
     assert "vaderSentiment" in found["film reviews"][1]
 
 
-def test_looking_at_an_empty_home_makes_nothing(
-    rosita: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_looking_at_an_empty_home_makes_nothing(tmp_path: Path) -> None:
     home = tmp_path / "later"
     done = rosita("doctor", home=home)
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.stdout
     for check in ("python", "torch", "memory", "disk", "hub", "prefect", "mlflow", "store"):
         assert check in done.stdout
     assert not home.exists()
 
 
-def test_damage_is_a_problem(copied_home: Home) -> None:
+def test_damage_is_a_problem(copied_home: Home, in_own_process: RunRosita) -> None:
     student = copied_home.artifact("export") / "model.safetensors"
     content = bytearray(student.read_bytes())
     content[-1] ^= 1
@@ -57,9 +55,10 @@ def test_damage_is_a_problem(copied_home: Home) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
-        done = copied_home.run("doctor", "--json", env={"PREFECT_API_URL": address})
+        env = {"PREFECT_API_URL": address}
+        done = in_own_process("doctor", "--json", home=copied_home.home, env=env)
     assert done.returncode == 1
-    found = checks(done)
+    found = checks(json.loads(done.stdout))
     status, detail = found["store"]
     assert status == PROBLEM
     assert "model.safetensors has changed" in detail

@@ -38,33 +38,33 @@ def forget(home: Path, stage: str) -> None:
     raise AssertionError(f"no result of {stage}")
 
 
-def test_a_cached_stage_names_its_attempt(smoke_home: Any) -> None:
-    before = everything(smoke_home.home)
-    document = explained("width", smoke_home.home).document
-    ran = next(s for s in smoke_home.summary["stages"] if s["name"] == "width")
+def test_a_cached_stage_names_its_attempt(copied_home: Any) -> None:
+    before = everything(copied_home.home)
+    document = explained("width", copied_home.home).document
+    ran = next(s for s in copied_home.summary["stages"] if s["name"] == "width")
     assert (document["status"], document["key"]) == ("cached", ran["key"])
     made = document["computed_by"]
     assert (made["attempt"], made["recipe"]) == (1, "smoke")
     assert (made["artifact"], made["seconds"]) == (ran["artifact"], ran["seconds"])
     assert document["reasons"] == document["root_causes"] == []
-    said = explained("width", smoke_home.home, json_=False).stdout
+    said = explained("width", copied_home.home, json_=False).stdout
     assert "width of recipe smoke: cached" in said
     assert "computed by attempt 1 of recipe smoke" in said
-    assert everything(smoke_home.home) == before
+    assert everything(copied_home.home) == before
 
 
 def test_fields_are_followed_through_the_inputs_to_the_stage_where_they_changed(
-    smoke_home: Any,
+    copied_home: Any,
 ) -> None:
-    before = everything(smoke_home.home)
+    before = everything(copied_home.home)
     changes = ("student.learning_rate=2e-3", "width.keep_heads=1")
-    document = explained("width", smoke_home.home, *changes).document
+    document = explained("width", copied_home.home, *changes).document
     assert (document["status"], document["waits_for"]) == ("waits", ["depth"])
     assert [reasons["stage"] for reasons in document["reasons"]] == ["width", "depth", "student"]
     own = [
         (d["kind"], d["name"], d["before"], d["now"]) for d in document["reasons"][0]["differences"]
     ]
-    artifacts = {s["name"]: s["artifact"] for s in smoke_home.summary["stages"]}
+    artifacts = {s["name"]: s["artifact"] for s in copied_home.summary["stages"]}
     assert own == [
         ("config", "keep_heads", 2, 1),
         ("config", "prune_steps", 2, 3),
@@ -75,11 +75,11 @@ def test_fields_are_followed_through_the_inputs_to_the_stage_where_they_changed(
         {"stages": ["width"], "what": "config.keep_heads 2 -> 1"},
         {"stages": ["width"], "what": "config.prune_steps 2 -> 3"},
     ]
-    said = explained("width", smoke_home.home, *changes, json_=False).stdout
+    said = explained("width", copied_home.home, *changes, json_=False).stdout
     assert "compared with attempt 1 of recipe smoke" in said
     assert "depth has to run first" in said
     assert "student: config.training.learning_rate 0.001 -> 0.002" in said
-    assert everything(smoke_home.home) == before
+    assert everything(copied_home.home) == before
 
 
 def test_the_function_that_changed_is_named(copied_home: Any) -> None:

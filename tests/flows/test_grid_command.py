@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,17 +17,12 @@ import psutil
 import pytest
 from command_line import rosita
 from grid_homes import CELLS, SECONDS, SMOKE, GridHome, command, grid_file, keys, made
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.grids.files import read_cell
 from flows.grids.records import collect
 from tasks.cache.records import attempts
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+pytestmark = pytest.mark.usefixtures("in_prefect")
 
 
 def wait_for(moment: Callable[[], bool], process: subprocess.Popen[str]) -> None:

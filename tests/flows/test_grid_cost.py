@@ -11,12 +11,12 @@ from command_line import rosita
 from grid_homes import SMOKE, GridHome, everything
 
 
-def test_estimate_is_the_schedule_of_what_was_measured(grid_home: GridHome) -> None:
-    before = everything(grid_home.home)
+def test_estimate_is_the_schedule_of_what_was_measured(copied_grid: Path) -> None:
+    before = everything(copied_grid)
     longer = (*SMOKE, "--set=width.epochs=3", "--estimate", "--json")
     documents = {}
     for gpus in (1, 2, 16):
-        done = rosita(*longer, "--gpus", str(gpus), home=grid_home.home)
+        done = rosita(*longer, "--gpus", str(gpus), home=copied_grid)
         assert done.code == 0, done.stderr
         documents[gpus] = done.document
     one, two, many = documents.values()
@@ -40,12 +40,12 @@ def test_estimate_is_the_schedule_of_what_was_measured(grid_home: GridHome) -> N
     assert (trained["unit"], trained["estimate"].split()[0]) == ("step", "attempt")
     assert one["measured_on"][0].startswith("cpu: ")
 
-    shown = rosita(*longer[:-1], "--gpus", "2", home=grid_home.home).stdout
+    shown = rosita(*longer[:-1], "--gpus", "2", home=copied_grid).stdout
     assert "critical path:" in shown and "-> assess -> export" in shown
     assert "at the speed of cpu: " in shown and "no GPU has been measured here" in shown
-    cached = rosita(*SMOKE, "--estimate", home=grid_home.home).stdout
+    cached = rosita(*SMOKE, "--estimate", home=copied_grid).stdout
     assert "21 of them cached; nothing to compute." in cached
-    assert everything(grid_home.home) == before
+    assert everything(copied_grid) == before
 
 
 def test_estimate_with_a_stage_that_never_ran_is_a_lower_bound(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import needs_browser, wide_page
+from command_line import rosita
 from grid_homes import CELLS, GridHome
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -23,9 +24,10 @@ DRAWN = 2
 
 
 @pytest.fixture(scope="module")
-def home(grid_home: GridHome, prefect_home: Path) -> Home:
+def home(grid_home: GridHome, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The home of the grid for commands and servers."""
-    return Home(grid_home.home, prefect_home, grid_home.finished.document)
+    prefect = tmp_path_factory.mktemp("prefect")
+    return Home(grid_home.home, prefect, grid_home.finished.document)
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +134,10 @@ def test_the_page_of_charts_has_the_cells_and_their_curves(
 
 
 def test_a_grid_that_has_run_is_reported_from_its_home(home: Home, tmp_path: Path) -> None:
-    done = home.run("report", "--grid", "smoke-grid", "--out", str(tmp_path), "--json")
-    assert done.returncode == 0, done.stderr[-2000:]
-    document = json.loads(done.stdout)
+    place = home.home
+    done = rosita("report", "--grid", "smoke-grid", "--out", str(tmp_path), "--json", home=place)
+    assert done.code == 0, done.stderr[-2000:]
+    document = done.document
     results = {row["configuration"]: row for row in document["tables"]["results"]}
     assert set(results) == {"setting 1", "setting 4", "teacher"}
     for setting in ("1", "4"):
@@ -147,9 +150,10 @@ def test_a_grid_that_has_run_is_reported_from_its_home(home: Home, tmp_path: Pat
     again = tmp_path / "again"
     kept = str(tmp_path / "records")
     arguments = ("--out", str(again), "--format", "markdown")
-    repeated = home.run("report", "--records", kept, *arguments)
-    assert repeated.returncode == 0, repeated.stderr[-2000:]
+    repeated = rosita("report", "--records", kept, *arguments, home=place)
+    assert repeated.code == 0, repeated.stderr[-2000:]
     assert (again / "report.md").read_bytes() == (tmp_path / "report.md").read_bytes()
-    refused = home.run("report", "--grid", "kd-settings", "--out", str(tmp_path / "none"))
-    assert refused.returncode == 2
+    none = str(tmp_path / "none")
+    refused = rosita("report", "--grid", "kd-settings", "--out", none, home=place)
+    assert refused.code == 2
     assert "grid must be one that has run" in refused.stderr

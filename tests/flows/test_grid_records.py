@@ -106,10 +106,10 @@ def test_cells_are_remembered(grid_home: GridHome) -> None:
     assert not list((grid_home.home / "grids" / "smoke-grid" / "running").iterdir())
 
 
-def test_plan_estimates_from_attempts_and_writes_nothing(grid_home: GridHome) -> None:
-    before = everything(grid_home.home)
+def test_plan_estimates_from_attempts_and_writes_nothing(copied_grid: Path) -> None:
+    before = everything(copied_grid)
     longer = ("--set=width.epochs=3", "--plan", "--json")
-    done = rosita(*SMOKE, *longer, home=grid_home.home)
+    done = rosita(*SMOKE, *longer, home=copied_grid)
     assert done.code == 0, done.stderr
     plan = done.document
     missing = {stage["id"]: stage for stage in plan["stages"] if stage["status"] != "cached"}
@@ -118,7 +118,7 @@ def test_plan_estimates_from_attempts_and_writes_nothing(grid_home: GridHome) ->
     assert (plan["distinct_stages"], plan["cached"]) == (21, 9)
     assert plan["stages_without_estimate"] == 0
     assert plan["seconds"] == pytest.approx(sum(s["seconds"] for s in missing.values()))
-    records = {r["number"]: r for r in attempts(grid_home.home, "width") if "result" in r}
+    records = {r["number"]: r for r in attempts(copied_grid, "width") if "result" in r}
     for stage in missing.values():
         if stage["name"] == "width":
             assert stage["estimate"].startswith("attempt ")
@@ -129,9 +129,9 @@ def test_plan_estimates_from_attempts_and_writes_nothing(grid_home: GridHome) ->
             assert stage["seconds"] == pytest.approx(
                 result["seconds"] / result["metrics"]["steps"] * steps, rel=0.1
             )
-    shown = rosita(*SMOKE, *longer[:2], "--max-cells", "1", home=grid_home.home)
+    shown = rosita(*SMOKE, *longer[:2], "--max-cells", "1", home=copied_grid)
     assert "1 cells, 6 distinct stages, 3 of them cached; about" in shown.stdout
-    assert everything(grid_home.home) == before
+    assert everything(copied_grid) == before
 
 
 def test_plan_of_what_has_never_run_says_unknown(tmp_path: Path) -> None:

@@ -43,21 +43,21 @@ def test_stages_of_a_home_in_which_nothing_ran(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_stages_that_ran_are_cached(smoke_home: Any) -> None:
-    before = everything(smoke_home.home)
-    stages = planned(smoke_home.home)
-    ran = {stage["name"]: stage for stage in smoke_home.summary["stages"]}
+def test_stages_that_ran_are_cached(copied_home: Any) -> None:
+    before = everything(copied_home.home)
+    stages = planned(copied_home.home)
+    ran = {stage["name"]: stage for stage in copied_home.summary["stages"]}
     assert list(stages) == list(ran) == NAMES
     for name, stage in stages.items():
         assert (stage["status"], stage["reason"]) == ("cached", "")
         assert stage["key"] == ran[name]["key"]
         assert stage["seconds"] == ran[name]["seconds"]
-    assert everything(smoke_home.home) == before
+    assert everything(copied_home.home) == before
 
 
-def test_reason_names_the_field_and_both_values(smoke_home: Any) -> None:
-    before = everything(smoke_home.home)
-    stages = planned(smoke_home.home, "width.keep_heads=1", "width.learning_rate=2e-3")
+def test_reason_names_the_field_and_both_values(copied_home: Any) -> None:
+    before = everything(copied_home.home)
+    stages = planned(copied_home.home, "width.keep_heads=1", "width.learning_rate=2e-3")
     assert {name: stage["status"] for name, stage in stages.items()} == (
         dict.fromkeys(NAMES[:5], "cached")
         | {"width": "to run", "assess": "waits", "export": "waits"}
@@ -67,7 +67,7 @@ def test_reason_names_the_field_and_both_values(smoke_home: Any) -> None:
         "config.training.learning_rate 0.001 -> 0.002"
     )
     assert stages["export"]["reason"] == "waits for assess, because width will run"
-    assert everything(smoke_home.home) == before
+    assert everything(copied_home.home) == before
 
 
 def test_a_stage_that_waits_says_what_differs_already(smoke_home: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 
 import pytest
 from command_line import csv_file, recipe_file, rosita
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.engine.checks import prepare_request
 from flows.engine.nodes import numerics_of
@@ -31,12 +28,6 @@ from tasks.store.artifacts import Store
 
 CACHE = ("store", "results", "attempts", "downloads")
 STAGES = ("data", "teacher", "augment", "student", "depth", "width", "assess", "export")
-
-
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
 
 
 @pytest.fixture
@@ -70,10 +61,11 @@ def files(home: Path) -> set[str]:
 
 
 def test_a_preflight_changes_nothing_of_the_run(
-    smoke_home: Any, empty: Path, rosita: Callable[..., subprocess.CompletedProcess[str]]
+    smoke_home: Any, empty: Path, in_prefect: None, mlflow_tables: Path
 ) -> None:
+    shutil.copy(mlflow_tables, empty / "mlflow.db")
     done = rosita("compress", "--recipe", "smoke", "--preflight", home=empty)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     lines = done.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines if " completed in " in line][:8] == list(STAGES)
     passed = next(i for i, line in enumerate(lines) if line.startswith("preflight: passed in "))
@@ -89,7 +81,7 @@ def test_a_preflight_changes_nothing_of_the_run(
 
 
 def test_a_mistake_in_the_last_stage_shows_first(
-    empty: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+    empty: Path, in_prefect: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("no room\nfor the card")

@@ -1,43 +1,23 @@
-"""`rosita report`: all from the records, the same every time, and the same number everywhere."""
+"""`rosita report`: the same every time, and the same number in every format."""
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from command_line import Done, rosita
-from made_records import SEEDS, make_records, published
+from made_records import published
 from quoted import markdown_tables
 
-from flows.grids.definition import Grid
-from flows.grids.loading import load_grid
 from flows.grids.records import load, save_all
-from flows.reports import curves as report_curves
-from flows.reports.build import build, report_for_prefect
-from flows.reports.headline import environment
-from flows.reports.records import report_records
+from flows.reports.build import report_for_prefect
 from rosita_core.measuring.significance.comparison import spread
 
 PNG = b"\x89PNG\r\n\x1a\n"
-ROWS = 300
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder per grid."""
-    folder = tmp_path_factory.mktemp("records")
-    for grid, unfinished in (("kd-settings", 0), ("architecture", 1), ("pruning-frequency", 0)):
-        make_records(folder / grid, grid, rows=ROWS, unfinished=unfinished)
-    make_records(folder / "kd-settings-cola", "kd-settings", "cola", rows=ROWS)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +27,6 @@ def written(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     done = rosita("report", "--records", str(records / "kd-settings"), "--out", str(out), home=out)
     assert done.code == 0, done.stderr
     return out, done
-
-
-def tables_of(*folders: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a report by name, without its plots being drawn."""
-    report = build(report_records([load(folder) for folder in folders]))
-    return {table.name: table.frame for table in report.tables}
 
 
 def test_all_formats_are_written(written: tuple[Path, Done]) -> None:
@@ -112,11 +86,6 @@ def test_markdown_csv_parquet_json_and_page_hold_the_same(
     assert [row["score"] for row in document["tables"]["results"]] == results["score"].tolist()
 
 
-def _dtypes(path: Path) -> Any:
-    frame = pd.read_parquet(path)
-    return {name: str for name in frame if not pd.api.types.is_numeric_dtype(frame[name])}
-
-
 def test_the_same_records_give_the_same_bytes(
     written: tuple[Path, Done], records: Path, tmp_path: Path
 ) -> None:
@@ -125,11 +94,6 @@ def test_the_same_records_give_the_same_bytes(
     first, again = _files(written[0]), _files(tmp_path)
     assert {"report.md", "plots/scores.png", "tables/results.csv"} <= set(again)
     assert again == {name: first[name] for name in again}
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_a_second_report_leaves_nothing_of_the_first(
@@ -164,178 +128,6 @@ def test_records_of_earlier_reports_are_replaced(records: Path, tmp_path: Path) 
     assert {path.name for path in out.iterdir()} >= {"grid.json", "notes.txt"}
     assert not (out / "kd-settings").exists()
     assert load(out).grid == kept["kd-settings-cola"].grid
-
-
-def test_comparisons_rest_on_the_recorded_predictions(records: Path) -> None:
-    tables = tables_of(records / "kd-settings")
-    scores = tables["results"].set_index("configuration")["score"]
-    pairs = tables["differences"]
-    assert len(pairs) == 10
-    for row in pairs.to_dict("records"):
-        assert row["difference"] == pytest.approx(scores[row["a"]] - scores[row["b"]])
-        assert row["low"] <= row["difference"] <= row["high"]
-        assert row["p"] <= row["p_holm"]
-        assert row["told_apart"] == (row["p_holm"] < 0.05)
-        assert len(row["mcnemar"].split(", ")) == len(SEEDS)
-    first = pairs[(pairs["a"] == "setting 4") & (pairs["b"] == "no distillation")].iloc[0]
-    assert first["told_apart"]
-    assert first["in_words"].endswith("they differ")
-    teacher = tables["against_teacher"].set_index("a")
-    assert teacher.loc["setting 4", "difference"] == pytest.approx(
-        scores["setting 4"] - scores["teacher"]
-    )
-
-
-def test_equal_predictions_are_not_told_apart(records: Path, tmp_path: Path) -> None:
-    grid = load(records / "kd-settings")
-    three = grid.predictions[grid.predictions["cell"].astype(str).str.contains("/3-s")]
-    as_four = three.assign(cell=three["cell"].astype(str).str.replace("/3-s", "/4-s"))
-    others = grid.predictions[~grid.predictions["cell"].astype(str).str.contains("/4-s")]
-    changed = type(grid)(
-        **{**grid.__dict__, "predictions": pd.concat([others, as_four], ignore_index=True)}
-    )
-    report = build(report_records([changed]))
-    pairs = next(table.frame for table in report.tables if table.name == "differences")
-    row = pairs[(pairs["a"] == "setting 4") & (pairs["b"] == "setting 3")].iloc[0]
-    assert (row["difference"], row["p_holm"], row["told_apart"]) == (0.0, 1.0, False)
-
-
-def test_tasks_are_columns_where_several_grids_are_given(records: Path) -> None:
-    report = build(
-        report_records([load(records / "kd-settings"), load(records / "kd-settings-cola")])
-    )
-    table = next(table for table in report.tables if table.name == "kd_strategies")
-    titles = [column.title for column in table.shown]
-    assert titles == ["KD setting", "sst2 (accuracy)", "cola (mcc)", "mean of tasks"]
-    assert [row[0] for row in table.rows()][-2:] == ["setting 4", "teacher"]
-    frame = table.frame
-    assert frame["mean"].tolist() == pytest.approx(((frame["sst2"] + frame["cola"]) / 2).tolist())
-    assert len({plot.name for plot in report.plots}) == len(report.plots)
-    pairs = next(table.frame for table in report.tables if table.name == "differences")
-    assert pairs.groupby("family").size().tolist() == [10, 10]
-
-
-def test_the_architecture_table_goes_from_deep_to_shallow(records: Path) -> None:
-    frame = tables_of(records / "architecture")["architectures"]
-    assert frame["layers"].tolist() == [6, 5, 4, 3, 2, 1]
-    assert frame["ffn_units"].tolist()[0] == "128"
-
-
-def test_unfinished_cells_are_named(records: Path) -> None:
-    report = build(report_records([load(records / "architecture")]))
-    assert report.headline[-1] == (
-        "Incomplete: 1 of 18 cells have not finished (architecture-sst2/a4_l1_f1240_e48-s44)."
-    )
-
-
-def test_the_best_is_compared_with_the_teachers_of_its_own_seeds(records: Path) -> None:
-    kept = load(records / "kd-settings")
-    best = kept.cells["kd_setting"] == "4"
-    cells = kept.cells[~best | (kept.cells["seed"] == 42)]
-    cells.loc[cells["seed"] == 42, "teacher_score"] = 0.987654
-    cells.loc[cells["kd_setting"] == "4", "score"] = 0.976543
-    report = build(report_records([replace(kept, cells=cells)]))
-    assert report.headline[0].startswith("Setting 4 keeps ")
-    assert "(0.977 against 0.988, 1 seed)." in report.headline[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "recipe", "changes"),
-    [
-        ("smoke-grid", None, ()),
-        ("kd-settings-minilm-sst2", None, ("data.limit_rows=8000", "width.patience=null")),
-        (
-            "architecture",
-            "minilm-sst2",
-            ("width.learning_rate=1.0e-05", "data.source=glue-dir", "data.path=my data"),
-        ),
-        ("pruning-frequency-minilm-cola", None, ("augment.proposers.vectors='1'",)),
-    ],
-)
-def test_the_command_in_the_report_runs_the_same_grid(
-    records: Path, name: str, recipe: str | None, changes: tuple[str, ...]
-) -> None:
-    grid = load_grid(name, recipe, changes, (42, 7))
-    words = shlex.split(_command_for(records, grid))
-    assert words[:3] == ["rosita", "grid", "--grid"]
-    options = dict.fromkeys(words[4::2])
-    assert set(options) <= {"--set", "--seeds"}
-    settings = tuple(b for a, b in zip(words[4::2], words[5::2], strict=True) if a == "--set")
-    seeds = tuple(map(int, words[-1].split(",")))
-    assert load_grid(words[3], None, settings, seeds) == grid
-
-
-def test_a_grid_of_ones_own_is_not_taken_for_a_shipped_one(records: Path, tmp_path: Path) -> None:
-    path = tmp_path / "mine-minilm-sst2.yaml"
-    path.write_text("base: minilm-sst2\naxes: {width.epochs: [1, 2]}\n", encoding="utf-8")
-    command = _command_for(records, load_grid(str(path), None, (), None))
-    assert command == (
-        "rosita grid --grid mine-minilm-sst2.yaml, which holds `definition` of grid.json"
-    )
-
-
-def _command_for(records: Path, grid: Grid) -> str:
-    """What a report on the records of `grid` says runs it again."""
-    kept = load(records / "kd-settings")
-    changed = replace(kept, grid={**kept.grid, "definition": grid.model_dump(mode="json")})
-    return dict(environment(report_records([changed])))["command"]
-
-
-def test_configurations_that_share_a_stage_are_one_line(records: Path) -> None:
-    """Also where one of them has not finished with a seed."""
-    unfinished = report_records([load(records / "architecture")])
-    [family] = unfinished.families
-    teachers = report_curves.lines_of(unfinished, family, "teacher")
-    assert {name: len(keys) for name, keys in teachers.items()} == {"all configurations": 3}
-    # Where all layers are kept, there is no depth stage.
-    depths = report_curves.lines_of(unfinished, family, "depth")
-    assert {name: len(keys) for name, keys in depths.items()} == {
-        name: 2 if name == "a4_l1_f1240_e48" else 3 for name in unfinished.configurations[1:]
-    }
-    settings = report_records([load(records / "kd-settings")])
-    [family] = settings.families
-    students = report_curves.lines_of(settings, family, "student")
-    assert list(students) == ["setting 2, setting 3, setting 4"]
-
-
-def test_a_shared_stage_is_counted_once(records: Path) -> None:
-    stages = pd.read_parquet(records / "kd-settings" / "stages.parquet")
-    table = tables_of(records / "kd-settings")["stages"].set_index("stage")
-    assert table.loc["teacher", "computed"] == len(SEEDS)
-    assert table.loc["teacher", "used_by"] == 5 * len(SEEDS)
-    once = stages.drop_duplicates("key")["seconds"].sum()
-    assert table.loc["all", "seconds"] == pytest.approx(once)
-    assert table.loc["all", "seconds_unshared"] == pytest.approx(stages["seconds"].sum())
-
-
-@pytest.mark.parametrize(
-    ("grid", "plots"),
-    [
-        ("kd-settings", {"scores", "curves_width", "curves_one_step", "heads", "stage_times"}),
-        ("architecture", {"scores", "pareto_macs", "pareto_latency_ms_p50_b32", "heads"}),
-        ("pruning-frequency", {"scores", "frequency_width", "curves_width", "heads"}),
-    ],
-)
-def test_plots_are_there_where_the_records_have_the_data(
-    records: Path, grid: str, plots: set[str]
-) -> None:
-    names = {plot.name for plot in build(report_records([load(records / grid)])).plots}
-    assert plots <= names
-    assert ("frequency_width" in names) == (grid == "pruning-frequency")
-    # One shape, or one budget of parameters, is no axis.
-    assert "pareto_params" not in names
-    assert ("pareto_macs" in names) == (grid == "architecture")
-
-
-def test_one_seed_has_no_spread_and_a_regression_is_compared(tmp_path: Path) -> None:
-    folder = make_records(tmp_path / "stsb", "kd-settings", "stsb", seeds=(42,), rows=60)
-    tables = tables_of(folder)
-    assert tables["results"]["score_sd"].isna().all()
-    assert set(tables["results"]["score_name"]) == {"pearson_spearman"}
-    assert not tables["differences"]["mcnemar"].any()
-    report = build(report_records([load(folder)]))
-    assert "±" not in str([table.rows() for table in report.tables])
-    assert any("Fewer than three seeds" in text for s in report.sections for text in s.text)
 
 
 def test_records_without_trainings_and_predictions_make_a_report(
@@ -399,11 +191,11 @@ def test_damaged_records_are_refused(records: Path, tmp_path: Path) -> None:
     assert "grid.json" in done.stderr
 
 
-def test_made_predictions_score_what_their_cells_say(records: Path) -> None:
-    """The maker of records itself, or the comparisons above would rest on nothing."""
-    cells = pd.read_parquet(records / "kd-settings" / "cells.parquet").set_index("cell")
-    rows = pd.read_parquet(records / "kd-settings" / "predictions.parquet")
-    right = (rows["label"] == rows["prediction"]).groupby(rows["cell"].astype(str)).mean()
-    assert np.allclose(right[cells.index], cells["score"])
-    document = json.loads((records / "kd-settings" / "grid.json").read_text())
-    assert set(document["recipes"]) == set(cells.index)
+def _dtypes(path: Path) -> Any:
+    frame = pd.read_parquet(path)
+    return {name: str for name in frame if not pd.api.types.is_numeric_dtype(frame[name])}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from compressions import cached_home
 from mlflow import MlflowClient
 from serving import free_ports
+from typed_command import Home, RunRosita
 
 from flows.services.servers import mlflow_server, running, stop_requests, wait_until_ready
 
 SECRET = "s3cret-of-someone"
-CACHE = ("store", "results", "attempts", "downloads", "locks")
 
 
 def test_a_run_without_mlflow_is_sent_later(
-    rosita: Callable[..., subprocess.CompletedProcess[str]], smoke_home: Any, tmp_path: Path
+    in_own_process: RunRosita, smoke_home: Home, mlflow_tables: Path, tmp_path: Path
 ) -> None:
-    home = tmp_path / "home"
-    for name in CACHE:
-        shutil.copytree(smoke_home.home / name, home / name)
+    home = cached_home(smoke_home.home, tmp_path / "home", mlflow_tables)
     (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
     # A server that asks for no name takes any.
@@ -31,7 +27,7 @@ def test_a_run_without_mlflow_is_sent_later(
     said: list[str] = []
     # The last stages are computed, the others are taken from the cache.
     change = "width.keep_heads=1"
-    done = rosita(
+    done = in_own_process(
         "compress",
         "--recipe",
         "smoke",
@@ -48,20 +44,21 @@ def test_a_run_without_mlflow_is_sent_later(
     summary = json.loads(path.read_text(encoding="utf-8"))
     assert (summary["mlflow_run_id"], summary["registered_model"]) == (None, None)
 
-    doctor = rosita("doctor", home=home, env=login)
+    doctor = in_own_process("doctor", home=home, env=login)
     assert f"{1 + len(summary['stages'])} runs of ended processes not sent" in " ".join(
         doctor.stdout.replace("│", " ").split()
     )
-    failed = rosita("sync", home=home, env=login)
+    failed = in_own_process("sync", home=home, env=login)
     said += (doctor.stdout, doctor.stderr, failed.stdout, failed.stderr)
     assert failed.returncode == 1
     assert failed.stderr.strip().endswith(f"could not be sent to {uri}: it cannot be reached")
 
+    shutil.copy(mlflow_tables, tmp_path / "server.db")
     server = mlflow_server(port, f"sqlite:///{tmp_path}/server.db", tmp_path / "art", tmp_path)
     with stop_requests() as stop, running([server]) as processes:
         wait_until_ready([server], processes, stop)
         ended = path.stat().st_mtime_ns
-        sent = rosita("sync", "--json", home=home, env=login)
+        sent = in_own_process("sync", "--json", home=home, env=login)
         said += (sent.stdout, sent.stderr)
         assert sent.returncode == 0, sent.stderr
         report = json.loads(sent.stdout)
@@ -93,7 +90,7 @@ def test_a_run_without_mlflow_is_sent_later(
 
         # What was sent is gone.
         assert list((home / "outbox").iterdir()) == []
-        again = rosita("sync", home=home)
+        again = in_own_process("sync", home=home)
         assert (again.returncode, again.stdout) == (0, "nothing waits\n"), again.stderr
     assert SECRET not in "".join(said)
     files = [path for path in home.rglob("*") if path.is_file()]

@@ -1,0 +1,70 @@
+"""Compressions on files of one's own."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from command_line import csv_file, recipe_file
+from compressions import TINY, artifact, compressed
+
+from tasks.store.artifacts import Store
+
+pytestmark = pytest.mark.usefixtures("in_prefect")
+
+
+@pytest.fixture
+def home(tmp_path: Path, mlflow_tables: Path) -> Path:
+    """A home in which nothing has run; MLflow's tables are there."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(mlflow_tables, tmp_path / "home" / "mlflow.db")
+    return tmp_path / "home"
+
+
+WORDS = ["the", "film", "was", "slow", "dull", "quiet", "bright", "moving", "funny", "story", "old"]
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=8)) for _ in range(count)]
+
+
+def own_recipe(folder: Path, **data: Any) -> str:
+    """Smoke's sizes on own data."""
+    section = {"source": "files", "select_fraction": 0.2, "limit_rows": None} | data
+    return recipe_file(folder, {"base": "smoke", "task": "custom", "data": section})
+
+
+def test_own_classes_of_single_texts(home: Path, tmp_path: Path) -> None:
+    texts = sentences(60, 1)
+    rows = [f"{text},{('bad', 'fair', 'good')[i % 3]}" for i, text in enumerate(texts)]
+    train = csv_file(tmp_path / "train.csv", "sentence,verdict", rows[:48])
+    dev = csv_file(tmp_path / "dev.csv", "sentence,verdict", rows[48:])
+    columns = {"text_a": "sentence", "label": "verdict"}
+    recipe = own_recipe(tmp_path, train=train, dev=dev, dev_rows=None, columns=columns)
+    summary = compressed(home, recipe, "kd_setting=1", *TINY)
+    assert (summary["task"], summary["score_name"]) == ("custom", "accuracy")
+    assert summary["dev_rows"] == 12
+    config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
+    assert summary["registered_model"]["name"] == "rosita-custom"
+
+
+def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:
+    pairs = zip(sentences(60, 2), sentences(60, 3), strict=True)
+    rows = [f"{a},{b},{len(set(a.split()) & set(b.split()))}" for a, b in pairs]
+    train = csv_file(tmp_path / "pairs.csv", "one,two,overlap", rows)
+    columns = {"text_a": "one", "text_b": "two", "label": "overlap"}
+    recipe = own_recipe(tmp_path, train=train, dev_rows=12, columns=columns, kind="regression")
+    summary = compressed(home, recipe, *TINY)
+    assert summary["score_name"] == "pearson_spearman"
+    assert set(summary["student"]["metrics"]) == {"pearson", "spearman", "pearson_spearman"}
+    config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
+    assert config["problem_type"] == "regression"
+    frame = pd.read_parquet(Store(home).path(artifact(summary, "augment")) / "augmented.parquet")
+    assert {"text_a", "text_b", "label"} < set(frame.columns)

@@ -1,0 +1,100 @@
+"""From a recipe's fields to the plug-ins of a kernel's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.recipes.request import Found, Request
+from flows.recipes.schema import Recipe, validated
+from flows.recipes.settings import assess_settings, one_step_settings, width_settings
+from flows.recipes.shipped import load_recipe
+from flows.recipes.sizes import shapes
+from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
+from rosita_core.model.families import family_of
+from rosita_core.model.locate import read_config
+from rosita_core.plug_ins import names
+
+
+def request_of(recipe: Recipe) -> Request:
+    """What the settings of later stages are made of; nothing is looked up."""
+    spec = GLUE.get(recipe.task, FILM_REVIEWS)
+    teacher, student = shapes(recipe, len(spec.labels) or 1)
+    source: Any = None
+    name, found = recipe.teacher.model, Found(Path("model"), "0" * 64)
+    family = family_of(read_config(name), name)
+    return Request(
+        *(recipe, Path("home"), spec, teacher, student),
+        *(found, family, found, None, None, source),
+    )
+
+
+def smoke(*changes: str) -> Recipe:
+    return load_recipe("smoke", changes)
+
+
+@pytest.mark.parametrize("rank", names("compression.criteria"))
+def test_the_recipe_says_what_ranks(rank: str) -> None:
+    recipe = smoke(f"compress.rank={rank}", "kd_setting=2")
+    request = request_of(recipe)
+    one_step = one_step_settings(request, "distillation")
+    assert type(one_step.criterion).__name__.lower() == rank
+    assert width_settings(request, True).criterion == one_step.criterion
+    assert (one_step.ranking is not None) == one_step.criterion.needs_gradients
+    assert one_step_settings(request, "labels").ranking is None
+    if hasattr(one_step.criterion, "seed"):
+        assert one_step.criterion.seed == recipe.seed
+
+
+def test_what_ranks_is_taylor_unless_said_otherwise() -> None:
+    assert smoke().compress.rank == "taylor"
+    with pytest.raises(ValueError, match=r"^compress\.rank must be [a-z, ]*taylor, got 'hope'$"):
+        smoke("compress.rank=hope")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("true", "states"), ("false", "none"), ("none", "none"), ("null", "none"), ("states",) * 2],
+)
+def test_hidden_states_are_learned_by_name_or_by_yes_and_no(written: str, read: str) -> None:
+    recipe = smoke(f"width.hidden={written}")
+    assert recipe.width.hidden == read
+    assert validated(recipe.model_dump(mode="json")) == recipe
+    losses = width_settings(request_of(recipe), False).distillation.losses
+    assert [type(loss).__name__ for loss in losses] == (
+        ["Predictions"] if read == "none" else ["Predictions", "States"]
+    )
+
+
+@pytest.mark.parametrize("wrong", ["maybe", "predictions", "1.5"])
+def test_other_words_for_hidden_states_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"depth\.hidden must be none or states, got"):
+        smoke(f"depth.hidden={wrong}")
+
+
+@pytest.mark.parametrize("task", [*GLUE, "film-reviews"])
+def test_the_tasks_own_metric_decides(task: str) -> None:
+    recipe = smoke() if task == "film-reviews" else load_recipe(f"minilm-{task}", ())
+    scoring = assess_settings(request_of(recipe)).scoring
+    spec = GLUE.get(task, FILM_REVIEWS)
+    assert (scoring.score, scoring.metrics) == (spec.score, spec.metrics)
+    assert scoring.score != "f1"
+
+
+def test_a_fidelity_switch_reaches_its_plug_in() -> None:
+    recipe = smoke(
+        "fidelity.first_layer_ranks_heads=true",
+        "fidelity.hidden_on_padding=true",
+        "fidelity.average_over_classes=true",
+        "fidelity.reset_optimizer=true",
+        "width.temperature=2",
+    )
+    found = width_settings(request_of(recipe), False)
+    assert found.reset_optimizer
+    assert found.allocation.first_layer_ranks_heads  # type: ignore[attr-defined]
+    predictions, states = found.distillation.losses
+    assert predictions.temperature == 2  # type: ignore[attr-defined]
+    assert predictions.average_over_classes  # type: ignore[attr-defined]
+    assert states.on_padding  # type: ignore[attr-defined]

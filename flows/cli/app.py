@@ -118,9 +118,17 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
 @app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe in full, as YAML.")] = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Show every field of a recipe, as Markdown.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """List the recipes with the shapes and exact parameter counts, and the grids."""
+    if fields:
+        if name is not None:
+            raise ValueError(f"recipes must have a name or --fields, got {name} and --fields")
+        _show_fields(json_)
+        return
     from flows.cli.tables import show_catalogue, show_grids
     from flows.grids.loading import grid_entries
     from flows.recipes.catalogue import catalogue
@@ -141,6 +149,17 @@ def recipes(
     else:
         show_catalogue(entries)
         show_grids(grid_entries())
+
+
+def _show_fields(json_: bool) -> None:
+    from dataclasses import asdict
+
+    from flows.recipes.fields import field_rows, fields_page
+
+    if json_:
+        print_json({"fields": [asdict(row) for row in field_rows()]})
+    else:
+        print(fields_page(), end="")
 
 
 def _rerun(request: Any, flow: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-_COMPARED = {
+COMPARED = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("above", "gt"),
     "less_than_equal": ("at most", "le"),
@@ -67,8 +67,8 @@ def _known_part(
 def _bound(item: Any) -> str:
     """What a value must be, in words."""
     context = item.get("ctx", {})
-    if item["type"] in _COMPARED:
-        word, limit = _COMPARED[item["type"]]
+    if item["type"] in COMPARED:
+        word, limit = COMPARED[item["type"]]
         return f"{word} {context[limit]:g}"
     if item["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")

@@ -24,6 +24,7 @@ from tasks.host.environment import prepare_environment
 prepare_environment()
 
 if TYPE_CHECKING:
+    from flows.grid import GridRequest
     from flows.serving.predict import Predictor
 
 __all__ = ["compress", "grid", "load"]
@@ -54,15 +55,17 @@ def compress(
     from flows.engine.checks import prepare_request
 
     request = prepare_request(loaded, download=True)
-    from flows.compress import compress as flow
+    from flows.compress import compress as body
     from flows.engine.prefect_loss import run_flow
     from flows.engine.preflight.errors import PreflightError, PreflightRefused
-    from flows.engine.run import StageError
+    from flows.engine.recording import StageError
 
     summary: dict[str, Any] = run_flow(
         request.home,
         "compress",
-        lambda: flow(request.recipe, preflight=preflight),
+        loaded.name,
+        {"recipe": loaded.model_dump(mode="json"), "preflight": preflight},
+        lambda: body(request, preflight),
         (StageError, PreflightError, PreflightRefused),
     )
     return summary
@@ -76,8 +79,10 @@ def grid(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
     max_cells: int | None = None,
+    workers: int = 1,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
-    """Run many recipes as one DAG, one cell after the other; returns what became of each.
+    """Run many recipes as one DAG of distinct stages; returns what became of each cell.
 
     Args:
         grid: a shipped grid, a YAML or TOML file, or what such a file holds, such as
@@ -87,28 +92,39 @@ def grid(
         seeds: instead of the grid's own.
         only: run these cells alone: a cell, a label or `axis=label`.
         max_cells: run at most so many cells that have not run yet.
+        workers: stages at a time, each in a process of its own.
+        cluster: address of a Dask scheduler on whose workers they are computed instead.
 
     Raises:
         ValueError: for a request that cannot be right, as for `compress`.
         RuntimeError: one line, where cells failed. The others have run, and `document` of the error
             holds what became of each.
     """
-    from flows.grids.loading import chosen_cells, load_grid
+    from flows.grids.loading import load_grid
 
     definition = load_grid(grid, recipe, changes, seeds)
-    if max_cells is not None and max_cells < 1:
-        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
-    chosen_cells(definition, tuple(only))
+    from flows.grid import grid_request
+
+    asked = grid_request(definition, only, max_cells, workers, cluster)
+    return run_grid(asked)
+
+
+def run_grid(asked: GridRequest) -> dict[str, Any]:
+    """Run a grid that was checked before, as `grid` does."""
     from flows.engine.prefect_loss import run_flow
     from flows.grid import GridError
-    from flows.grid import grid as flow
+    from flows.grid import grid as body
+    from tasks.execution.workers import WorkersError
     from tasks.home import home_directory
 
+    values = asked.definition.model_dump(mode="json")
     document: dict[str, Any] = run_flow(
         home_directory(),
         "grid",
-        lambda: flow(definition, tuple(only), max_cells),
-        (GridError, ValueError),
+        asked.definition.name,
+        {"definition": values, "cells": [cell.id for cell in asked.cells]},
+        lambda: body(asked),
+        (GridError, WorkersError),
     )
     return document
 

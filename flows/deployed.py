@@ -7,7 +7,7 @@ what to change in it. No field may be null: Prefect shows a choice of types in p
 then. What is left as it is says so by a value of its own.
 
 Nothing heavy is imported before a run starts: `prefect deploy` and whoever serves a deployment load
-this module, too. The command line runs the same flows by whole recipes.
+this module, too. The command line does the same by whole recipes.
 """
 
 # No annotations from __future__: `serve` sends a flow to the process of a run without the names of
@@ -25,8 +25,7 @@ from flows.services.deployed_run import deployed_run
 from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from flows.grids.definition import Grid
-    from flows.recipes.schema import Recipe
+    from flows.recipes.request import Request
 
 GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
 FILE_PATTERN = r"^$|\.(ya?ml|toml)$"
@@ -47,13 +46,12 @@ Seed = Annotated[int, Field(ge=OWN_SEED, lt=2**32)]
 GridSeed = Annotated[int, Field(ge=0, lt=2**32)]
 Size = Annotated[int, Field(ge=AS_IT_IS)]
 Processes = Annotated[int, Field(ge=1)]
+Cluster = Annotated[str, Field(pattern=r"^$|^(tcp|tls)://")]
 Preflight = Literal["auto", "yes", "no"]
 Scope = Literal["follow", "only", "downstream"]
 Format = Literal["markdown", "html", "tables"]
 
 HOUR = 3600.0
-CELL_DEPLOYMENT = "grid/weekly"
-"""What `grid_spread` runs once for each cell."""
 PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 
 
@@ -107,9 +105,9 @@ def compress(
         }
         changes = [f"{name}={size}" for name, size in sizes.items() if size != AS_IT_IS]
         changes += [] if seed == OWN_SEED else [f"seed={seed}"]
-        from flows.compress import compress as whole
+        from flows.compress import compress as body
 
-        return whole.fn(_recipe(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
+        return body(_request(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
 
 
 @flow(name="rerun", flow_run_name=_stage_name, timeout_seconds=48 * HOUR)
@@ -131,9 +129,9 @@ def rerun(
         settings: fields of the recipe, each as field=value
     """
     with deployed_run():
-        from flows.rerun import rerun as again
+        from flows.rerun import rerun as body
 
-        return again.fn(_recipe(recipe, recipe_file, settings), stage, scope)
+        return body(_request(recipe, recipe_file, settings), stage, scope)
 
 
 @flow(name="grid", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
@@ -145,6 +143,7 @@ def grid(
     seeds: tuple[GridSeed, ...] = (),
     only: tuple[str, ...] = (),
     workers: Processes = 1,
+    cluster: Cluster = "",
 ) -> dict[str, Any]:
     """Run many recipes as one DAG; a stage that several cells need runs once.
 
@@ -155,43 +154,17 @@ def grid(
         settings: fields to change in all cells, each as field=value
         seeds: instead of the grid's own
         only: cells or labels to run; none: all of them
-        workers: cells at a time, each in a process of its own
+        workers: stages at a time, each in a process of its own
+        cluster: address of a Dask scheduler on whose workers they run instead; empty: none
     """
     with deployed_run():
-        from flows.grid import grid as whole
+        from flows.grid import grid as body
+        from flows.grid import grid_request
+        from flows.grids.loading import load_grid
 
-        definition = _definition(grid_file or grid, recipe, settings, seeds)
-        return whole.fn(definition, only, None, workers)
-
-
-@flow(name="grid-spread", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
-def grid_spread(
-    grid: GridName = "smoke-grid",
-    grid_file: File = "",
-    recipe: RecipeOrNone = NO_RECIPE,
-    settings: tuple[Setting, ...] = (),
-    seeds: tuple[GridSeed, ...] = (),
-    only: tuple[str, ...] = (),
-) -> dict[str, str]:
-    """Run each cell of a grid as a flow run of its own, on as many workers as there are.
-
-    Args:
-        grid: a shipped grid, see `rosita recipes`
-        grid_file: instead of it a grid file, in the same place on every worker's machine
-        recipe: what a shipped grid starts from; none for smoke-grid or a file
-        settings: fields to change in all cells, each as field=value
-        seeds: instead of the grid's own
-        only: cells or labels to run; none: all of them
-    """
-    with deployed_run():
-        from flows.grids.executors.flow_runs import run_everywhere
-        from flows.grids.loading import chosen_cells
-
-        definition = _definition(grid_file or grid, recipe, settings, seeds)
-        parameters: dict[str, Any] = {"grid": grid, "grid_file": grid_file, "recipe": recipe}
-        parameters |= {"settings": settings, "seeds": seeds}
-        cells = [cell.id for cell in chosen_cells(definition, only)]
-        return run_everywhere(cells, CELL_DEPLOYMENT, parameters)
+        base = None if recipe == NO_RECIPE else recipe
+        definition = load_grid(grid_file or grid, base, settings, seeds or None)
+        return body(grid_request(definition, only, workers=workers, cluster=cluster or None))
 
 
 @flow(name="report", flow_run_name="{grid}", timeout_seconds=2 * HOUR)
@@ -213,15 +186,8 @@ def report(
         return write_report(grid, out, formats)
 
 
-def _recipe(name: str, file: str, changes: tuple[str, ...]) -> "Recipe":
+def _request(name: str, file: str, changes: tuple[str, ...]) -> "Request":
+    from flows.engine.checks import prepare_request
     from flows.recipes.shipped import load_recipe
 
-    return load_recipe(file or name, changes)
-
-
-def _definition(
-    name: str, recipe: str, settings: tuple[str, ...], seeds: tuple[int, ...]
-) -> "Grid":
-    from flows.grids.loading import load_grid
-
-    return load_grid(name, None if recipe == NO_RECIPE else recipe, settings, seeds or None)
+    return prepare_request(load_recipe(file or name, changes), download=True)

@@ -1,29 +1,35 @@
-"""The flow `grid`: the cells of a grid, whose shared stages run once."""
+"""The cells of a grid as one DAG: what the flow `grid` does."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime
-from rich.console import Console
-from rich.live import Live
+import torch
+from prefect import runtime
 
+from flows.engine.executor import Executor
+from flows.engine.graph import Graph
 from flows.engine.prefect_loss import achieved
-from flows.engine.recording import INTERRUPTED_SECONDS
-from flows.grids.board import INTERRUPTED, Board
-from flows.grids.cell import CellWork, carry_out
+from flows.engine.recording import INTERRUPTED_SECONDS, recorded
+from flows.grids.board import Board
+from flows.grids.cell import GridCell
 from flows.grids.definition import Cell, Grid
-from flows.grids.executors.dask_cluster import Cluster, check_cluster
-from flows.grids.executors.processes import Pool, Processes, run_cells
 from flows.grids.files import write_definition
 from flows.grids.loading import chosen_cells
 from flows.grids.plan import GridPlan, limited, plan_grid, prepared
+from flows.recipes.request import Request
 from flows.report import show_in_prefect
+from tasks.cache.stage_key import config_modules
+from tasks.execution.workers import Needs, Workers, check_address, own_workers, workers_at
 from tasks.home import home_directory
 from tasks.host.terminal import progress_display
+from tasks.stages.catalogue import catalogue
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 
@@ -35,132 +41,170 @@ class GridError(RuntimeError):
         self.document = document
 
 
-@flow(name="grid", flow_run_name="{definition.name}", validate_parameters=True)
-def grid(
+@dataclass(frozen=True)
+class GridRequest:
+    """A grid with everything checked that can be before computing.
+
+    Attributes:
+        definition: the grid.
+        cells: that run.
+        requests: of the cells, by their ids.
+        plan: of these cells.
+        workers: processes of this machine that compute stages; 1 for this process alone.
+        cluster: address of a Dask scheduler on whose workers they are computed instead.
+    """
+
+    definition: Grid
+    cells: tuple[Cell, ...]
+    requests: dict[str, Request]
+    plan: GridPlan
+    workers: int
+    cluster: str | None
+
+
+def grid_request(
     definition: Grid,
-    only: tuple[str, ...] = (),
+    only: Sequence[str] = (),
     max_cells: int | None = None,
     workers: int = 1,
     cluster: str | None = None,
-) -> dict[str, Any]:
-    """Run the cells of a grid, from the cache where they were computed before.
+    download: bool = True,
+) -> GridRequest:
+    """What a grid is asked to do.
 
     Args:
         definition: the grid.
         only: cells, or labels of cells, that are run (see `chosen_cells`); all by default.
         max_cells: at most so many cells that have something to compute.
-        workers: cells that run at a time, each in a process of its own.
-        cluster: address of a Dask scheduler on whose workers the cells run; "local" starts one of
-            `workers` processes.
-
-    Returns what became of every cell. A cell that fails stops no other.
+        workers, cluster: see `GridRequest`.
+        download: whether data may be fetched to be checked.
 
     Raises:
-        GridError: once all cells were run, where some failed.
+        ValueError: naming the field, the bound and the value.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if cluster is not None:
-        check_cluster(cluster, workers)
-    home = home_directory()
-    cells = chosen_cells(definition, only)
-    plan = plan_grid(prepared(cells, download=True))
+        check_address(cluster)
+        if workers > 1:
+            raise ValueError(f"workers must be left to the cluster at {cluster}, got {workers}")
+    cells = chosen_cells(definition, tuple(only))
+    requests = prepared(cells, download)
+    plan = plan_grid(requests)
     cells = limited(cells, plan, max_cells)
     plan = plan.of(cells)
-    write_definition(home, definition)
-    flow_run_id = str(runtime.flow_run.id)
-    began = time.monotonic()
-    with _tracked(definition, cells[0].recipe.task, flow_run_id) as (tracking, run):
-        works = [
-            CellWork(
-                grid=definition.name,
-                cell=cell.id,
-                labels=cell.labels,
-                recipe=cell.recipe,
-                grid_run=run,
-                processes=min(workers, len(cells)),
+    if workers > 1:
+        _check_workers(plan.graph, workers)
+    return GridRequest(definition, cells, requests, plan, workers, cluster)
+
+
+def _check_workers(graph: Graph, workers: int) -> None:
+    """A stage on a GPU has one, and one in several processes has as many."""
+    for vertex in graph.vertices.values():
+        if vertex.processes > 1:
+            raise ValueError(
+                f"workers must be 1 where numerics.processes is above 1, got {workers} and "
+                f"{vertex.processes}"
             )
-            for cell in cells
-        ]
-        documents: dict[str, dict[str, Any]] = {}
-        board = Board(home, definition.name, cells)
+        if vertex.numerics.device == "cuda" and workers > torch.cuda.device_count():
+            raise ValueError(
+                f"workers must be at most {torch.cuda.device_count()}, the GPUs here, got {workers}"
+            )
+        if vertex.numerics.device.startswith("cuda:"):
+            raise ValueError(
+                f"workers must be 1 where numerics.device is one GPU, got {workers} and "
+                f"{vertex.numerics.device}"
+            )
 
-        def ended(cell: str, document: dict[str, Any] | None) -> None:
-            board.ended(cell, document)
-            # Where the grid goes on, only the cell's own process was sent a signal.
-            documents[cell] = document or {"status": INTERRUPTED, "error": "stopped by a signal"}
 
-        if cluster is not None:
-            _at_once(works, Cluster(cluster, works[0].processes), plan, board, ended)
-        elif works[0].processes > 1:
-            _at_once(works, Processes(works[0].processes), plan, board, ended)
-        else:
-            _one_by_one(works, board, ended)
-        finished = [d for d in documents.values() if d["status"] == "finished"]
+def grid(asked: GridRequest) -> dict[str, Any]:
+    """Run the stages of a grid's cells, from the cache where they were computed before.
+
+    Returns what became of every cell. A stage that fails stops only what reads from it.
+
+    Raises:
+        GridError: once all is run, where cells failed.
+        WorkersError: where the cluster cannot compute these stages.
+    """
+    definition, cells, graph = asked.definition, asked.cells, asked.plan.graph
+    home, flow_run_id = home_directory(), str(runtime.flow_run.id)
+    write_definition(home, definition)
+    began = time.monotonic()
+    with (
+        _workers(asked, home) as workers,
+        _tracked(definition, cells[0].recipe.task, flow_run_id) as (tracking, run),
+    ):
+        runs = _runs(asked, flow_run_id, run)
+        with recorded(runs), _shown(definition, cells, runs):
+            executor = Executor(graph, runs, flow_run_id)
+            executor.run(workers)
+        for cell in runs.values():
+            cell.complete()
+        failed = [cell for cell, one in runs.items() if one.error is not None]
         numbers = {
             "cells": float(len(cells)),
-            "cells_finished": float(len(finished)),
+            "cells_finished": float(len(cells) - len(failed)),
             "seconds": time.monotonic() - began,
         }
-        tracking.finish(run, "FINISHED" if len(finished) == len(cells) else "FAILED", numbers, {})
-    document = _document(definition, cells, documents, plan, tracking.run_id(run), flow_run_id)
-    if finished:
+        tracking.finish(run, "FAILED" if failed else "FINISHED", numbers, {})
+    computed = sum(not done.cached for done in executor.done.values())
+    document = _document(asked, runs, computed, tracking.run_id(run), flow_run_id)
+    if len(failed) < len(cells):
         show_in_prefect(home, document)
-    if len(finished) < len(cells):
-        failed = [cell for cell, d in documents.items() if d["status"] != "finished"]
-        first = documents[failed[0]]["error"]
+    if failed:
         raise GridError(
             f"{len(failed)} of {len(cells)} cells of grid {definition.name} failed, first "
-            f"{failed[0]}: {first}",
+            f"{failed[0]}: {runs[failed[0]].error}",
             document,
         )
     return achieved(document)
 
 
-def _one_by_one(
-    works: Sequence[CellWork],
-    board: Board,
-    ended: Callable[[str, dict[str, Any] | None], None],
-) -> None:
-    display = progress_display()
-    display.header = board.render
-    try:
-        for work in works:
-            board.started(work.cell)
-            try:
-                document = carry_out(work)
-            except BaseException:
-                ended(work.cell, None)
-                raise
-            ended(work.cell, document)
-    finally:
-        display.header = None
+def _runs(asked: GridRequest, flow_run_id: str, grid_run: str) -> dict[str, GridCell]:
+    name, runs = asked.definition.name, {}
+    for cell in asked.cells:
+        # A flow run that Prefect retries finds the summaries of its cells where they were.
+        run_id = str(uuid.uuid5(uuid.UUID(flow_run_id), cell.id))
+        request = asked.requests[cell.id]
+        runs[cell.id] = GridCell(name, cell, request, (run_id, flow_run_id), grid_run)
+    return runs
 
 
-def _at_once(
-    works: Sequence[CellWork],
-    pool: Pool,
-    plan: GridPlan,
-    board: Board,
-    ended: Callable[[str, dict[str, Any] | None], None],
-) -> None:
-    def choose(waiting: Sequence[str], running: Sequence[str]) -> str:
-        """The cell that shares the least with those that run, so that few wait for another."""
-        taken = {stage for cell in running for stage in plan.to_run(cell)}
-        return min(waiting, key=lambda cell: len(taken & set(plan.to_run(cell))))
+def _workers(asked: GridRequest, home: Path) -> AbstractContextManager[Workers | None]:
+    graph = asked.plan.graph
+    if asked.cluster is not None:
+        return workers_at(asked.cluster, home, _needs(graph))
+    if asked.workers > 1:
+        return own_workers(min(asked.workers, len(graph.vertices)), home)
+    return nullcontext()
 
-    with _live(board):
-        run_cells(works, pool, choose, board.started, ended)
+
+def _needs(graph: Graph) -> Needs:
+    """What workers must have to compute the stages of a graph."""
+    vertices = graph.vertices.values()
+    kinds, configs = catalogue(), [config_modules(vertex.node.config) for vertex in vertices]
+    code = {name for vertex in vertices for name in kinds[vertex.name].code}
+    return Needs(
+        code=tuple(sorted(code.union(*configs))),
+        hardware={vertex.numerics.device: vertex.numerics.hardware for vertex in vertices},
+        processes=max(vertex.processes for vertex in vertices),
+    )
 
 
 @contextmanager
-def _live(board: Board) -> Iterator[None]:
-    if not board.terminal:
+def _shown(definition: Grid, cells: Sequence[Cell], runs: dict[str, GridCell]) -> Iterator[None]:
+    """The board above the stages that run."""
+    board, display = Board(definition.name, cells), progress_display()
+    for cell in runs.values():
+        cell.board = board
+    display.header = board.render
+    try:
         yield
-        return
-    console = Console(stderr=True)
-    with Live(get_renderable=board.render, console=console, refresh_per_second=2, transient=True):
-        yield
+    except BaseException:
+        board.interrupted()
+        raise
+    finally:
+        display.header = None
 
 
 @contextmanager
@@ -181,10 +225,9 @@ def _tracked(grid: Grid, task: str, flow_run_id: str) -> Iterator[tuple[Tracking
 
 
 def _document(
-    grid: Grid,
-    cells: Sequence[Cell],
-    documents: dict[str, dict[str, Any]],
-    plan: GridPlan,
+    asked: GridRequest,
+    runs: dict[str, GridCell],
+    computed: int,
     run_id: str | None,
     flow_run_id: str,
 ) -> dict[str, Any]:
@@ -193,18 +236,13 @@ def _document(
         *("mlflow_run_id", "stages", "error"),
     )
     return {
-        "grid": grid.name,
+        "grid": asked.definition.name,
         "run_id": flow_run_id,
         "mlflow_run_id": run_id,
         "cells": [
             {"cell": cell.id, "labels": cell.labels, "seed": cell.seed}
-            | {name: value for name, value in documents[cell.id].items() if name in fields}
-            for cell in cells
+            | {name: value for name, value in runs[cell.id].document.items() if name in fields}
+            for cell in asked.cells
         ],
-        "stages": {
-            "distinct": len(plan.stages),
-            "computed": sum(
-                not stage["cached"] for d in documents.values() for stage in d.get("stages", ())
-            ),
-        },
+        "stages": {"distinct": len(asked.plan.stages), "computed": computed},
     }

@@ -1,31 +1,25 @@
-"""The flow `rerun`: one stage of a recipe again, whatever the cache says."""
+"""One stage of a recipe again, whatever the cache says: what the flow `rerun` does."""
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any, Literal
 
-from prefect import flow, runtime
-
-from flows.engine.checks import prepare_request
-from flows.engine.nodes import numerics_of
-from flows.engine.prefect_loss import achieved
-from flows.engine.recording import run_and_record, tracked
-from flows.engine.run import Run, StageError
-from flows.engine.walk import cached, dependents
+from flows.engine.graph import graph_of
+from flows.engine.run import run_recipe, run_stage
+from flows.engine.walk import walk_recipe
 from flows.method import check_stage, method
 from flows.recipes.request import Request
-from flows.recipes.schema import Recipe
 from tasks.cache.shared_records import obtain
 
 Scope = Literal["follow", "only", "downstream"]
 
 
-@flow(name="rerun", flow_run_name="{recipe.name}: {stage}", validate_parameters=True)
-def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]:
+def rerun(request: Request, stage: str, scope: Scope = "follow") -> dict[str, Any]:
     """Compute a stage again.
 
     Args:
-        recipe: whose stage.
+        request: of the recipe whose stage it is.
         stage: its name, as `rosita plan` shows it.
         scope: "follow" runs the rest of the recipe too, where its inputs have changed; "only" runs
             nothing else, and what it reads must be cached; "downstream" computes everything that
@@ -33,12 +27,10 @@ def rerun(recipe: Recipe, stage: str, scope: Scope = "follow") -> dict[str, Any]
 
     Returns the summary of the whole run, or for "only" a document of that stage.
     """
-    request = prepare_request(recipe, download=True)
     check_stage(request, stage)
     if scope == "only":
-        return _only(request, stage, cached_inputs(request, stage))
-    again = {stage} if scope == "follow" else {stage, *dependents(method(request), stage)}
-    return run_and_record(request, frozenset(again))
+        return run_stage(request, stage, cached_inputs(request, stage))
+    return run_recipe(request, {stage} if scope == "follow" else {stage, *_after(request, stage)})
 
 
 def cached_inputs(request: Request, stage: str) -> dict[str, str]:
@@ -47,10 +39,10 @@ def cached_inputs(request: Request, stage: str) -> dict[str, str]:
     Raises:
         ValueError: where something that it reads is not cached.
     """
-    nodes = method(request)
-    names = [node.name for node in nodes]
-    before, node = nodes[: names.index(stage)], nodes[names.index(stage)]
-    found = cached(before, numerics_of(request.recipe), request.home, obtain)
+    # Nothing after it is fetched.
+    before = takewhile(lambda one: one.vertex.name != stage, walk_recipe(request, obtain))
+    found = {one.vertex.name: one.result for one in before if one.result is not None}
+    node = next(node for node in method(request) if node.name == stage)
     read = dict.fromkeys(node.inputs.values())
     if missing := [name for name in read if name not in found]:
         raise ValueError(
@@ -60,22 +52,8 @@ def cached_inputs(request: Request, stage: str) -> dict[str, str]:
     return {name: found[name].artifact for name in read}
 
 
-def _only(request: Request, stage: str, artifacts: dict[str, str]) -> dict[str, Any]:
-    flow_run_id = str(runtime.flow_run.id)
-    with tracked(request, flow_run_id) as (tracking, parent):
-        run = Run(request, numerics_of(request.recipe), tracking, parent, flow_run_id)
-        run.one_stage(stage, artifacts)
-        result, _ = run.results[stage]
-        tracking.finish(parent, "FINISHED", {"seconds": result.seconds}, {})
-    document = {
-        "run_id": flow_run_id,
-        "mlflow_run_id": tracking.run_id(parent),
-        "recipe": request.recipe.name,
-        "task": request.recipe.task,
-        "stage": {"name": stage, **result.model_dump()},
-        "folder": str(run.store.path(result.artifact)),
-    }
-    return achieved(document)
-
-
-__all__ = ["Scope", "StageError", "cached_inputs", "rerun"]
+def _after(request: Request, stage: str) -> list[str]:
+    """Names of the stages that read from one, directly or not."""
+    graph = graph_of({request.recipe.name: request})
+    ids = graph.cells[request.recipe.name]
+    return [graph.vertices[id_].name for id_ in graph.dependents(ids[stage])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,21 +77,26 @@ def rerun(
         raise ValueError("rerun must have one of --only and --downstream, got both")
     request = checked_request(recipe, set_, download=True)
     from flows.cli.tables import show_stage
+    from flows.engine.recording import StageError
     from flows.method import check_stage
     from flows.rerun import Scope, cached_inputs
-    from flows.rerun import rerun as flow
+    from flows.rerun import rerun as body
 
     check_stage(request, stage)
+    scope: Scope = "only" if only else "downstream" if downstream else "follow"
+    if only:
+        cached_inputs(request, stage)
+    values = {"recipe": request.recipe.model_dump(mode="json"), "stage": stage, "scope": scope}
+    label = f"{request.recipe.name}: {stage}"
+    found = run_flow(
+        request.home, "rerun", label, values, lambda: body(request, stage, scope), (StageError,)
+    )
     if not only:
-        scope: Scope = "downstream" if downstream else "follow"
-        _show_summary(_rerun(request, lambda: flow(request.recipe, stage, scope)), json_)
-        return
-    cached_inputs(request, stage)
-    document = _rerun(request, lambda: flow(request.recipe, stage, "only"))
-    if json_:
-        print_json(document)
+        _show_summary(found, json_)
+    elif json_:
+        print_json(found)
     else:
-        show_stage(document)
+        show_stage(found)
 
 
 @app.command()
@@ -160,12 +164,6 @@ def _show_fields(json_: bool) -> None:
         print_json({"fields": [asdict(row) for row in field_rows()]})
     else:
         print(fields_page(), end="")
-
-
-def _rerun(request: Any, flow: Callable[[], Any]) -> Any:
-    from flows.engine.run import StageError
-
-    return run_flow(request.home, "rerun", flow, (StageError,))
 
 
 def _show_summary(summary: dict[str, Any], json_: bool) -> None:

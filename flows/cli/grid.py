@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,13 +38,11 @@ def grid(
         typer.Option("--max-cells", help="Run at most so many cells that have not run yet."),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", help="Cells at a time, each in a process of its own.")
+        int, typer.Option("--workers", help="Stages at a time, each in a process of its own.")
     ] = 1,
     cluster: Annotated[
         str | None,
-        typer.Option(
-            "--cluster", help="Run on a Dask cluster: tcp://host:8786, or `local` for --workers."
-        ),
+        typer.Option("--cluster", help="Run on the workers of a Dask cluster: tcp://host:8786."),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and how long; run nothing.")
@@ -59,10 +57,10 @@ def grid(
 ) -> None:
     """Run many recipes as one DAG: stages that several cells need run once.
 
-    A cell that fails stops no other; a second call runs only what is missing.
+    A stage that fails stops only what reads from it; a second call runs only what is missing.
     """
-    from flows.engine.prefect_loss import Failure, run_flow
-    from flows.grids.loading import chosen_cells, load_grid
+    from flows.engine.prefect_loss import Failure
+    from flows.grids.loading import load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
     if gpus is not None and not estimate:
@@ -72,56 +70,35 @@ def grid(
     for name, number in (("workers", workers), ("max_cells", max_cells), ("gpus", gpus)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
-    cells = chosen_cells(definition, tuple(only or ()))
-    if cluster is not None:
-        from flows.grids.executors.dask_cluster import check_cluster
-
-        check_cluster(cluster, workers)
-    from flows.grids.plan import limited, plan_grid, prepared
+    from flows.grid import GridError, grid_request
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
-    from tasks.home import Home, home_directory
 
-    planned = plan_grid(prepared(cells, download=not (plan or estimate)))
-    cells = limited(cells, planned, max_cells)
-    planned = planned.of(cells)
+    runs = not (plan or estimate)
+    asked = grid_request(definition, only or (), max_cells, workers, cluster, download=runs)
     if plan:
         if json_:
-            print(json.dumps(plan_document(definition, cells, planned), indent=2))
+            print(json.dumps(plan_document(definition, asked.cells, asked.plan), indent=2))
         else:
-            show_grid_plan(definition, cells, planned)
+            show_grid_plan(definition, asked.cells, asked.plan)
         return
     if estimate:
         from flows.grids.cost import cost_document, cost_of, show_cost
 
-        cost = cost_of(planned, gpus or 1)
+        cost = cost_of(asked.plan, gpus or 1)
         if json_:
             print(json.dumps(cost_document(definition, cost), indent=2))
         else:
             show_cost(definition, cost)
         return
-    from flows.grid import GridError
-    from flows.grid import grid as flow
-    from flows.grids.executors.dask_cluster import ClusterError
-    from flows.services.servers import ServerError, start_one_server
+    from flows.api import run_grid
     from tasks.host.terminal import progress_display
 
-    progress_display().line(plan_line(definition, cells, planned))
-    document: dict[str, Any]
+    progress_display().line(plan_line(definition, asked.cells, asked.plan))
     failure: str | None = None
-    home = home_directory()
     try:
-        if min(workers, len(cells)) > 1 or cluster is not None:
-            start_one_server(Home(home).logs)
-        document = run_flow(
-            home,
-            "grid",
-            lambda: flow(definition, tuple(only or ()), max_cells, workers, cluster),
-            (GridError, ClusterError),
-        )
+        document = run_grid(asked)
     except GridError as error:
         document, failure = error.document, str(error)
-    except ServerError as error:
-        raise Failure(str(error)) from None
     if json_:
         print(json.dumps(document, indent=2))
     else:

@@ -1,144 +1,250 @@
-"""Recording a flow run: its run at MLflow, the registry, its summary, a page of Prefect's."""
+"""Recording the run of a recipe: its run at MLflow, the registry, its summary, a page of Prefect's.
+
+Every flow run is a run of cells: `compress` of one, a grid of many. What is recorded is never
+cached: every run is complete in itself.
+"""
 
 from __future__ import annotations
 
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from prefect import runtime
+from prefect import State
 from prefect.artifacts import create_table_artifact
 
-from flows.engine.nodes import numerics_of
-from flows.engine.prefect_loss import achieved, begun
-from flows.engine.run import Run, StageError
-from flows.engine.summary import comparison_rows, read_summary, summarize, write_summary
+from flows.engine.learning_curves import last_training, record_learning_curve
+from flows.engine.prefect_loss import Failure, begun
+from flows.engine.summary import comparison_rows, summarize, write_summary
+from flows.method import method
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
+from tasks.cache.records import Context, StageResult
+from tasks.cache.stage_key import Stage
 from tasks.home import Home
-from tasks.host.logs import warn
+from tasks.host.logs import noted, warn
+from tasks.host.terminal import progress_display
 from tasks.host.wording import error_line
+from tasks.stages.catalogue import trainings
 from tasks.stages.register_model import register_model
+from tasks.store.artifacts import Store
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0
 
 
-def run_and_record(request: Request, again: frozenset[str]) -> dict[str, Any]:
-    """Run the whole method inside a flow run, and record it; returns the summary.
+class StageError(Failure):
+    """A stage failed; the message names stage, attempt, recipe and where to look."""
 
-    Stages in `again` are computed whatever the cache says.
+
+@dataclass(frozen=True)
+class Done:
+    """A stage that is done.
+
+    Attributes:
+        stage, context: that it was run with, for the first cell that needs it.
+        state: Prefect's.
+        result: what it came to.
+        cached: whether it came from the cache.
     """
-    flow_run_id = str(runtime.flow_run.id)
-    with tracked(request, flow_run_id) as (tracking, parent):
-        run = Run(request, numerics_of(request.recipe), tracking, parent, flow_run_id)
-        run.all_stages(again)
-        try:
-            record_run(run, register=True)
-        except Exception as error:
-            raise unrecorded(error, request, flow_run_id) from error
-    # All is written down: whatever happens while Prefect is told, the run is complete.
-    summary = achieved(read_summary(request.home, flow_run_id))
-    _show_in_prefect(summary)
-    return summary
+
+    stage: Stage
+    context: Context
+    state: State
+    result: StageResult
+    cached: bool
+
+
+class CellRun:
+    """The run of one recipe within a flow run.
+
+    Attributes:
+        cell: `<grid>/<cell>`; None where the recipe is the whole flow run.
+        parent: the handle of its tracked run, once it has begun.
+        results: name -> (result, whether it came from the cache) of the stages that are done.
+        error: why it is not complete, once it has ended.
+    """
+
+    cell: str | None = None
+    registers = True
+    """Whether its model enters the registry, which is for models to be used."""
+
+    def __init__(self, request: Request, run_id: str, flow_run_id: str) -> None:
+        """Prepare a run.
+
+        Args:
+            request: of the recipe.
+            run_id: of the recipe's run; its summary lies under it.
+            flow_run_id: Prefect's.
+        """
+        self.request = request
+        self.run_id = run_id
+        self.flow_run_id = flow_run_id
+        self.tracking = Tracking(request.home)
+        self.parent: str | None = None
+        self.results: dict[str, tuple[StageResult, bool]] = {}
+        self.error: str | None = None
+        self._names = [node.name for node in method(request)]
+        self._export: State | None = None
+        self._pending: list[tuple[Done, bool]] = []
+        # Stages of one cell start in several threads.
+        self._guard = threading.Lock()
+
+    def begin(self) -> None:
+        """Open the tracked run, unless it is open: its first stage starts, or its last is done."""
+        with self._guard:
+            if self.parent is None:
+                self.parent = self.start()
+                begun()
+                for done, mine in self._pending:
+                    self._record(done, mine)
+
+    def start(self) -> str:
+        """Open the tracked run; its handle."""
+        recipe = self.request.recipe
+        values, shape = recipe.model_dump(mode="json"), str(self.request.student)
+        return self.tracking.start_parent(
+            recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape
+        )
+
+    def stage_started(self, name: str) -> None:
+        """A stage starts, for this cell first."""
+
+    def stage_ended(self, name: str) -> None:
+        """It ended, in whatever way."""
+
+    def tell_hit(self, done: Done) -> None:
+        """Say that a stage came from the cache."""
+        place = f"[{done.context.position}/{done.context.total_stages}]"
+        progress_display().line(f"{place} {done.stage.name}: cached")
+
+    def note(self, done: Done, mine: bool) -> None:
+        """Take in a stage that is done; `mine` where it was run for this cell first."""
+        self.results[done.stage.name] = (done.result, done.cached or not mine)
+        if done.cached and mine:
+            self.tell_hit(done)
+        if done.stage.name == "export":
+            self._export = done.state
+        with self._guard:
+            if self.parent is None:
+                self._pending.append((done, mine))
+            else:
+                self._record(done, mine)
+
+    def _record(self, done: Done, mine: bool) -> None:
+        assert self.parent is not None
+        name, recipe = done.stage.name, self.request.recipe
+        if done.cached or not mine:
+            ours = {"parent_run": self.parent, "cell": self.cell, "recipe_name": recipe.name}
+            context = done.context.model_copy(
+                update={**ours, "task": recipe.task, "seed": recipe.seed}
+            )
+            self.tracking.record_cached(done.stage, done.result, context)
+        if name in trainings():
+            last, home = name == last_training(self._names), self.request.home
+            with noted(f"the learning curve of stage {name}"):
+                record_learning_curve(self.tracking, self.parent, home, done.result, last)
+
+    def end(self, error: str | None) -> None:
+        """Record that nothing of it runs any more; `error` says why it is not complete."""
+        self.begin()
+        self.error = error
+        if error is None:
+            try:
+                self._finish()
+            except Exception as problem:
+                self.error = self._unrecorded(problem)
+        if self.error is not None:
+            self.break_off("FAILED")
+
+    def break_off(self, status: str) -> None:
+        """Close the tracked run, where it is open, as FAILED or KILLED."""
+        if self.parent is not None:
+            self.tracking.finish(self.parent, status, {}, {})
+
+    def _unrecorded(self, error: Exception) -> str:
+        """What to say where the stages are done and their record cannot be written."""
+        path = Home(self.request.home).record_error(self.run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        return (
+            f"the run of recipe {self.request.recipe.name} could not be recorded: "
+            f"{error_line(error)}; its traceback is {path}"
+        )
+
+    def _finish(self) -> None:
+        """Write down what it achieved: MLflow's run and model registry, summary.json."""
+        assert self.parent is not None
+        request, results, tracking, parent = self.request, self.results, self.tracking, self.parent
+        results = self.results = {name: results[name] for name in self._names}
+        store, recipe, artifact = Store(request.home), request.recipe, results["export"][0].artifact
+        export_dir = store.path(artifact)
+        assessment = read_assessment(store.path(results["assess"][0].artifact))
+        mlflow_run_id = tracking.run_id(parent)
+        summary = summarize(request, results, assessment, export_dir, mlflow_run_id, self.run_id)
+        numbers = {
+            name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
+        }
+        numbers |= assessment.models[STUDENT].metrics
+        numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
+        numbers["seconds"] = sum(
+            result.seconds for result, cached in results.values() if not cached
+        )
+        summary["registered_model"] = None
+        if self.registers:
+            summary["registered_model"] = register_model(
+                str(request.home),
+                parent,
+                recipe.task,
+                str(export_dir),
+                artifact,
+                recipe.name,
+                str(request.student),
+                recipe.seed,
+                wait_for=[self._export],
+            )
+        data = results["data"][0].metrics
+        tracking.log_dataset(
+            parent,
+            recipe.task,
+            str(data["fingerprint"]),
+            recipe.data.source,
+            {name: value for name, value in data.items() if name != "fingerprint"},
+        )
+        tracking.log_document(parent, write_summary(summary, request.home))
+        tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
 
 
 @contextmanager
-def tracked(
-    request: Request, flow_run_id: str, grid_run: str | None = None, name: str | None = None
-) -> Iterator[tuple[Tracking, str]]:
-    """The tracking and the parent run of a flow run, which ends as the block does.
-
-    The block finishes the parent run itself where all went well, since it knows the numbers.
-    The run is called `name`, or by default as its recipe.
-    """
-    recipe = request.recipe
-    tracking = Tracking(request.home)
-    begun()
-    parent = tracking.start_parent(
-        recipe.task,
-        recipe.name,
-        recipe.model_dump(mode="json"),
-        recipe.seed,
-        flow_run_id,
-        str(request.student),
-        grid_run,
-        name,
-    )
+def recorded(cells: Mapping[str, CellRun]) -> Iterator[None]:
+    """Cells of a flow run, whose tracked runs end as the block does where they did not before."""
     try:
-        yield tracking, parent
+        yield
     except BaseException as error:
         failed = isinstance(error, Exception)
-        tracking.finish(parent, "FAILED" if failed else "KILLED", {}, {})
-        tracking.flush(FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
+        for cell in cells.values():
+            cell.break_off("FAILED" if failed else "KILLED")
+        flush(cells, FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
         raise
-    tracking.flush(FLUSH_SECONDS)
+    flush(cells, FLUSH_SECONDS)
 
 
-def unrecorded(error: Exception, request: Request, flow_run_id: str) -> StageError:
-    """What to raise where the stages are done and their record cannot be written."""
-    path = Home(request.home).record_error(flow_run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return StageError(
-        f"the run of recipe {request.recipe.name} could not be recorded: {error_line(error)}; "
-        f"its traceback is {path}"
-    )
+def flush(cells: Mapping[str, CellRun], seconds: float) -> None:
+    """Send what MLflow has yet to be told."""
+    for tracking in {cell.request.home: cell.tracking for cell in cells.values()}.values():
+        tracking.flush(seconds)
 
 
-def record_run(run: Run, register: bool) -> None:
-    """Write down what the run achieved: MLflow's parent run and model registry, summary.json.
-
-    Recording is never cached: every run is complete in itself. Without `register` the model stays
-    out of the registry, which is for models to be used.
-    """
-    request, results, tracking, parent = run.request, run.results, run.tracking, run.parent
-    export_dir = run.store.path(results["export"][0].artifact)
-    assessment = read_assessment(run.store.path(results["assess"][0].artifact))
-    run_id = tracking.run_id(parent)
-    summary = summarize(request, results, assessment, export_dir, run_id, run.flow_run_id)
-    numbers = {
-        name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
-    }
-    numbers |= assessment.models[STUDENT].metrics
-    numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
-    numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
-    recipe = request.recipe
-    artifact = results["export"][0].artifact
-    summary["registered_model"] = None
-    if register:
-        summary["registered_model"] = register_model(
-            str(request.home),
-            parent,
-            recipe.task,
-            str(export_dir),
-            artifact,
-            recipe.name,
-            str(request.student),
-            recipe.seed,
-            wait_for=[run.states["export"]],
-        )
-    data = results["data"][0].metrics
-    tracking.log_dataset(
-        parent,
-        request.recipe.task,
-        str(data["fingerprint"]),
-        request.recipe.data.source,
-        {name: value for name, value in data.items() if name != "fingerprint"},
-    )
-    path = write_summary(summary, request.home)
-    tracking.log_document(parent, path)
-    tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
-
-
-def _show_in_prefect(summary: dict[str, Any]) -> None:
+def show_in_prefect(summary: Mapping[str, Any]) -> None:
     """The comparison as a page of Prefect's; the run is complete without it, too."""
     try:
         create_table_artifact(
             key="rosita-comparison",
-            table=comparison_rows(summary),
+            table=comparison_rows(dict(summary)),
             description=f"{summary['recipe']}: teacher against student",
         )
     except Exception as error:

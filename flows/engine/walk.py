@@ -1,16 +1,15 @@
-"""The walk over a recipe's stages: each gets its key from what the stages before it came to."""
+"""The walk over a graph: each stage gets its key from what the stages before it came to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.engine.nodes import stage_of
-from flows.method import Node
+from flows.engine.graph import Graph, Vertex, graph_of
+from flows.recipes.request import Request
 from tasks.cache.records import StageResult
 from tasks.cache.stage_key import Stage
-from tasks.host.hardware import ResolvedNumerics
 
 Found = tuple[StageResult | None, str | None]
 """A result, or what is wrong with the one that there is, or neither."""
@@ -20,58 +19,44 @@ Find = Callable[[Path, str], Found]
 
 @dataclass(frozen=True)
 class Visited:
-    """One node on the walk.
+    """One vertex on the walk.
 
     Attributes:
-        node: the node.
+        vertex: the vertex.
         stage: with its key, or without one where an input has yet to be computed.
         result: what was found under the key.
         problem: what is wrong with something found that cannot be used.
     """
 
-    node: Node
+    vertex: Vertex
     stage: Stage
     result: StageResult | None
     problem: str | None
 
 
-def walk(
-    nodes: Sequence[Node], numerics: ResolvedNumerics, home: Path, find: Find
-) -> Iterator[Visited]:
-    """Visit every node after those that it reads from; what `find` finds gives the others a key.
+def walk(graph: Graph, find: Find) -> Iterator[Visited]:
+    """Visit every vertex after those that it needs; what `find` finds gives the others a key.
 
     Nothing is computed, and no key twice.
     """
     artifacts: dict[str, str] = {}
-    for node in nodes:
-        stage = stage_of(node, artifacts, numerics)
+    for vertex in graph.vertices.values():
+        stage = vertex.stage(artifacts)
         result: StageResult | None = None
         problem: str | None = None
         if stage.known_key is not None:
-            result, problem = find(home, stage.known_key)
+            result, problem = find(vertex.request.home, stage.known_key)
         if result is not None:
-            artifacts[node.name] = result.artifact
-        yield Visited(node, stage, result, problem)
+            artifacts[vertex.id] = result.artifact
+        yield Visited(vertex, stage, result, problem)
 
 
-def cached(
-    nodes: Sequence[Node], numerics: ResolvedNumerics, home: Path, find: Find
-) -> dict[str, StageResult]:
-    """The results of the stages that need not run, by name."""
-    visited = walk(nodes, numerics, home, find)
-    return {one.node.name: one.result for one in visited if one.result is not None}
+def walk_recipe(request: Request, find: Find) -> Iterator[Visited]:
+    """The same over one recipe, whose stages have distinct names."""
+    return walk(graph_of({request.recipe.name: request}), find)
 
 
-def dependents(nodes: Sequence[Node], name: str) -> tuple[str, ...]:
-    """Names of the stages that read from one, directly or not, in their order."""
-    found: list[str] = []
-    for node in nodes:
-        if {name, *found} & set(node.inputs.values()):
-            found.append(node.name)
-    return tuple(found)
-
-
-def inputs_of(node: Node, results: Mapping[str, StageResult]) -> dict[str, str]:
-    """Artifacts, by name of the stage, of what a node reads, as far as there are results."""
-    wanted = set(node.inputs.values())
-    return {name: result.artifact for name, result in results.items() if name in wanted}
+def cached(request: Request, find: Find) -> dict[str, StageResult]:
+    """The results of a recipe's stages that need not run, by name."""
+    visited = walk_recipe(request, find)
+    return {one.vertex.name: one.result for one in visited if one.result is not None}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.table import Table
 
 from flows.grids.definition import Cell
-from flows.grids.files import running_stage
 from tasks.host.terminal import progress_display
 
 WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED = (
@@ -35,16 +32,16 @@ class _Row:
     result: str = ""
     began: float = 0.0
     seconds: float | None = None
+    stages: list[str] = field(default_factory=list)
 
 
 class Board:
-    """What a person sees of a grid while it runs. Not for several threads."""
+    """What a person sees of a grid while it runs; told by many threads, each of its own cell."""
 
-    def __init__(self, home: Path, grid: str, cells: Sequence[Cell]) -> None:
-        self._home, self._grid = home, grid
+    def __init__(self, grid: str, cells: Sequence[Cell]) -> None:
+        self._grid = grid
         self._rows = {cell.id: _Row(cell) for cell in cells}
         self._numbers = {cell.id: number for number, cell in enumerate(cells, start=1)}
-        self.terminal = sys.stderr.isatty()
 
     def started(self, cell: str) -> None:
         """A cell starts."""
@@ -52,14 +49,26 @@ class Board:
         row.status, row.began = RUNNING, time.monotonic()
         self._line(cell, "started")
 
-    def ended(self, cell: str, document: dict[str, Any] | None) -> None:
-        """A cell ended; without a document it was interrupted."""
+    def stage_started(self, cell: str, stage: str) -> None:
+        """A stage starts, for this cell first."""
+        self._rows[cell].stages.append(stage)
+
+    def stage_ended(self, cell: str, stage: str) -> None:
+        """It ended, in whatever way."""
+        self._rows[cell].stages.remove(stage)
+
+    def interrupted(self) -> None:
+        """What runs was interrupted."""
+        for cell, row in self._rows.items():
+            if row.status == RUNNING:
+                row.status, row.seconds = INTERRUPTED, time.monotonic() - row.began
+                self._line(cell, "interrupted")
+
+    def ended(self, cell: str, document: dict[str, Any]) -> None:
+        """A cell finished or failed."""
         row = self._rows[cell]
-        row.seconds = time.monotonic() - row.began
-        row.status = INTERRUPTED if document is None else document["status"]
-        if document is None:
-            self._line(cell, "interrupted")
-        elif row.status == FAILED:
+        row.seconds, row.status = time.monotonic() - row.began, document["status"]
+        if row.status == FAILED:
             row.result = document["error"]
             self._line(cell, f"failed: {document['error']}")
         else:
@@ -80,13 +89,11 @@ class Board:
         for name in ("cell", "status", "stage", "score", "time"):
             table.add_column(name, justify="right" if name in ("score", "time") else "left")
         for row in self._window(rows):
-            running = row.status == RUNNING
-            seconds = time.monotonic() - row.began if running else row.seconds
-            stage = running_stage(self._home, self._grid, row.cell.id) if running else None
+            seconds = time.monotonic() - row.began if row.status == RUNNING else row.seconds
             table.add_row(
                 row.cell.id,
                 row.status,
-                stage or "",
+                ", ".join(row.stages),
                 row.result if row.status == FINISHED else "",
                 "" if seconds is None else f"{seconds:,.0f} s",
             )

@@ -1,14 +1,14 @@
-"""What a grid costs before it runs: hours of devices, the longest chain, and a schedule.
+"""What a grid costs before it runs: hours of devices, the longest chain, and the time in all.
 
-Every second in here was measured: of a stage's most similar attempt in this home, scaled by its
-steps or rows. Where a stage has never run the grid's time is unknown, and only what is known is
-told: that it takes no less.
+Every second in here was measured: of a stage's most similar attempt in this home on the same model
+and kind of device, scaled by its steps or rows. Where a stage has never run the grid's time is
+unknown, and only what is known is told: that it takes no less.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from rich.table import Table
 
 from flows.grids.definition import Grid
 from flows.grids.plan import GridPlan, GridStage
-from flows.grids.schedule import Job, Schedule, schedule
 from tasks.host.console import console
 from tasks.host.wording import duration
 
@@ -25,23 +24,32 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class GridCost:
-    """The missing stages of a grid on a number of devices.
+    """The missing stages of a grid on a number of devices; what is unknown takes no time.
 
     Attributes:
         plan: of the cells.
         gpus: devices; a stage holds as many as it has processes, from its
             beginning to its end.
-        schedule: of the stages that can be estimated, the others taking no time.
+        path: the chain of stages that takes longest, each reading from the one before.
+        path_seconds: that it takes, on however many devices.
+        device_seconds: seconds of all stages, each times the devices that it holds.
     """
 
     plan: GridPlan
     gpus: int
-    schedule: Schedule
+    path: tuple[GridStage, ...]
+    path_seconds: float
+    device_seconds: float
 
     @property
     def complete(self) -> bool:
         """Whether every missing stage can be estimated."""
         return not self.plan.unknown
+
+    @property
+    def seconds(self) -> float:
+        """No order of the stages takes less: the longest path, or the work over the devices."""
+        return max(self.path_seconds, self.device_seconds / self.gpus)
 
     @property
     def measured_on(self) -> tuple[str, ...]:
@@ -59,46 +67,48 @@ def cost_of(plan: GridPlan, gpus: int) -> GridCost:
     """The cost of what the plan's cells lack.
 
     Raises:
-        ValueError: where `gpus` is below 1.
+        ValueError: where `gpus` is below 1, or below the processes of a training.
     """
     if gpus < 1:
         raise ValueError(f"gpus must be at least 1, got {gpus}")
-    jobs = {
-        stage.identity: Job(_seconds(stage) or 0.0, stage.needs, stage.processes)
-        for stage in plan.missing
-    }
-    most = max((job.devices for job in jobs.values()), default=1)
+    most = max((stage.vertex.processes for stage in plan.missing), default=1)
     if gpus < most:
         raise ValueError(f"gpus must be at least numerics.processes, {most}, got {gpus}")
-    return GridCost(plan, gpus, schedule(jobs, gpus))
+    paths: dict[str, tuple[float, tuple[GridStage, ...]]] = {}
+    for stage in plan.missing:
+        before = [paths[id_] for id_ in stage.vertex.needs.values() if id_ in paths]
+        seconds, path = max(before, key=lambda found: found[0], default=(0.0, ()))
+        paths[stage.vertex.id] = (seconds + (stage.seconds or 0.0), (*path, stage))
+    seconds, path = max(paths.values(), key=lambda found: found[0], default=(0.0, ()))
+    work = sum((stage.seconds or 0.0) * stage.vertex.processes for stage in plan.missing)
+    return GridCost(plan, gpus, path, seconds, work)
 
 
 def cost_document(grid: Grid, cost: GridCost) -> dict[str, Any]:
     """The cost as JSON-able values.
 
-    `gpu_hours` and `seconds` (the length of the schedule) are null while a stage cannot be
-    estimated; `at_least_...` hold all the same. Cached stages cost nothing.
+    `gpu_hours` and `seconds` are null while a stage cannot be estimated; `at_least_...` hold all
+    the same. Cached stages cost nothing.
     """
-    plan, planned = cost.plan, cost.schedule
-    hours = planned.device_seconds / HOUR
+    plan, hours = cost.plan, cost.device_seconds / HOUR
     return {
         "grid": grid.name,
-        "cells": len(plan.cells),
+        "cells": len(plan.graph.cells),
         "gpus": cost.gpus,
         "measured_on": list(cost.measured_on),
         "complete": cost.complete,
-        "seconds": planned.makespan if cost.complete else None,
-        "at_least_seconds": planned.lower_bound,
+        "seconds": cost.seconds if cost.complete else None,
+        "at_least_seconds": cost.seconds,
         "gpu_hours": hours if cost.complete else None,
         "at_least_gpu_hours": hours,
         "critical_path": {
-            "seconds": planned.critical_seconds if cost.complete else None,
-            "at_least_seconds": planned.critical_seconds,
-            "stages": [_stage(cost, plan.stages[i]) for i in planned.critical_path],
+            "seconds": cost.path_seconds if cost.complete else None,
+            "at_least_seconds": cost.path_seconds,
+            "stages": [_stage(stage) for stage in cost.path],
         },
         "distinct_stages": len(plan.stages),
         "cached": len(plan.stages) - len(plan.missing),
-        "stages": [_stage(cost, stage) for stage in plan.missing],
+        "stages": [_stage(stage) for stage in plan.missing],
         "unknown": [
             {"name": name, "count": count, "why": why}
             for (name, why), count in _unknown(plan).items()
@@ -108,10 +118,10 @@ def cost_document(grid: Grid, cost: GridCost) -> dict[str, Any]:
 
 def show_cost(grid: Grid, cost: GridCost) -> None:
     """A row per kind of stage, the longest chain, and what all of it takes."""
-    plan, planned = cost.plan, cost.schedule
+    plan = cost.plan
     cached = len(plan.stages) - len(plan.missing)
     title = (
-        f"{grid.name}: {len(plan.cells)} cells, {len(plan.stages)} distinct stages, "
+        f"{grid.name}: {len(plan.graph.cells)} cells, {len(plan.stages)} distinct stages, "
         f"{cached} of them cached"
     )
     if not plan.missing:
@@ -124,30 +134,25 @@ def show_cost(grid: Grid, cost: GridCost) -> None:
         table.add_row(name, *_row([stage for stage in plan.missing if stage.name == name]))
     out = console()
     out.print(table)
-    for line in _lines(cost, planned, plan.stages):
+    for line in _lines(cost):
         print(line)
 
 
-def _lines(cost: GridCost, planned: Schedule, stages: Mapping[str, GridStage]) -> list[str]:
+def _lines(cost: GridCost) -> list[str]:
     """What the table comes to. Plain lines, so that they can be searched and copied."""
-    hours, least = planned.device_seconds / HOUR, "" if cost.complete else "at least "
+    least = "" if cost.complete else "at least "
     lines = []
     if cost.measured_on:
-        chain = " -> ".join(stages[identity].name for identity in planned.critical_path)
+        chain = " -> ".join(stage.name for stage in cost.path)
+        devices = f"{cost.gpus} device{'s' if cost.gpus > 1 else ''}"
         lines += [
-            f"critical path:    {least}{duration(planned.critical_seconds)}: {chain}",
-            f"GPU-hours:        {least}{hours:.3g}, at the speed of {', '.join(cost.measured_on)}"
+            f"critical path:    {least}{duration(cost.path_seconds)}: {chain}",
+            f"GPU-hours:        {least}{cost.device_seconds / HOUR:.3g}, at the speed of "
+            + ", ".join(cost.measured_on)
             + ("" if cost.on_gpu else "; no GPU has been measured here"),
+            f"time:             {least}{duration(cost.seconds)} on {devices}: the longer of the "
+            "critical path and the work shared by the devices",
         ]
-        devices = f"on {cost.gpus} device{'s' if cost.gpus > 1 else ''}"
-        if cost.complete:
-            busy = planned.device_seconds / (planned.makespan * cost.gpus)
-            lines.append(
-                f"time:             {duration(planned.makespan)} {devices}, {busy:.0%} of them "
-                f"busy; no order of the stages takes less than {duration(planned.lower_bound)}"
-            )
-        else:
-            lines.append(f"time:             {least}{duration(planned.lower_bound)} {devices}")
     for (name, why), count in _unknown(cost.plan).items():
         lines.append(f"unknown:          {count} of {name}: {why}")
     if not cost.complete:
@@ -157,13 +162,13 @@ def _lines(cost: GridCost, planned: Schedule, stages: Mapping[str, GridStage]) -
 
 def _row(stages: Sequence[GridStage]) -> tuple[str, str, str, str]:
     """How many, their time in all, the time of one, and where the longest one's is from."""
-    known = [stage for stage in stages if _seconds(stage) is not None]
+    known = [(stage.seconds, stage) for stage in stages if stage.seconds is not None]
     if not known:
         why = stages[0].estimate.source if stages[0].estimate else ""
         return str(len(stages)), "unknown", "", why
-    times = [_seconds(stage) or 0.0 for stage in known]
+    times = [seconds for seconds, _ in known]
     low, high = duration(min(times)), duration(max(times))
-    longest = max(known, key=lambda stage: _seconds(stage) or 0.0).estimate
+    longest = max(known, key=lambda found: found[0])[1].estimate
     total = duration(sum(times))
     if len(known) < len(stages):
         total = f"{total} and {len(stages) - len(known)} unknown"
@@ -171,29 +176,22 @@ def _row(stages: Sequence[GridStage]) -> tuple[str, str, str, str]:
     return str(len(stages)), total, one, longest.source if longest else ""
 
 
-def _stage(cost: GridCost, stage: GridStage) -> dict[str, Any]:
-    estimate, slot = stage.estimate, cost.schedule.slots[stage.identity]
+def _stage(stage: GridStage) -> dict[str, Any]:
+    estimate = stage.estimate
     assert estimate is not None
     return {
-        "id": stage.identity,
+        "id": stage.vertex.id,
         "name": stage.name,
-        "cells": list(stage.cells),
-        "needs": list(stage.needs),
+        "cells": list(stage.vertex.cells),
+        "needs": list(stage.vertex.needs.values()),
         "seconds": estimate.seconds,
         "seconds_each": estimate.each,
         "unit": estimate.unit,
         "units": estimate.units,
         "estimate": estimate.source,
         "measured_on": estimate.measured_on,
-        # With a stage of unknown length, every place in the schedule would be made up.
-        "start": slot.start if cost.complete else None,
-        "devices": list(slot.devices) if cost.complete else None,
     }
 
 
 def _unknown(plan: GridPlan) -> Counter[tuple[str, str]]:
     return Counter((s.name, s.estimate.source if s.estimate else "") for s in plan.unknown)
-
-
-def _seconds(stage: GridStage) -> float | None:
-    return None if stage.estimate is None else stage.estimate.seconds

@@ -1,7 +1,6 @@
 """Files of a grid and its cells, below `<home>/grids/<grid>/`.
 
-`definition.json` is the grid that ran last, `<cell>.json` a cell that finished or failed, and
-`running/<cell>.json` one that runs, with its stage.
+`definition.json` is the grid that ran last, `<cell>.json` a cell that finished or failed.
 """
 
 from __future__ import annotations
@@ -29,20 +28,9 @@ def cell_path(home: Path, grid: str, cell: str) -> Path:
     return grid_folder(home, grid) / f"{cell}.json"
 
 
-def running_path(home: Path, grid: str, cell: str) -> Path:
-    """The file of a cell that runs."""
-    return grid_folder(home, grid) / "running" / f"{cell}.json"
-
-
 def read_cell(home: Path, grid: str, cell: str) -> dict[str, Any] | None:
     """What is remembered of a cell, or None."""
     return _read(cell_path(home, grid, cell))
-
-
-def running_stage(home: Path, grid: str, cell: str) -> str | None:
-    """The stage that a running cell is at, or None."""
-    document = _read(running_path(home, grid, cell))
-    return None if document is None else document.get("stage")
 
 
 def write_definition(home: Path, grid: Grid) -> None:

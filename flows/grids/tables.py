@@ -24,22 +24,22 @@ def plan_document(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> dict[str
                 "cell": cell.id,
                 "labels": cell.labels,
                 "seed": cell.seed,
-                "stages": list(plan.cells[cell.id]),
+                "stages": list(plan.graph.cells[cell.id].values()),
                 "to_run": len(plan.to_run(cell.id)),
             }
             for cell in cells
         ],
         "stages": [
             {
-                "id": stage.identity,
+                "id": id_,
                 "name": stage.name,
                 "key": stage.key,
                 "status": stage.status,
-                "cells": list(stage.cells),
-                "seconds": None if stage.estimate is None else stage.estimate.seconds,
+                "cells": list(stage.vertex.cells),
+                "seconds": stage.seconds,
                 "estimate": "" if stage.estimate is None else stage.estimate.source,
             }
-            for stage in plan.stages.values()
+            for id_, stage in plan.stages.items()
         ],
         "distinct_stages": len(plan.stages),
         "cached": sum(stage.status == CACHED for stage in plan.stages.values()),
@@ -64,13 +64,12 @@ def show_grid_plan(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> None:
     for name in ("cell", *grid.axes, "seed", "student", "to compute"):
         table.add_column(name, overflow="fold")
     for cell in cells:
-        names = [plan.stages[identity].name for identity in plan.to_run(cell.id)]
         recipe = cell.recipe
         shape = (
             f"a{recipe.width.keep_heads}_l{recipe.depth.keep_layers}_"
             f"f{recipe.width.ffn_units}_e{recipe.width.embedding_rank}"
         )
-        what = ", ".join(names) or "nothing: cached"
+        what = ", ".join(plan.to_run(cell.id)) or "nothing: cached"
         table.add_row(cell.id, *cell.labels.values(), str(cell.seed), shape, what)
     out.print(table)
     stages = Table(title="distinct stages")
@@ -131,8 +130,8 @@ def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:
 def _time(missing: Sequence[GridStage]) -> str:
     if not missing:
         return "nothing to compute"
-    known = [s.estimate.seconds for s in missing if s.estimate and s.estimate.seconds is not None]
-    unknown = [s.name for s in missing if s.estimate is None or s.estimate.seconds is None]
+    known = [stage.seconds for stage in missing if stage.seconds is not None]
+    unknown = [stage.name for stage in missing if stage.seconds is None]
     parts = []
     if known:
         parts.append(f"about {duration(sum(known))} for {len(known)} by earlier attempts")

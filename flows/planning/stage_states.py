@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.engine.nodes import numerics_of
-from flows.engine.walk import walk
-from flows.method import method
+from flows.engine.walk import walk_recipe
 from flows.recipes.request import Request
 from tasks.cache.records import StageResult, attempts
 from tasks.cache.shared_records import look
@@ -61,19 +59,18 @@ Survey = Mapping[str, SurveyedStage]
 
 def survey(request: Request) -> Survey:
     """The stages by name, each after everything that it reads. Computes and writes nothing."""
-    numerics = numerics_of(request.recipe)
     return {
-        one.node.name: SurveyedStage(
-            one.node.name,
-            one.node.inputs,
+        one.vertex.name: SurveyedStage(
+            one.vertex.name,
+            one.vertex.node.inputs,
             one.stage.components,
             one.stage.closure.parts,
             one.stage.known_key,
             one.result,
             one.problem,
-            tuple(attempts(request.home, one.node.name)),
+            tuple(attempts(request.home, one.vertex.name)),
         )
-        for one in walk(method(request), numerics, request.home, look)
+        for one in walk_recipe(request, look)
     }
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from prefect.locking.protocol import LockManager
 
+from tasks.host.signals import stop_if_requested
+
 POLL_SECONDS = 0.1
 
 
@@ -48,7 +50,8 @@ class StageLocks(LockManager):
         """Take the lock, waiting at most `acquire_timeout` seconds (None: without end).
 
         Taking a lock that the holder has already is a success. `hold_timeout` must be None: a lock
-        ends with its process, and a long stage must not lose it.
+        ends with its process, and a long stage must not lose it. Raises what a signal means where
+        one comes while it waits.
         """
         if hold_timeout is not None:
             raise ValueError(f"hold_timeout must be None, got {hold_timeout}")
@@ -56,6 +59,7 @@ class StageLocks(LockManager):
         while not self._try(key, holder):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+            stop_if_requested()
             time.sleep(POLL_SECONDS)
         return True
 
@@ -108,6 +112,7 @@ class StageLocks(LockManager):
         while self.is_locked(key):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+            stop_if_requested()
             time.sleep(POLL_SECONDS)
         return True
 

@@ -64,6 +64,10 @@ class Context(BaseModel):
     device: str
     precision: str
     threads: int
+    all_cores: bool
+    """Whether threads are the cores of the machine: processes that share one share them."""
+    alone: bool
+    """Whether it has its machine for itself, since it measures time."""
     checkpoint_seconds: float
     """How often an unfinished stage is saved."""
     checkpoint_steps: int | None

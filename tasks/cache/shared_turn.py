@@ -16,6 +16,7 @@ from tasks.cache.records import StageResult, discard_record, inspect_record
 from tasks.cache.shared_records import SharedStore, shared_store
 from tasks.home import Home
 from tasks.host.logs import warn
+from tasks.host.signals import stop_if_requested
 from tasks.host.terminal import progress_display
 from tasks.store.shared_files import SharedStoreError
 from tasks.store.shared_lease import Lease, lease_seconds
@@ -97,6 +98,7 @@ class Turn:
                 if told != str(error):
                     told = str(error)
                     warn(f"stage {self._stage} waits for the shared store: {error}")
+            stop_if_requested()
             time.sleep(POLL_SECONDS)
 
     def _still_missing(self) -> bool:

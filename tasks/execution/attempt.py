@@ -1,94 +1,110 @@
-"""One execution of a stage: its inputs, its output, its progress and what is recorded of it."""
+"""One execution of a stage, recorded whatever becomes of it."""
 
-import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.cache.metric_history import append, history_path
 from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.cache.stage_key import Stage
-from tasks.execution.stage_inputs import StageInputs
-from tasks.host.hardware import git_commit, hardware
+from tasks.execution.places import Compute, WorkerLost, current_place
+from tasks.execution.work import Computed
+from tasks.host.hardware import git_commit
 from tasks.host.liveness import this_process
-from tasks.host.logs import noted
-from tasks.host.signals import able_to_save, signals_caught
+from tasks.host.logs import noted, warn
+from tasks.host.signals import signals_caught
 from tasks.host.terminal import ProgressEvent, StageProgress, progress_display
-from tasks.store.artifacts import write_json
-from tasks.store.disk import DiskFull, is_full, no_room
+from tasks.store.artifacts import Store, write_json
 from tasks.tracking.runs import ID_SECONDS, Tracking
 
-__all__ = ["Context", "StageResult", "Work", "attempt", "attempts"]
+__all__ = ["Attempt", "Context", "StageResult", "attempts", "carry_out"]
+
+MOST_LOSSES = 3
+"""A stage whose worker is lost so often is not tried again: mostly it lacks memory."""
+
+Note = Callable[["Attempt", Computed], None]
 
 
-class Work(StageInputs):
-    """What a task's body needs while its stage runs; made by `attempt`."""
+def carry_out(
+    compute: Compute, stage: Stage, context: Context, note: Note | None = None
+) -> StageResult:
+    """Compute a stage where this flow run computes, as an attempt; the body of every stage's task.
 
-    def __init__(
-        self,
-        stage: Stage,
-        context: Context,
-        key: str,
-        number: int,
-        tracking: Tracking | None,
-        run: str | None,
-        progress: StageProgress,
-    ) -> None:
-        super().__init__(stage, context)
-        self.key = key
-        """The stage key."""
-        self.number = number
+    A stage whose worker is lost goes on from its checkpoint, as another attempt.
+
+    Args:
+        compute: a module's own function.
+        stage, context: of the stage.
+        note: told of what it came to before the attempt ends.
+    """
+    place = current_place()
+    for loss in range(1, MOST_LOSSES + 1):
+        with place.slot(context) as slot:
+            try:
+                with _recorded(stage, context) as ours:
+                    computed = slot.compute(compute, stage, context, ours)
+                    if note is not None:
+                        note(ours, computed)
+                    return ours.completed(computed)
+            except WorkerLost as error:
+                if loss == MOST_LOSSES:
+                    raise
+                warn(f"stage {stage.name}: {error}; it goes on from what it has saved")
+    raise AssertionError("the last loss is raised")
+
+
+class Attempt:
+    """What is recorded of one execution: in the home, at MLflow and on the terminal."""
+
+    def __init__(self, stage: Stage, context: Context) -> None:
+        """Take the next number and say that the stage runs."""
+        self.stage = stage
+        self._record: dict[str, Any] = {
+            "stage": stage.name,
+            "key": stage.key,
+            "components": stage.components,
+            "recipe": context.recipe_name,
+            "flow_run_id": context.flow_run_id,
+            "status": "running",
+            "started": _timestamp(),
+            "finished": None,
+            "source_parts": stage.closure.parts,
+            **this_process(),
+        }
+        self._home = Path(context.home)
+        self.number, self._path = _claim(self._home, stage.name, self._record)
         """The attempt's number, from 1."""
-        self.tracking = tracking
+        self._history = history_path(context.home, stage.name, self.number)
+        self.tracking: Tracking | None = None
         """None when the flow run is not tracked; so is `run`."""
-        self.run = run
+        self.run: str | None = None
         """The handle of the attempt's tracked run."""
-        self.finished: StageResult | None = None
-        self.checkpoints = StageCheckpoints(
-            checkpoints_folder(context.home, key),
-            stage.name,
-            context.checkpoint_seconds,
-            context.checkpoint_steps,
-            context.begin_anew,
-        )
-        self._began = time.monotonic()
-        self._artifact: str | None = None
-        self._history = history_path(context.home, stage.name, number)
-        self._progress = progress
-
-    @contextmanager
-    def output(self) -> Iterator[Path]:
-        """An empty directory for the stage's artifact; it enters the store when the block ends.
-
-        When the block raises, nothing is stored. A stage has one output. Raises DiskFull when
-        there is no room for it.
-        """
-        assert self._artifact is None, f"{self.stage.name} has one output, not two"
+        self._result: StageResult | None = None
         try:
-            with self.store.workspace() as folder:
-                yield folder
-                self._artifact = self.store.adopt(folder)
+            if context.parent_run is not None:
+                self.tracking = Tracking(context.home)
+                self.run = self.tracking.start_child(
+                    stage, context, stage.key, self.number, cached=False
+                )
+            self._record |= {"mlflow_run_id": None, "tracked_as": self.run}
+            self._write()
+            self._progress: StageProgress = progress_display().begin(
+                context.position, context.total_stages, _title(stage, context)
+            )
         except Exception as error:
-            # A checkpoint that finds no room while an artifact is being made says so itself.
-            if isinstance(error, DiskFull) or not is_full(error):
-                raise
-            raise no_room(f"the artifact of stage {self.stage.name}", self.store.root) from error
+            self._end("failed", **_cause(error))
+            raise
 
-    @contextmanager
-    def resumable(self) -> Iterator[StageCheckpoints]:
-        """The checkpoints of the stage, for a kernel that asks whether one is due.
-
-        While the block runs, a signal makes one due, and the kernel stops when it has saved it.
-        """
-        with able_to_save():
-            yield self.checkpoints
+    def resumed(self, unit: int | None) -> None:
+        """Note where it goes on from before it works: one that is killed says so, too."""
+        self._record |= {"resumed_from": unit}
+        self._write()
 
     def report(self, event: ProgressEvent) -> None:
-        """Show a kernel's progress and log its metrics at its step. Pass it as `report=`."""
+        """Show a kernel's progress and log its metrics at its step."""
         self._progress.update(event)
         if event.metrics or event.message:
             with noted(f"the history of stage {self.stage.name}"):
@@ -96,24 +112,50 @@ class Work(StageInputs):
         if self.tracking is not None and self.run is not None:
             self.tracking.log_metrics(self.run, event.step, event.metrics)
 
-    def result(self, metrics: Mapping[str, float | str]) -> StageResult:
-        """The stage's result, once its output is stored. Return it from the task."""
-        assert self._artifact is not None, f"{self.stage.name} must store its output first"
-        before = self.checkpoints.seconds_before
-        seconds = round(before + time.monotonic() - self._began, 3)
-        self.finished = StageResult(
+    def completed(self, computed: Computed) -> StageResult:
+        """The stage's result, which is noted beside its artifact, too."""
+        self._result = StageResult(
             stage=self.stage.name,
-            key=self.key,
-            artifact=self._artifact,
-            metrics=dict(metrics),
-            seconds=seconds,
+            key=self.stage.key,
+            artifact=computed.artifact,
+            metrics=computed.metrics,
+            seconds=computed.seconds,
             attempt=self.number,
-            mlflow_run_id=self.mlflow_run_id(ID_SECONDS),
+            mlflow_run_id=self._mlflow_run_id(ID_SECONDS),
             finished_at=_timestamp(),
         )
-        return self.finished
+        note = _provenance(self._record, self._result) | {"hardware": computed.hardware}
+        Store(self._home).write_provenance(computed.artifact, note)
+        return self._result
 
-    def mlflow_run_id(self, wait: float) -> str | None:
+    def close(self, status: str, run_status: str, **more: Any) -> None:
+        """Say how it ended."""
+        result = self._result if status == "completed" else None
+        self._record["mlflow_run_id"] = self._mlflow_run_id(0)
+        if result is not None:
+            more["result"] = result.model_dump()
+        self._end(status, **more)
+        self._progress.end(status)
+        if self.tracking is None or self.run is None:
+            return
+        tags = {}
+        if self._record.get("resumed_from") is not None:
+            tags["rosita.resumed_from"] = str(self._record["resumed_from"])
+        metrics: dict[str, float | str] = {}
+        if result is not None:
+            metrics = {"seconds": result.seconds, **result.metrics}
+            tags["rosita.artifact"] = result.artifact
+        self.tracking.finish(self.run, run_status, metrics, tags)
+
+    def _end(self, status: str, **more: Any) -> None:
+        with noted(f"attempt {self.number} of stage {self.stage.name}"):
+            ended = {"status": status, "finished": _timestamp(), **more}
+            write_json(self._path, self._record | ended)
+
+    def _write(self) -> None:
+        write_json(self._path, self._record)
+
+    def _mlflow_run_id(self, wait: float) -> str | None:
         """The attempt's MLflow run; None when MLflow does not answer within `wait` seconds."""
         if self.tracking is None or self.run is None:
             return None
@@ -121,73 +163,29 @@ class Work(StageInputs):
 
 
 @contextmanager
-def attempt(stage: Stage, context: Context) -> Iterator[Work]:
-    """One execution of a stage, recorded whatever becomes of it; it goes on from a checkpoint.
+def _recorded(stage: Stage, context: Context) -> Iterator[Attempt]:
+    """An attempt for the length of a block, which ends with `Attempt.completed`.
 
-    The block must call `Work.result` before it ends. An Exception makes the attempt failed, any
-    other interruption (Ctrl-C, a termination signal, a cancelled flow) interrupted; both go on to
-    the caller.
+    An Exception makes the attempt failed, any other interruption (Ctrl-C, a termination signal, a
+    cancelled flow) interrupted; both go on to the caller.
     """
-    key = stage.key
-    record: dict[str, Any] = {
-        "stage": stage.name,
-        "key": key,
-        "components": stage.components,
-        "recipe": context.recipe_name,
-        "flow_run_id": context.flow_run_id,
-        "status": "running",
-        "started": _timestamp(),
-        "finished": None,
-        "source_parts": stage.closure.parts,
-        **this_process(),
-    }
-    number, path = _claim(Path(context.home), stage.name, record)
-    tracking, run = None, None
+    ours = Attempt(stage, context)
     try:
-        if context.parent_run is not None:
-            tracking = Tracking(context.home)
-            run = tracking.start_child(stage, context, key, number, cached=False)
-        record |= {"mlflow_run_id": None, "tracked_as": run}
-        write_json(path, record)
-        progress = progress_display().begin(context.position, context.total_stages, stage.name)
-        work = Work(stage, context, key, number, tracking, run, progress)
-    except Exception as error:
-        with noted(f"attempt {number} of stage {stage.name}"):
-            ended = {"status": "failed", "finished": _timestamp(), **_cause(error)}
-            write_json(path, record | ended)
-        raise
-    record |= {"resumed_from": work.checkpoints.resumed_from}
-
-    def close(status: str, run_status: str, **more: Any) -> None:
-        record["mlflow_run_id"] = work.mlflow_run_id(0)
-        with noted(f"attempt {number} of stage {stage.name}"):
-            write_json(path, record | {"status": status, "finished": _timestamp(), **more})
-        progress.end(status)
-        if tracking is not None and run is not None:
-            done = work.finished if status == "completed" else None
-            metrics: dict[str, float | str] = {}
-            tags: dict[str, str] = {}
-            if work.checkpoints.resumed_from is not None:
-                tags["rosita.resumed_from"] = str(work.checkpoints.resumed_from)
-            if done is not None:
-                metrics = {"seconds": done.seconds, **done.metrics}
-                tags["rosita.artifact"] = done.artifact
-            tracking.finish(run, run_status, metrics, tags)
-
-    try:
-        # Before the work, so that the record of an attempt that is killed has it, too.
-        write_json(path, record)
         with signals_caught():
-            yield work
-        assert work.finished is not None, f"the task of {stage.name} must return work.result(...)"
-        work.store.write_provenance(work.finished.artifact, _provenance(record, work.finished))
+            yield ours
     except Exception as error:
-        close("failed", "FAILED", **_cause(error))
+        ours.close("failed", "FAILED", **_cause(error))
         raise
     except BaseException as error:
-        close("interrupted", "KILLED", error=type(error).__name__)
+        ours.close("interrupted", "KILLED", error=type(error).__name__)
         raise
-    close("completed", "FINISHED", result=work.finished.model_dump())
+    ours.close("completed", "FINISHED")
+
+
+def _title(stage: Stage, context: Context) -> str:
+    """A stage of a grid is told from those of other cells by the first cell that needs it."""
+    cell = "" if context.cell is None else f"{context.cell.rpartition('/')[2]}/"
+    return f"{cell}{stage.name}"
 
 
 def _claim(home: Path, stage_name: str, record: Mapping[str, Any]) -> tuple[int, Path]:
@@ -219,7 +217,6 @@ def _provenance(record: Mapping[str, Any], result: StageResult) -> dict[str, Any
         "seconds": result.seconds,
         "finished_at": result.finished_at,
         "git_commit": git_commit(),
-        "hardware": hardware(),
     }
 
 

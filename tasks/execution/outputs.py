@@ -8,26 +8,27 @@ from typing import Any
 
 from rosita_core.model.checkpoint import save, shape_of
 from rosita_core.model.shape import count_parameters
-from rosita_core.training.loop import Trained
-from tasks.cache.records import StageResult
-from tasks.execution.attempt import Work
+from tasks.execution.parallel import Training, in_processes
+from tasks.execution.work import Computed, Work
 
 
-def finish_training(work: Work, trained: Trained) -> StageResult:
-    """Store the trained model, with its documents beside it, and return the stage's result."""
-    shape = shape_of(trained.model.config)
-    facts = {
-        "steps": float(trained.steps),
-        "best_step": float(trained.best_step),
-        "selection_score": trained.best_score,
-    }
-    with work.output() as folder:
-        save(trained.model, folder)
-        write_document(folder / "training.json", facts)
-        for name, document in trained.documents.items():
-            write_document(folder / f"{name}.json", document)
+def trained(train: Training, work: Work) -> Computed:
+    """Train in as many processes as the stage asks for, and store the model with its documents."""
+    with work.resumable() as checkpoints:
+        done = in_processes(train, work, checkpoints)
+        shape = shape_of(done.model.config)
+        facts = {
+            "steps": float(done.steps),
+            "best_step": float(done.best_step),
+            "selection_score": done.best_score,
+        }
+        with work.output() as folder:
+            save(done.model, folder)
+            write_document(folder / "training.json", facts)
+            for name, document in done.documents.items():
+                write_document(folder / f"{name}.json", document)
     params = float(count_parameters(shape).total)
-    return work.result({**facts, "params": params, "shape": str(shape)})
+    return work.computed({**facts, "params": params, "shape": str(shape)})
 
 
 def write_document(path: Path, document: Any) -> None:

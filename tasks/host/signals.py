@@ -70,6 +70,11 @@ def nothing_worth_saving() -> Iterator[None]:
             _vain -= 1
 
 
+def can_save() -> bool:
+    """Whether a stage runs here that would save a checkpoint if it were asked."""
+    return _saving > 0 and not _vain
+
+
 def stop_requested() -> bool:
     """Whether a signal waits for the stages to stop."""
     return _received is not None
@@ -102,7 +107,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     global _received
     first = _received is None
     _received = number
-    if first and _saving and not _vain:
+    if first and can_save():
         _say(number, "saving a checkpoint; once more stops without one")
         return
     _say(number, "stopping at once; the same command goes on from what is saved")

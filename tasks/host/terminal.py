@@ -116,8 +116,8 @@ class ProgressDisplay:
         self.prefix: str | None = None
         self.header: Callable[[], RenderableType] | None = None
         """What stands above the live line, made anew at every refresh."""
-        self.silent = False
-        """Whether nothing is shown at all: another process tells what happens here."""
+        self.told: Callable[[str], None] | None = None
+        """Hears every line in place of the stream, where another process shows what happens."""
         self._stream = stream
         self._terminal = terminal
         self._running = 0
@@ -131,7 +131,7 @@ class ProgressDisplay:
             self._running += 1
             stream = self._stream or sys.stderr
             live = stream.isatty() if self._terminal is None else self._terminal
-            if live and self.live is None and not self.silent:
+            if live and self.live is None:
                 self._start(stream)
         if self.prefix is None:
             self.line(f"{title}: started")
@@ -149,9 +149,9 @@ class ProgressDisplay:
     def line(self, text: str) -> None:
         """One line of text, above the live line if there is one."""
         with self._lock:
-            if self.silent:
-                return
-            if self.live is not None:
+            if self.told is not None:
+                self.told(text)
+            elif self.live is not None:
                 self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 print(text, file=self._stream or sys.stderr, flush=True)

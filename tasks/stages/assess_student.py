@@ -12,30 +12,35 @@ from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, Work, attempt
+from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
 from tasks.execution.row_inputs import rows, special
 from tasks.execution.set_up import set_up
+from tasks.execution.work import Computed, Work
 
 
 @task(name="assess", task_run_name="assess")
 def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Measure student and teacher on rows that chose nothing."""
-    with attempt(stage, context) as work:
-        placement = set_up(work)
-        encoded = work.input("data") / "encoded"
-        splits = sorted(path.stem for path in encoded.glob("dev*.arrow"))
-        assessment = assess(
-            {"teacher": model(work, "teacher"), "student": model(work, "student")},
-            {split: rows(work, "data", split) for split in splits},
-            special(work),
-            stage.config,
-            placement,
-            work.report,
-        )
-        with work.output() as folder:
-            write_assessment(assessment, folder)
-        return work.result(_summary(work, assessment, placement.device))
+    return carry_out(compute, stage, context)
+
+
+def compute(work: Work) -> Computed:
+    """What was measured."""
+    placement = set_up(work)
+    encoded = work.input("data") / "encoded"
+    splits = sorted(path.stem for path in encoded.glob("dev*.arrow"))
+    assessment = assess(
+        {"teacher": model(work, "teacher"), "student": model(work, "student")},
+        {split: rows(work, "data", split) for split in splits},
+        special(work),
+        work.stage.config,
+        placement,
+        work.report,
+    )
+    with work.output() as folder:
+        write_assessment(assessment, folder)
+    return work.computed(_summary(work, assessment, placement.device))
 
 
 def _summary(work: Work, assessment: Assessment, device: str) -> dict[str, float | str]:

@@ -10,17 +10,23 @@ from rosita_core.data.storage import load_splits
 from rosita_core.stages.augment import AugmentStageSettings, load_vectors
 from rosita_core.stages.augment import augment_data as kernel
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, attempt
+from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.row_inputs import tokenizer
 from tasks.execution.set_up import set_up
+from tasks.execution.work import Computed, Work
 
 
 @task(name="augment", task_run_name="augment")
 def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Make variants of the training rows."""
-    with attempt(stage, context) as work, work.resumable() as checkpoints:
+    return carry_out(compute, stage, context)
+
+
+def compute(work: Work) -> Computed:
+    """The rows and their variants."""
+    with work.resumable() as checkpoints:
         placement = set_up(work)
-        config: AugmentStageSettings = stage.config
+        config: AugmentStageSettings = work.stage.config
         vectors = None
         if config.vectors is not None:
             vectors = load_vectors(Path(config.vectors), config.vocabulary)
@@ -36,7 +42,7 @@ def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
                 work.report,
                 checkpoints,
             )
-        return work.result(facts)
+        return work.computed(facts)
 
 
 def _proposer(config: AugmentStageSettings, device: str) -> MaskedLMProposer | None:

@@ -7,25 +7,30 @@ from rosita_core.measuring.disk import disk_mb
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages.export import export
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, attempt
+from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
 from tasks.execution.set_up import set_up
+from tasks.execution.work import Computed, Work
 
 
 @task(name="export", task_run_name="export")
 def export_model(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Write the compressed model as a Hugging Face checkpoint."""
-    with attempt(stage, context) as work:
-        set_up(work)
-        student = model(work, "student")
-        with work.output() as folder:
-            export(
-                student,
-                shape_of(model(work, "teacher").config),
-                read_assessment(work.input("assess")),
-                work.input("data") / "tokenizer",
-                stage.config,
-                folder,
-            )
-            size = disk_mb(folder)
-        return work.result({"disk_mb": size, "shape": str(shape_of(student.config))})
+    return carry_out(compute, stage, context)
+
+
+def compute(work: Work) -> Computed:
+    """The checkpoint."""
+    set_up(work)
+    student = model(work, "student")
+    with work.output() as folder:
+        export(
+            student,
+            shape_of(model(work, "teacher").config),
+            read_assessment(work.input("assess")),
+            work.input("data") / "tokenizer",
+            work.stage.config,
+            folder,
+        )
+        size = disk_mb(folder)
+    return work.computed({"disk_mb": size, "shape": str(shape_of(student.config))})

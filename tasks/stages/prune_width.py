@@ -7,19 +7,23 @@ from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, attempt
+from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
-from tasks.execution.outputs import finish_training
-from tasks.execution.parallel import in_processes
+from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
+from tasks.execution.work import Computed, Work
 
 
 @task(name="width", task_run_name="width")
 def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Prune heads, FFN units and embedding rank step by step while distilling."""
-    with attempt(stage, context) as work, work.resumable() as checkpoints:
-        return finish_training(work, in_processes(_train, work, checkpoints))
+    return carry_out(compute, stage, context)
+
+
+def compute(work: Work) -> Computed:
+    """The trained model."""
+    return trained(_train, work)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

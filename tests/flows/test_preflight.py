@@ -121,7 +121,7 @@ def test_automatic_by_the_steps_that_are_left(
 ) -> None:
     def left(*changes: str) -> int:
         request = asked(*changes)
-        return steps_left(request, numerics_of(request.recipe))
+        return steps_left(request)
 
     assert left() == 0
     # Up to 512 rows in batches of 32.

@@ -83,7 +83,7 @@ def preflight_first(
     """
     if wanted is False:
         return None
-    steps = steps_left(request, numerics)
+    steps = steps_left(request)
     if steps == 0 or (wanted is None and steps < AUTOMATIC_STEPS):
         return None
     report = preflight(request, numerics)
@@ -95,13 +95,13 @@ def preflight_first(
     return report
 
 
-def steps_left(request: Request, numerics: ResolvedNumerics) -> int:
+def steps_left(request: Request) -> int:
     """Optimizer steps of the trainings that are not cached, at most.
 
     Artifacts are not verified: a damaged one is found, and computed again, by the run itself.
     """
     nodes = method(request)
-    done = cached(nodes, numerics, request.home, look_quickly)
+    done = cached(request, look_quickly)
     rows = _real_rows(request, done)
     left = [node for node in nodes if takes_steps(node) and node.name not in done]
     return sum(total_steps(rows[_rows_from(node)], node.config.training) for node in left)
@@ -117,7 +117,7 @@ def preflight(request: Request, numerics: ResolvedNumerics) -> PreflightReport:
     """
     began = time.monotonic()
     nodes = method(request)
-    done = cached(nodes, numerics, request.home, obtain)
+    done = cached(request, obtain)
     forget_peak(numerics.device)
     with (
         _scratch(request.home) as scratch,
@@ -195,6 +195,8 @@ class _Flight:
             device=self.numerics.device,
             precision=self.numerics.precision,
             threads=self.numerics.threads,
+            all_cores=False,
+            alone=False,
             # A stage that prunes saves itself once on the way, so that this is tried too.
             checkpoint_seconds=math.inf,
             checkpoint_steps=2,

@@ -1,1 +1,0 @@
-"""Where the cells of a grid run: processes of this machine, a Dask cluster, flow runs."""

@@ -1,0 +1,146 @@
+"""What runs on a worker: a stage, the wish that it stops, and whether the worker fits.
+
+A worker is a process of Dask's that computes in a thread, one stage at a time; signals are its
+operator's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.cache.records import Context
+from tasks.cache.source_closure import source_closure
+from tasks.cache.stage_key import Stage, library_versions
+from tasks.execution.places import Compute
+from tasks.execution.work import Computed, Work
+from tasks.host.hardware import computes_with, cores
+from tasks.host.signals import can_save, forget_signals, request_stop
+from tasks.host.terminal import ProgressEvent, progress_display
+from tasks.store.artifacts import json_digest
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+KIND, RESUMED, REPORT, LINE = "kind", "resumed", "report", "line"
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A kernel's progress as it is sent; see `tasks.host.terminal.ProgressEvent`."""
+
+    step: int
+    total_steps: int
+    metrics: dict[str, float]
+    shape: str | None
+    message: str | None
+    phase: str | None
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Tells the flow's process what happens to a stage."""
+
+    tell: Callable[[dict[str, Any]], None]
+
+    def resumed(self, unit: int | None) -> None:
+        self.tell({KIND: RESUMED, "unit": unit})
+
+    def report(self, event: ProgressEvent) -> None:
+        metrics = {name: float(value) for name, value in event.metrics.items()}
+        said = (event.step, event.total_steps, metrics, event.shape, event.message, event.phase)
+        self.tell({KIND: REPORT, "event": asdict(Event(*said))})
+
+
+def compute_there(
+    compute: Compute, stage: Stage, context: Context, share: int, topic: str
+) -> Computed | None:
+    """A stage; None where it was asked to stop.
+
+    Args:
+        compute, stage, context: as `tasks.execution.attempt.carry_out` has them.
+        share: processes of this machine that compute at the same time.
+        topic: under which the flow's process listens; also Dask's key of this task.
+    """
+    from distributed import get_worker
+    from prefect.exceptions import TerminationSignal
+
+    worker = get_worker()
+
+    def tell(said: dict[str, Any]) -> None:
+        worker.log_event(topic, said)
+
+    if context.all_cores:
+        context = context.model_copy(update={"threads": max(1, cores() // share)})
+    progress_display().told = lambda text: tell({KIND: LINE, "text": text})
+    # What stopped the last stage is not meant for this one.
+    forget_signals()
+    with _awaited(worker, topic):
+        try:
+            return compute(Work(stage, context, _Teller(tell)))
+        except (KeyboardInterrupt, TerminationSignal):
+            return None
+
+
+@contextmanager
+def _awaited(worker: Worker, key: str) -> Iterator[None]:
+    """Ask the block to stop when nobody waits for it any longer, as when the flow was killed."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":
+                request_stop()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def ask_to_stop() -> bool:
+    """Let the stage that runs here save a checkpoint and stop; whether it can."""
+    request_stop()
+    return can_save()
+
+
+def probe(home: str, token: str, code: tuple[str, ...], devices: tuple[str, ...]) -> dict[str, Any]:
+    """What must be right for a worker to compute stages.
+
+    Args:
+        home: of the flow.
+        token: name of a file that the flow made in it.
+        code: modules that compute the stages.
+        devices: that they compute on.
+
+    Returns `sees` (whether the file is there), `versions` (a digest of code and libraries) and
+    `hardware` (device -> what decides the bits of its numbers, or that there is none).
+    """
+    return {
+        "sees": (Path(home) / token).exists(),
+        "versions": versions(code),
+        "hardware": {device: _computes_with(device) for device in devices},
+    }
+
+
+def versions(code: tuple[str, ...]) -> str:
+    """A digest of the code that this process would run, and of the libraries that it uses."""
+    closure = source_closure(code)
+    return json_digest([closure.modules, library_versions(closure.packages)])
+
+
+def _computes_with(device: str) -> str:
+    try:
+        return computes_with(device)
+    except (AssertionError, RuntimeError) as error:
+        return f"no such device ({error})"

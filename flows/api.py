@@ -25,9 +25,12 @@ prepare_environment()
 
 if TYPE_CHECKING:
     from flows.grid import GridRequest
+    from flows.recipes.request import Request
+    from flows.recipes.schema import Recipe
+    from flows.rerun import Scope
     from flows.serving.predict import Predictor
 
-__all__ = ["compress", "grid", "load"]
+__all__ = ["compress", "grid", "load", "rerun"]
 
 
 def compress(
@@ -55,20 +58,56 @@ def compress(
     from flows.engine.checks import prepare_request
 
     request = prepare_request(loaded, download=True)
-    from flows.compress import compress as body
-    from flows.engine.prefect_loss import run_flow
-    from flows.engine.preflight.errors import PreflightError, PreflightRefused
     from flows.engine.recording import StageError
+    from flows.deployed import compress as flow
+    from flows.engine.preflight.errors import PreflightError, PreflightRefused
 
-    summary: dict[str, Any] = run_flow(
-        request.home,
-        "compress",
-        loaded.name,
-        {"recipe": loaded.model_dump(mode="json"), "preflight": preflight},
-        lambda: body(request, preflight),
-        (StageError, PreflightError, PreflightRefused),
+    wanted = {None: "auto", True: "yes", False: "no"}[preflight]
+    given = {**_form(recipe, changes, loaded), "preflight": wanted}
+    summary: dict[str, Any] = _run(
+        request, flow, given, (StageError, PreflightError, PreflightRefused)
     )
     return summary
+
+
+def rerun(
+    stage: str,
+    recipe: str | Path | Mapping[str, Any],
+    changes: Changes = (),
+    *,
+    scope: Scope = "follow",
+) -> dict[str, Any]:
+    """Compute one stage of a recipe again, whatever the cache says.
+
+    Args:
+        stage: its name, as `rosita plan` shows it.
+        recipe, changes: as for `compress`.
+        scope: "follow" runs the rest of the recipe too, where its inputs have changed; "only" runs
+            nothing else; "downstream" computes everything that depends on it again.
+
+    Returns the summary, or for "only" a document of that stage.
+
+    Raises:
+        ValueError: for a request that cannot be right, as for `compress`.
+        RuntimeError: one line that names the stage that failed.
+    """
+    from flows.recipes.shipped import load_recipe
+
+    loaded = load_recipe(recipe, changes)
+    from flows.engine.checks import prepare_request
+
+    request = prepare_request(loaded, download=True)
+    from flows.deployed import rerun as flow
+    from flows.engine.recording import StageError
+    from flows.method import check_stage
+    from flows.rerun import cached_inputs
+
+    check_stage(request, stage)
+    if scope == "only":
+        cached_inputs(request, stage)
+    given = {**_form(recipe, changes, loaded), "stage": stage, "scope": scope}
+    found: dict[str, Any] = _run(request, flow, given, (StageError,))
+    return found
 
 
 def grid(
@@ -106,27 +145,70 @@ def grid(
     from flows.grid import grid_request
 
     asked = grid_request(definition, only, max_cells, workers, cluster)
-    return run_grid(asked)
+    return run_grid(asked, grid, recipe, changes)
 
 
-def run_grid(asked: GridRequest) -> dict[str, Any]:
-    """Run a grid that was checked before, as `grid` does."""
-    from flows.engine.prefect_loss import run_flow
+def run_grid(
+    asked: GridRequest,
+    source: str | Path | Mapping[str, Any],
+    recipe: str | None,
+    changes: Changes,
+) -> dict[str, Any]:
+    """Run a grid that was checked before; the rest is what it was made of, as for `grid`."""
+    from flows.deployed import ALL_CELLS, NO_RECIPE
+    from flows.deployed import grid as flow
     from flows.grid import GridError
-    from flows.grid import grid as body
+    from flows.recipes.changes import fields_of, texts_of
     from tasks.execution.workers import WorkersError
+
+    name = asked.definition.name if isinstance(source, Mapping) else str(source)
+    given: dict[str, Any] = {
+        **({"grid_file": str(Path(name).absolute())} if Path(name).is_file() else {"grid": name}),
+        "recipe": recipe or NO_RECIPE,
+        "settings": texts_of(fields_of(changes)),
+        "seeds": asked.definition.seeds,
+        "only": asked.only,
+        "max_cells": asked.max_cells or ALL_CELLS,
+        "workers": asked.workers,
+        "cluster": asked.cluster or "",
+    }
+    document: dict[str, Any] = _run(asked, flow, given, (GridError, WorkersError))
+    return document
+
+
+def _form(
+    source: str | Path | Mapping[str, Any], changes: Changes, loaded: Recipe
+) -> dict[str, Any]:
+    """The parameters of a flow of `flows.deployed` that mean a recipe.
+
+    A recipe that has neither a name nor a file is another one with all its fields changed.
+    """
+    from flows.recipes.changes import fields_of, texts_of
+    from flows.recipes.shipped import RECIPES
+
+    if isinstance(source, Mapping):
+        return {"settings": texts_of(loaded.model_dump(mode="json"))}
+    settings = texts_of(fields_of(changes))
+    if str(source) in RECIPES:
+        return {"recipe": str(source), "settings": settings}
+    return {"recipe_file": str(Path(source).absolute()), "settings": settings}
+
+
+def _run(
+    prepared: Request | GridRequest,
+    flow: Any,
+    given: Mapping[str, Any],
+    expected: tuple[type[Exception], ...],
+) -> Any:
+    """What a flow returns for a request that was checked before, and that `given` describes."""
+    from flows import deployed
+    from flows.engine.prefect_loss import run_flow
     from tasks.home import home_directory
 
-    values = asked.definition.model_dump(mode="json")
-    document: dict[str, Any] = run_flow(
-        home_directory(),
-        "grid",
-        asked.definition.name,
-        {"definition": values, "cells": [cell.id for cell in asked.cells]},
-        lambda: body(asked),
-        (GridError, WorkersError),
-    )
-    return document
+    # A form refuses what a person may well type.
+    flow = flow.with_options(validate_parameters=False)
+    with deployed.prepared(prepared):
+        return run_flow(home_directory(), flow.name, lambda: flow(**given), expected)
 
 
 def load(

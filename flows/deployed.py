@@ -7,12 +7,16 @@ what to change in it. No field may be null: Prefect shows a choice of types in p
 then. What is left as it is says so by a value of its own.
 
 Nothing heavy is imported before a run starts: `prefect deploy` and whoever serves a deployment load
-this module, too. The command line does the same by whole recipes.
+this module, too. The command line and `flows.api` run these flows as well, with what they have
+checked already as `prepared`, so that each flow is defined once and a run of theirs can be retried.
 """
 
 # No annotations from __future__: `serve` sends a flow to the process of a run without the names of
 # this module, and the types of its parameters would be missing there.
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +29,7 @@ from flows.services.deployed_run import deployed_run
 from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
+    from flows.grid import GridRequest
     from flows.recipes.request import Request
 
 GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
@@ -35,6 +40,7 @@ AS_IT_IS = 0
 OWN_SEED = -1
 """The recipe decides."""
 NO_RECIPE = "-"
+ALL_CELLS = 0
 
 RecipeName = Annotated[str, Field(json_schema_extra={"enum": list(RECIPES)})]
 RecipeOrNone = Annotated[str, Field(json_schema_extra={"enum": [NO_RECIPE, *RECIPES]})]
@@ -54,14 +60,30 @@ Format = Literal["markdown", "html", "tables"]
 HOUR = 3600.0
 PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 
+_prepared: ContextVar[Any] = ContextVar("prepared", default=None)
+
+
+@contextmanager
+def prepared(request: Any) -> Iterator[None]:
+    """A flow of the block does what the request says, which its parameters describe."""
+    token = _prepared.set(request)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
 
 def _recipe_name() -> str:
+    if (request := _prepared.get()) is not None:
+        return str(request.recipe.name)
     given = runtime.flow_run.parameters
     return Path(given["recipe_file"]).stem if given["recipe_file"] else str(given["recipe"])
 
 
 def _grid_name() -> str:
     given = runtime.flow_run.parameters
+    if (asked := _prepared.get()) is not None:
+        return str(asked.definition.name)
     name = Path(given["grid_file"]).stem if given["grid_file"] else str(given["grid"])
     base = "" if given["recipe"] == NO_RECIPE else f"-{given['recipe']}"
     return name + base + "".join(f" {cell}" for cell in given["only"])
@@ -107,7 +129,8 @@ def compress(
         changes += [] if seed == OWN_SEED else [f"seed={seed}"]
         from flows.compress import compress as body
 
-        return body(_request(recipe, recipe_file, (*changes, *settings)), PREFLIGHT[preflight])
+        request = _prepared.get() or _request(recipe, recipe_file, (*changes, *settings))
+        return body(request, PREFLIGHT[preflight])
 
 
 @flow(name="rerun", flow_run_name=_stage_name, timeout_seconds=48 * HOUR)
@@ -131,7 +154,8 @@ def rerun(
     with deployed_run():
         from flows.rerun import rerun as body
 
-        return body(_request(recipe, recipe_file, settings), stage, scope)
+        request = _prepared.get() or _request(recipe, recipe_file, settings)
+        return body(request, stage, scope)
 
 
 @flow(name="grid", flow_run_name=_grid_name, timeout_seconds=14 * 24 * HOUR)
@@ -142,6 +166,7 @@ def grid(
     settings: tuple[Setting, ...] = (),
     seeds: tuple[GridSeed, ...] = (),
     only: tuple[str, ...] = (),
+    max_cells: Size = ALL_CELLS,
     workers: Processes = 1,
     cluster: Cluster = "",
 ) -> dict[str, Any]:
@@ -154,17 +179,17 @@ def grid(
         settings: fields to change in all cells, each as field=value
         seeds: instead of the grid's own
         only: cells or labels to run; none: all of them
+        max_cells: at most so many cells that have something to compute; 0: all of them
         workers: stages at a time, each in a process of its own
         cluster: address of a Dask scheduler on whose workers they run instead; empty: none
     """
     with deployed_run():
         from flows.grid import grid as body
-        from flows.grid import grid_request
-        from flows.grids.loading import load_grid
 
-        base = None if recipe == NO_RECIPE else recipe
-        definition = load_grid(grid_file or grid, base, settings, seeds or None)
-        return body(grid_request(definition, only, workers=workers, cluster=cluster or None))
+        asked = _prepared.get() or _grid_request(
+            *(grid_file or grid, recipe, settings, seeds, only, max_cells, workers, cluster)
+        )
+        return body(asked)
 
 
 @flow(name="report", flow_run_name="{grid}", timeout_seconds=2 * HOUR)
@@ -191,3 +216,21 @@ def _request(name: str, file: str, changes: tuple[str, ...]) -> "Request":
     from flows.recipes.shipped import load_recipe
 
     return prepare_request(load_recipe(file or name, changes), download=True)
+
+
+def _grid_request(
+    source: str,
+    recipe: str,
+    settings: tuple[str, ...],
+    seeds: tuple[int, ...],
+    only: tuple[str, ...],
+    max_cells: int,
+    workers: int,
+    cluster: str,
+) -> "GridRequest":
+    from flows.grid import grid_request
+    from flows.grids.loading import load_grid
+
+    base = None if recipe == NO_RECIPE else recipe
+    definition = load_grid(source, base, settings, seeds or None)
+    return grid_request(definition, only, max_cells or None, workers, cluster or None)

@@ -50,6 +50,7 @@ class GridRequest:
         cells: that run.
         requests: of the cells, by their ids.
         plan: of these cells.
+        only, max_cells: by which they were chosen (see `grid_request`).
         workers: processes of this machine that compute stages; 1 for this process alone.
         cluster: address of a Dask scheduler on whose workers they are computed instead.
     """
@@ -58,6 +59,8 @@ class GridRequest:
     cells: tuple[Cell, ...]
     requests: dict[str, Request]
     plan: GridPlan
+    only: tuple[str, ...]
+    max_cells: int | None
     workers: int
     cluster: str | None
 
@@ -95,7 +98,9 @@ def grid_request(
     plan = plan.of(cells)
     if workers > 1:
         _check_workers(plan.graph, workers)
-    return GridRequest(definition, cells, requests, plan, workers, cluster)
+    return GridRequest(
+        *(definition, cells, requests, plan, tuple(only), max_cells, workers, cluster)
+    )
 
 
 def _check_workers(graph: Graph, workers: int) -> None:

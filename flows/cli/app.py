@@ -6,7 +6,7 @@ import functools
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,8 +22,11 @@ from flows.cli.options import (
     checked_request,
     print_json,
 )
-from flows.engine.prefect_loss import Failure, run_flow
+from flows.engine.prefect_loss import Failure
 from tasks.host.environment import prepare_environment
+
+if TYPE_CHECKING:
+    from flows.rerun import Scope
 
 app = typer.Typer(
     name="rosita",
@@ -75,27 +78,17 @@ def rerun(
     """
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
-    request = checked_request(recipe, set_, download=True)
-    from flows.cli.tables import show_stage
-    from flows.engine.recording import StageError
-    from flows.method import check_stage
-    from flows.rerun import Scope, cached_inputs
-    from flows.rerun import rerun as body
+    from flows.api import rerun as run
 
-    check_stage(request, stage)
     scope: Scope = "only" if only else "downstream" if downstream else "follow"
-    if only:
-        cached_inputs(request, stage)
-    values = {"recipe": request.recipe.model_dump(mode="json"), "stage": stage, "scope": scope}
-    label = f"{request.recipe.name}: {stage}"
-    found = run_flow(
-        request.home, "rerun", label, values, lambda: body(request, stage, scope), (StageError,)
-    )
+    found = run(stage, recipe, set_ or (), scope=scope)
     if not only:
         _show_summary(found, json_)
     elif json_:
         print_json(found)
     else:
+        from flows.cli.tables import show_stage
+
         show_stage(found)
 
 

@@ -96,7 +96,7 @@ def grid(
     progress_display().line(plan_line(definition, asked.cells, asked.plan))
     failure: str | None = None
     try:
-        document = run_grid(asked)
+        document = run_grid(asked, grid_, recipe, tuple(set_ or ()))
     except GridError as error:
         document, failure = error.document, str(error)
     if json_:

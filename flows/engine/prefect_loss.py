@@ -11,7 +11,7 @@ import contextlib
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,34 +92,18 @@ def summarize_losses() -> None:
 
 
 def run_flow(
-    home: Path,
-    name: str,
-    label: str,
-    asked: Mapping[str, Any],
-    body: Callable[[], Any],
-    expected: tuple[type[Exception], ...],
+    home: Path, name: str, flow: Callable[[], Any], expected: tuple[type[Exception], ...]
 ) -> Any:
-    """What `body` returns, run as a flow; a failure that it does not know of as one line.
+    """What a flow returns; a failure that it does not know of as one line.
 
     Args:
-        home: whose logs have the traceback then.
-        name: of the flow, and of the file with the traceback.
-        label: name of the run.
-        asked: its parameters on Prefect's pages.
-        body: what the flow does.
+        name: of the file in the home's logs that has the traceback then.
         expected: failures that speak for themselves.
     """
-    # Not above: commands that only look at the home do without Prefect.
-    from prefect import flow
-
-    @flow(name=name, flow_run_name=lambda: label, validate_parameters=False)
-    def command(**asked: Any) -> Any:
-        return body()
-
     forget()
     summarize_losses()
     try:
-        return command(**asked)
+        return flow()
     except expected:
         raise
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,17 @@ def fields_of(changes: Changes) -> dict[str, Any]:
         except yaml.YAMLError:
             fields[field] = text
     return fields
+
+
+def texts_of(fields: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """The texts that `fields_of` reads as these fields, which may be nested."""
+    texts: list[str] = []
+    for field, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            texts += texts_of(value, f"{prefix}{field}.")
+        else:
+            texts.append(f"{prefix}{field}={json.dumps(value)}")
+    return tuple(texts)
 
 
 def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ lint: $(INSTALLED) ## Lint, format, types and import contracts
 
 lock: .venv/bin/python ## Refresh both locks
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra cluster --extra dev --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra demo --extra dev --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	# A build's own suffix (+cpu, +cu130) would install on that build's machines only.
 	sed -i -E 's/^(torch==[0-9.]+)\+.*/\1/' requirements.lock

@@ -58,9 +58,9 @@ def compress(
     from flows.engine.checks import prepare_request
 
     request = prepare_request(loaded, download=True)
-    from flows.engine.recording import StageError
     from flows.deployed import compress as flow
     from flows.engine.preflight.errors import PreflightError, PreflightRefused
+    from flows.engine.recording import StageError
 
     wanted = {None: "auto", True: "yes", False: "no"}[preflight]
     given = {**_form(recipe, changes, loaded), "preflight": wanted}

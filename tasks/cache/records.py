@@ -17,7 +17,7 @@ from tasks.home import Home
 from tasks.store.artifacts import Store, is_digest
 from tasks.store.durable import to_disk as path_to_disk
 
-# What every record of an attempt says; see `tasks.execution.attempt.attempt`.
+# What every record of an attempt says; see `tasks.execution.attempt.Attempt`.
 OF_AN_ATTEMPT = frozenset(
     ("stage", "key", "components", "recipe", "flow_run_id", "status", "started", "finished")
 )

@@ -18,10 +18,9 @@ import queue
 import signal
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,11 +164,11 @@ class _Worker:
 
 @dataclass(order=True)
 class _Ticket:
-    """Who waits for a worker: stages in their order."""
+    """Who waits for a worker: stages in their order, after them those that want a host alone."""
 
+    alone: bool
     position: int
     number: int
-    alone: bool = field(compare=False)
 
 
 class Workers:
@@ -216,7 +215,7 @@ class Workers:
 
         Raises what a signal means where one comes while it waits.
         """
-        worker = self._taken(_Ticket(context.position, next(self._numbers), context.alone))
+        worker = self._taken(_Ticket(context.alone, context.position, next(self._numbers)))
         try:
             yield _WorkerSlot(self._client, worker, self._share(worker), self._own is not None)
         finally:
@@ -240,24 +239,22 @@ class Workers:
     def _for(self, mine: _Ticket) -> _Worker | None:
         """The worker of a ticket, if those before it leave it one.
 
-        A stage that wants a host for itself keeps later ones from the host with the least to
-        finish, until that is free.
+        A stage that wants a host for itself waits until that is free, and keeps no other waiting:
+        a host that drained for it would idle for as long as the longest training takes.
         """
-        workers = list(self._workers.values())
+        workers = self._workers.values()
         closed = {worker.host for worker in workers if worker.alone}
         free = [worker for worker in workers if not worker.busy]
+        used = {worker.host for worker in workers if worker.busy}
         for ticket in self._waiting:
-            open_ = [worker for worker in free if worker.host not in closed]
-            if ticket.alone:
-                busy = Counter({worker.host: 0 for worker in workers if worker.host not in closed})
-                busy.update(worker.host for worker in workers if worker not in free)
-                host = min((h for h in busy if h not in closed), key=busy.__getitem__, default=None)
-                open_ = [worker for worker in open_ if worker.host == host and not busy[host]]
-                closed |= {host} if host is not None else set()
-            chosen = open_[0] if open_ else None
+            barred = closed | used if ticket.alone else closed
+            chosen = next((worker for worker in free if worker.host not in barred), None)
             if ticket is mine:
                 return chosen
-            free = [worker for worker in free if worker is not chosen]
+            if chosen is not None:
+                free.remove(chosen)
+                used.add(chosen.host)
+                closed |= {chosen.host} if ticket.alone else set()
         return None
 
     def _share(self, worker: _Worker) -> int:

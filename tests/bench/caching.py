@@ -46,7 +46,7 @@ def bench_cached_run() -> list[str]:
     """A fully cached run of `smoke` against a flow of as many tasks that do nothing."""
     from prefect import flow, task
 
-    from flows.compress import compress
+    from flows.api import compress
     from flows.engine.checks import prepare_request
     from flows.method import method
     from flows.recipes.shipped import load_recipe
@@ -64,11 +64,11 @@ def bench_cached_run() -> list[str]:
             nothing()
 
     with quiet():
-        compress(recipe)
+        compress("smoke")
         idle()
         ours, theirs = [], []
         for _ in range(ROUNDS):
-            ours.append(median_seconds(lambda: compress(recipe), 1))
+            ours.append(median_seconds(lambda: compress("smoke"), 1))
             theirs.append(median_seconds(idle, 1))
     cached, empty = statistics.median(ours), statistics.median(theirs)
     each = (cached - empty) / stages * 1e3

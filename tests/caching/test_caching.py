@@ -22,7 +22,8 @@ from tasks.cache.policy import StageKeyPolicy, find_record, stage_options
 from tasks.cache.records import StageResult, inspect_record, results_folder
 from tasks.cache.source_closure import source_closure
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, attempt, attempts
+from tasks.execution.attempt import Context, attempts, carry_out
+from tasks.execution.work import Computed, Work
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
 
@@ -47,13 +48,17 @@ STAGE = make_stage(Settings(1.0))
 
 @task
 def student(stage: Stage, context: Context) -> StageResult:
-    with attempt(stage, context) as work:
-        time.sleep(stage.config.wait)
-        if stage.config.fail:
-            raise RuntimeError("the kernel failed")
-        with work.output() as folder:
-            (folder / "weights.bin").write_text(f"{stage.config.rate}")
-        return work.result({"score": 0.5, "shape": "a2"})
+    return carry_out(compute, stage, context)
+
+
+def compute(work: Work) -> Computed:
+    settings = work.stage.config
+    time.sleep(settings.wait)
+    if settings.fail:
+        raise RuntimeError("the kernel failed")
+    with work.output() as folder:
+        (folder / "weights.bin").write_text(f"{settings.rate}")
+    return work.computed({"score": 0.5, "shape": "a2"})
 
 
 @flow

@@ -25,7 +25,7 @@ def says_what_failed(place: FaultyHome, done: Done, stage: str, waiting: str) ->
     record = place.home / "attempts" / stage / "000001.json"
     assert done.last_line == (
         f"rosita: stage {stage} failed in attempt 1 of recipe smoke: RuntimeError: {CAUSE}; its "
-        f"record with the traceback is {record}; not run for want of it: {waiting}"
+        f"record with the traceback is {record}; not run for want of {stage}: {waiting}"
     )
     [attempt] = place.attempts(stage)
     assert (attempt["status"], attempt["error"]) == ("failed", f"RuntimeError: {CAUSE}")
@@ -54,7 +54,9 @@ def test_two_stages_fail(home_before: MakeHome) -> None:
     assert done.code == 1
     for stage in ("teacher", "augment"):
         assert f"stage {stage} failed in attempt 1 of recipe smoke: RuntimeError" in done.last_line
-    assert done.last_line.endswith("not run for want of it: student, depth, width, assess, export")
+    assert done.last_line.endswith(
+        "not run for want of teacher, augment: student, depth, width, assess, export"
+    )
 
 
 @pytest.mark.long
@@ -75,7 +77,7 @@ def test_prefects_own_retry(home_before: MakeHome, undisturbed: Done) -> None:
     done = place.compress(faults=[BROKEN_WIDTH])
     says_what_failed(place, done, "width", "assess, export")
     run_id = place.attempts("width")[0]["flow_run_id"]
-    entrypoint = "flows.compress.compress"
+    entrypoint = "flows.deployed.compress"
     retried = subprocess.run(
         [sys.executable, "-m", "prefect", "flow-run", "retry", run_id, "--entrypoint", entrypoint],
         env=environment(place.home, place.prefect, {"PREFECT_API_URL": place.api}),

@@ -40,7 +40,7 @@ def test_what_the_user_sees_of_a_stage_that_fails(
     assert lines[-1].startswith("rosita: stage augment failed in attempt 2 of recipe smoke: ")
     rest = "student, depth, width, assess, export"
     assert f"; its record with the traceback is {record}" in lines[-1]
-    assert lines[-1].endswith(f"; not run for want of it: {rest}")
+    assert lines[-1].endswith(f"; not run for want of augment: {rest}")
     assert "Traceback" not in done.stderr
     assert "INFO" not in done.stderr
     written = json.loads(record.read_text(encoding="utf-8"))

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from command_line import rosita
-from grid_homes import CELLS, SECONDS, SMOKE, GridHome, command, grid_file, keys, made
+from grid_homes import CELLS, SMOKE, GridHome, grid_file, keys, made
 
 from flows.grids.files import read_cell
 from flows.grids.records import collect
-from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.usefixtures("in_prefect")
-
-
-def wait_for(moment: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for what must come before the process ends."""
-    deadline = time.monotonic() + SECONDS
-    while not moment():
-        assert process.poll() is None, f"ended with {process.returncode} too early"
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def test_killed_and_called_again_computes_only_the_rest(grid_home: GridHome) -> None:
@@ -113,65 +96,3 @@ def test_failed_cell_stops_no_other(copied_grid: Path, tmp_path: Path) -> None:
     assert again.code == 0, again.stderr
     assert again.document["stages"] == {"distinct": 6, "computed": 4}
     assert collect(copied_grid, "mine").grid["missing"] == {}
-
-
-@pytest.mark.deployments
-def test_several_processes_run_each_stage_once_and_save_when_stopped(
-    copied_grid: Path, tmp_path: Path
-) -> None:
-    before = {(r["stage"], r["number"]) for r in made(copied_grid)}
-    flag = tmp_path / "flag"
-    hold = {"do": "hold", "stage": "width", "call": 4, "flag": str(flag)}
-    arguments = (*SMOKE, "--seeds", "44", "--workers", "2")
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(
-            **command(copied_grid, *arguments, faults=[hold]), stdout=said, stderr=said
-        )
-        # One that a signal ends while it starts would break the pool, and the others with it.
-        wait_for(lambda: len(started_by(process)) == 2, process)
-        assert all(signal.SIGTERM in blocked(worker) for worker in started_by(process))
-        wait_for(lambda: flag.with_name("flag.reached").exists(), process)
-        assert not any(signal.SIGTERM in blocked(worker) for worker in started_by(process))
-        process.terminate()
-        # The process of the cell has to have heard of it before its training goes on.
-        wait_for(lambda: "SIGTERM: saving" in (tmp_path / "said").read_text(), process)
-        flag.touch()
-        code = process.wait(SECONDS)
-    said_text = (tmp_path / "said").read_text(encoding="utf-8")
-    assert code == 128 + signal.SIGTERM, said_text
-    assert "4-s44: interrupted" in said_text
-    assert "Traceback" not in said_text
-    assert attempts(copied_grid, "width")[-1]["status"] == "interrupted"
-
-    done = rosita(*SMOKE, "--seeds", "44", "--workers", "2", "--json", home=copied_grid)
-    assert done.code == 0, done.stderr
-    made_now = [r for r in made(copied_grid) if (r["stage"], r["number"]) not in before]
-    new = [r for r in made_now if r["status"] == "completed"]
-    assert len({r["pid"] for r in made_now}) > 2
-    assert os.getpid() not in {r["pid"] for r in made_now}
-    assert attempts(copied_grid, "width")[-1]["resumed_from"] == 4
-    # Teacher and augmentation are wanted by both cells at the same time.
-    assert len(new) == len({r["key"] for r in new}) == 10
-    assert done.document["stages"]["distinct"] == 11
-    cells = done.document["cells"]
-    assert [(cell["cell"], cell["status"]) for cell in cells] == [
-        ("1-s44", "finished"),
-        ("4-s44", "finished"),
-    ]
-
-
-def started_by(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that run its cells, as soon as they exist."""
-    found = []
-    for child in psutil.Process(process.pid).children():
-        with suppress(psutil.Error):
-            if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child)
-    return found
-
-
-def blocked(process: psutil.Process) -> set[int]:
-    """The signals that wait, by the kernel's list of them."""
-    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-    mask = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
-    return {number for number in range(1, 65) if mask >> (number - 1) & 1}

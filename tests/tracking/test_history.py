@@ -16,7 +16,7 @@ STAGE = "one-step"
 
 
 def attempt(home: Path, number: int, status: str, **more: Any) -> None:
-    """A record of an attempt as `tasks.execution.attempt.attempt` writes it."""
+    """A record of an attempt as `tasks.execution.attempt.Attempt` writes it."""
     record: dict[str, Any] = {
         "stage": STAGE,
         "key": "k",

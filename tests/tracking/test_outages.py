@@ -29,7 +29,8 @@ from recorded_runs import (
     wait_until_sent,
 )
 
-from tasks.execution.attempt import attempt
+from tasks.execution.attempt import carry_out
+from tasks.execution.work import Computed, Work
 from tasks.tracking.outbox.box import Outbox, waiting
 from tasks.tracking.outbox.sync import Report, sync
 from tasks.tracking.runs import Tracking
@@ -127,16 +128,19 @@ def test_a_server_that_never_answers(server: MlflowServer, home: Path, checkpoin
     until(lambda: empty(home))
 
 
+def compute(work: Work) -> Computed:
+    with work.output() as folder:
+        (folder / "weights").write_text("w")
+    return work.computed({})
+
+
 def test_the_late_id_of_the_run_that_computed_a_stage(server: MlflowServer, home: Path) -> None:
     since = now()
     server.freeze()
     try:
         tracking = Tracking(home)
         parent = tracking.start_parent(TASK, "demo", {}, 3, None, None)
-        with attempt(STAGE, stage_context(home, parent, TASK)) as work:
-            with work.output() as folder:
-                (folder / "weights").write_text("w")
-            result = work.result({})
+        result = carry_out(compute, STAGE, stage_context(home, parent, TASK))
         assert result.mlflow_run_id is None
         tracking.record_cached(STAGE, result, stage_context(home, parent, TASK))
         tracking.finish(parent, "FINISHED", {}, {})

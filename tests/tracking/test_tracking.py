@@ -16,7 +16,8 @@ from mlflow.entities import Run
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import attempt, attempts
+from tasks.execution.attempt import attempts, carry_out
+from tasks.execution.work import Computed, Work
 from tasks.host.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
 from tasks.stages.register_model import log_compressed_model
 from tasks.tracking.runs import Tracking, flatten, tracking_uri
@@ -113,6 +114,12 @@ def test_the_parent_holds_the_recipe(
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["recipe.json"]
 
 
+def stored(work: Work, metrics: dict[str, float | str]) -> Computed:
+    with work.output() as folder:
+        (folder / "weights.bin").write_text("w")
+    return work.computed(metrics)
+
+
 def test_an_attempt_is_a_child_run_with_its_curve(
     tracking: Tracking,
     client: MlflowClient,
@@ -121,12 +128,13 @@ def test_an_attempt_is_a_child_run_with_its_curve(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = len(attempts(home, "student"))
-    with attempt(STAGE, stage_context(home, parent)) as work:
+
+    def compute(work: Work) -> Computed:
         for step in range(1, 251):
             work.report(Event(step, 250, {"train/loss": 1 / step}))
-        with work.output() as folder:
-            (folder / "weights.bin").write_text("w")
-        result = work.result({"score": 0.8, "shape": "a2_l8"})
+        return stored(work, {"score": 0.8, "shape": "a2_l8"})
+
+    result = carry_out(compute, STAGE, stage_context(home, parent))
     (run,) = children(tracking, client, parent)
     assert run.info.run_id == result.mlflow_run_id
     assert run.info.status == "FINISHED"
@@ -169,13 +177,12 @@ def test_an_attempt_that_does_not_end_well_says_so(
     status: str,
     run_status: str,
 ) -> None:
-    def body() -> None:
-        with attempt(STAGE, stage_context(home, parent)) as work:
-            work.report(Event(1, 2, {"train/loss": 1.0}))
-            raise error
+    def compute(work: Work) -> Computed:
+        work.report(Event(1, 2, {"train/loss": 1.0}))
+        raise error
 
     with pytest.raises(type(error)):
-        body()
+        carry_out(compute, STAGE, stage_context(home, parent))
     assert attempts(home, "student")[-1]["status"] == status
     (run,) = children(tracking, client, parent)
     assert run.info.status == run_status
@@ -183,28 +190,28 @@ def test_an_attempt_that_does_not_end_well_says_so(
 
 
 def test_without_a_parent_nothing_is_tracked(tmp_path: Path) -> None:
-    with attempt(STAGE, stage_context(tmp_path, None)) as work:
+    def compute(work: Work) -> Computed:
         work.report(Event(1, 2, {"train/loss": 1.0}))
-        with work.output() as folder:
-            (folder / "weights.bin").write_text("w")
-        result = work.result({})
+        return stored(work, {})
+
+    result = carry_out(compute, STAGE, stage_context(tmp_path, None))
     assert result.mlflow_run_id is None
     assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_inputs_are_read_from_the_store(tmp_path: Path) -> None:
-    with attempt(STAGE, stage_context(tmp_path, None)) as work:
+    def first(work: Work) -> Computed:
         with pytest.raises(ValueError, match="input of student must be one of none, got 'data'"):
             work.input("data")
-        with work.output() as folder:
-            (folder / "rows.txt").write_text("3")
-        made = work.result({})
+        return stored(work, {})
+
+    def second(work: Work) -> Computed:
+        assert (work.input("student") / "weights.bin").read_text() == "w"
+        return stored(work, {})
+
+    made = carry_out(first, STAGE, stage_context(tmp_path, None))
     later = Stage("depth", STAGE.code, STAGE.config, {"student": made.artifact}, NUMERICS)
-    with attempt(later, stage_context(tmp_path, None)) as work:
-        assert (work.input("student") / "rows.txt").read_text() == "3"
-        with work.output() as folder:
-            (folder / "rows.txt").write_text("4")
-        work.result({})
+    carry_out(second, later, stage_context(tmp_path, None))
 
 
 def test_more_values_than_a_request_takes_all_arrive(

@@ -54,7 +54,9 @@ def _at_moments(module):
 def _strike(fault):
     if fault["do"] == "hold":
         flag = Path(fault["flag"])
-        flag.with_name(flag.name + ".reached").touch()
+        reached = flag.with_name(flag.name + ".pid")
+        reached.write_text(str(os.getpid()))
+        reached.rename(flag.with_name(flag.name + ".reached"))
         # A test that ended before it said so must not leave a process for ever.
         deadline = time.monotonic() + HELD_SECONDS
         while not flag.exists():

@@ -64,7 +64,7 @@ def test_every_entrypoint_loads_from_the_root_in_a_process_of_its_own() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["compress"] * 2 + ["grid", "grid-spread", "report", "rerun"]
+    assert done.stdout.split() == ["compress"] * 2 + ["grid", "report", "rerun"]
 
 
 @pytest.mark.parametrize("name", list(DEPLOYMENTS))
@@ -157,7 +157,7 @@ def test_a_worker_needs_a_server(tmp_path: Path) -> None:
     assert "worker must have Prefect's server beside it" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["compress", "grid", "grid_spread", "report", "rerun"])
+@pytest.mark.parametrize("name", ["compress", "grid", "report", "rerun"])
 def test_a_flow_that_is_sent_to_another_process_keeps_its_form(name: str) -> None:
     """As `rosita schedule` sends it: without the module that it is from."""
     sent = cloudpickle.loads(cloudpickle.dumps(getattr(deployed, name)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -31,7 +30,6 @@ from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
 
-ONE_TRAINING = ("--queue", TRAINING_QUEUE, "--limit", "1")
 BEFORE_STUDENT = ("data", "teacher", "augment")
 
 
@@ -195,30 +193,19 @@ def test_a_worker_that_stops_lets_its_run_save(stack: Stack, tmp_path: Path) -> 
     assert stack.states(run)[-1] == "Completed"
 
 
-def test_two_workers_share_a_grid_compute_each_stage_once_and_report(stack: Stack) -> None:
+def test_a_grid_by_its_deployment_computes_each_stage_once_and_reports(stack: Stack) -> None:
     before = {stage: len(attempts(stack.home, stage)) for stage in all_stages(stack)}
-    with stack.client() as client:
-        queue = client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=POOL)
-        client.update_work_queue(queue.id, concurrency_limit=2)
-    try:
-        with (
-            stack.worker("first", options=ONE_TRAINING) as first,
-            stack.worker("second", options=ONE_TRAINING) as second,
-            stack.worker("light", options=("--queue", "default")) as light,
-        ):
-            parameters = {
-                "grid": "smoke-grid",
-                "recipe": "-",
-                "settings": list(SETTINGS),
-                "seeds": [6],
-            }
-            run = stack.run("grid-spread/cells", parameters)
-            done = stack.wait(run, "Completed", "Failed", "Crashed", seconds=480)
-            assert done.state is not None and done.state.is_completed(), light.said()[-3000:]
-            said = [first.said(), second.said()]
-    finally:
-        with stack.client() as client:
-            client.update_work_queue(queue.id, concurrency_limit=1)
+    parameters = {
+        "grid": "smoke-grid",
+        "recipe": "-",
+        "settings": list(SETTINGS),
+        "seeds": [6],
+        "workers": 2,
+    }
+    with stack.worker("first") as worker:
+        run = stack.run("grid/weekly", parameters)
+        done = stack.wait(run, "Completed", "Failed", "Crashed", seconds=480)
+        assert done.state is not None and done.state.is_completed(), worker.said()[-3000:]
     made = Counter(
         attempt["key"]
         for stage in all_stages(stack)
@@ -233,10 +220,6 @@ def test_two_workers_share_a_grid_compute_each_stage_once_and_report(stack: Stac
     assert len(cells) == 2
     computed = [stage["key"] for cell in cells for stage in cell["stages"] if not stage["cached"]]
     assert len(computed) == len(set(computed)) == len(made)
-    # One each, whichever it was.
-    ran = [set(re.findall(r"Flow run 'smoke-grid (\S+)'", one)) for one in said]
-    assert sorted(map(sorted, ran)) == [["1-s6"], ["4-s6"]]
-
     with stack.worker("first"):
         reporting = stack.run("report/weekly", {"grid": "smoke-grid"})
         done = stack.wait(reporting, "Completed", "Failed", "Crashed")
@@ -279,12 +262,11 @@ def test_a_grid_that_is_retried_runs_the_cells_that_failed(stack: Stack) -> None
     module, function = "rosita_core.stages.one_step", "prune_one_step"
     fault = {"do": "raise", "module": module, "function": function, "message": "no luck"}
     with stack.worker("unlucky", fault) as worker:
-        run = stack.run("grid-spread/cells", parameters)
+        run = stack.run("grid/weekly", parameters)
         failed = stack.wait(run, "Completed", "Failed", "Crashed")
         assert failed.state is not None
-        assert "1 of 1 cells did not complete: 1-s7 is Failed" in str(failed.state.message), (
-            worker.said()[-3000:]
-        )
+        said = "1 of 1 cells of grid smoke-grid failed, first 1-s7: stage one-step failed"
+        assert said in str(failed.state.message), worker.said()[-3000:]
     with stack.worker("first") as worker:
         # What "Retry" in Prefect's page does.
         with stack.client() as client:

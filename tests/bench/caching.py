@@ -1,7 +1,8 @@
 """What caching, verification and checkpoints cost: `make bench`. Prints a Markdown table.
 
 A fully cached run stands beside a Prefect flow of as many tasks that do nothing, in one process and
-one measurement; verification beside reading the same file; a checkpoint beside its interval.
+one measurement, and a fully cached grid of 8 cells beside such a flow, each a command;
+verification beside reading the same file; a checkpoint beside its interval.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +25,25 @@ from typing import Any
 from tasks.host.environment import prepare_environment
 
 ROUNDS = 5
+GRID = (
+    *(str(Path(sys.executable).parent / "rosita"), "grid", "--grid", "smoke-grid"),
+    *("--seeds", "42,43,44,45", "--set=data.limit_rows=96"),
+)
+IDLE = """
+import sys
+from prefect import flow, task
+
+@task
+def nothing():
+    return None
+
+@flow
+def idle():
+    for _ in range(int(sys.argv[1])):
+        nothing()
+
+idle()
+"""
 ARTIFACT_MB = 440
 INTERVAL_SECONDS = 300.0
 
@@ -76,6 +99,29 @@ def bench_cached_run() -> list[str]:
         f"| cached run of smoke, {stages} stages | {cached:.2f} s | {stages} tasks that do nothing "
         f"{empty:.2f} s | {each:,.0f} ms more a stage |"
     ]
+
+
+def bench_cached_grid() -> str:
+    """The command of a cached grid of 8 cells against that of a flow of as many empty tasks."""
+    computed = json.loads(_seconds_of(*GRID, "--json")[1])
+    stages = computed["stages"]["distinct"]
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(_seconds_of(*GRID)[0])
+        theirs.append(_seconds_of(sys.executable, "-c", IDLE, str(stages))[0])
+    cached, empty = statistics.median(ours), statistics.median(theirs)
+    return (
+        f"| `rosita grid`, {len(computed['cells'])} cells, {stages} stages, all cached "
+        f"| {cached:.1f} s | `python` with a flow of {stages} tasks that do nothing {empty:.1f} s "
+        f"| {cached - empty:.1f} s more |"
+    )
+
+
+def _seconds_of(*command: str) -> tuple[float, str]:
+    """Wall clock of a command, and what it printed."""
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return time.perf_counter() - began, done.stdout
 
 
 def bench_verification(home: Path) -> str:
@@ -181,6 +227,7 @@ def main() -> None:
         print(bench_verification(home), flush=True)
         for line in bench_checkpoints(home):
             print(line, flush=True)
+        print(bench_cached_grid(), flush=True)
         for line in bench_cached_run():
             print(line, flush=True)
 

@@ -87,6 +87,8 @@ def grid_request(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    if max_cells is not None and max_cells < 1:
+        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
     if cluster is not None:
         check_address(cluster)
         if workers > 1:

@@ -67,9 +67,8 @@ def grid(
         raise ValueError(f"gpus must be left out unless --estimate is given, got {gpus}")
     if plan and estimate:
         raise ValueError("plan and estimate must not be asked for at once, got both")
-    for name, number in (("workers", workers), ("max_cells", max_cells), ("gpus", gpus)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    if gpus is not None and gpus < 1:
+        raise ValueError(f"gpus must be at least 1, got {gpus}")
     from flows.grid import GridError, grid_request
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
 

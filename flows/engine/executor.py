@@ -161,7 +161,8 @@ class Executor:
         owner.begin()
         context = self._context(vertex, owner, again)
         task = catalogue()[vertex.name].load()
-        task = task.with_options(**stage_options(home), refresh_cache=again)
+        options = stage_options(home) | {"task_run_name": context.title(vertex.name)}
+        task = task.with_options(**options, refresh_cache=again)
         reads = [self.done[id_] for id_ in vertex.needs.values() if id_ in self.done]
         try:
             self._check_lock(vertex, stage)

@@ -132,15 +132,9 @@ def plan_grid(requests: Mapping[str, Request]) -> GridPlan:
 
 
 def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
-    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free.
-
-    Raises:
-        ValueError: where `max_cells` is below 1.
-    """
+    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free."""
     if max_cells is None:
         return cells
-    if max_cells < 1:
-        raise ValueError(f"max_cells must be at least 1, got {max_cells}")
     missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]
     return tuple(cell for cell in cells if cell.id in missing or not plan.to_run(cell.id))
 

@@ -75,6 +75,10 @@ class Context(BaseModel):
     begin_anew: bool
     """Whether a checkpoint that lies there is dropped: a stage that is run again on purpose."""
 
+    def title(self, stage: str) -> str:
+        """What a stage is called on pages and terminals: in a grid with the cell's short name."""
+        return stage if self.cell is None else f"{self.cell.rpartition('/')[2]}/{stage}"
+
 
 def results_folder(home: str | Path) -> Path:
     """Where the records of finished stages lie."""

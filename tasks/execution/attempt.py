@@ -92,7 +92,7 @@ class Attempt:
             self._record |= {"mlflow_run_id": None, "tracked_as": self.run}
             self._write()
             self._progress: StageProgress = progress_display().begin(
-                context.position, context.total_stages, _title(stage, context)
+                context.position, context.total_stages, context.title(stage.name)
             )
         except Exception as error:
             self._end("failed", **_cause(error))
@@ -180,12 +180,6 @@ def _recorded(stage: Stage, context: Context) -> Iterator[Attempt]:
         ours.close("interrupted", "KILLED", error=type(error).__name__)
         raise
     ours.close("completed", "FINISHED")
-
-
-def _title(stage: Stage, context: Context) -> str:
-    """A stage of a grid is told from those of other cells by the first cell that needs it."""
-    cell = "" if context.cell is None else f"{context.cell.rpartition('/')[2]}/"
-    return f"{cell}{stage.name}"
 
 
 def _claim(home: Path, stage_name: str, record: Mapping[str, Any]) -> tuple[int, Path]:

@@ -104,12 +104,10 @@ class Tracking:
             "rosita.attempt": str(attempt),
             "rosita.cached": "true" if cached else "false",
         }
-        name = stage.name
         if context.cell is not None:
             # Not the cell's own tag, so that a search for that finds the cells alone.
             tags["rosita.of_cell"] = context.cell
-            name = f"{context.cell.rpartition('/')[2]}/{name}"
-        run = self._start(context.task, name, tags, context.parent_run)
+        run = self._start(context.task, context.title(stage.name), tags, context.parent_run)
         self.log_params(run, flatten(canonical_config(stage.config)))
         return run
 

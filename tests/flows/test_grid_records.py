@@ -103,7 +103,8 @@ def test_cells_are_remembered(grid_home: GridHome) -> None:
         for stage in document["stages"]:
             assert Store(grid_home.home).verify(stage["artifact"]) is None
             assert set(stage) == {"name", "key", "artifact", "seconds", "attempt", "cached"}
-    assert not list((grid_home.home / "grids" / "smoke-grid" / "running").iterdir())
+    files = {path.name for path in (grid_home.home / "grids" / "smoke-grid").iterdir()}
+    assert files == {"definition.json", *(f"{cell}.json" for cell in CELLS)}
 
 
 def test_plan_estimates_from_attempts_and_writes_nothing(copied_grid: Path) -> None:

@@ -167,10 +167,10 @@ def test_prefect_knows_each_stage_once_with_what_it_reads(held: Held) -> None:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[str(held.document["run_id"])]))
         runs = client.read_task_runs(flow_run_filter=chosen)
     names = [run.name for run in runs]
-    assert sorted(names) == sorted(one.stage for one in held.ran)
-    by_id = {run.id: run.name for run in runs}
+    assert sorted(names) == sorted(f"{one.cell}/{one.stage}" for one in held.ran)
+    by_id = {run.id: run.name.rpartition("/")[2] for run in runs}
     arrows = {
-        (by_id[found.id], run.name)
+        (by_id[found.id], by_id[run.id])
         for run in runs
         for inputs in run.task_inputs.values()
         for found in inputs

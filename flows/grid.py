@@ -26,7 +26,7 @@ from flows.grids.plan import GridPlan, limited, plan_grid, prepared
 from flows.recipes.request import Request
 from flows.report import show_in_prefect
 from tasks.cache.stage_key import config_modules
-from tasks.execution.workers import Needs, Workers, check_address, own_workers, workers_at
+from tasks.execution.workers import SCHEMES, Needs, Workers, own_workers, workers_at
 from tasks.home import home_directory
 from tasks.host.terminal import progress_display
 from tasks.stages.catalogue import catalogue
@@ -90,7 +90,11 @@ def grid_request(
     if max_cells is not None and max_cells < 1:
         raise ValueError(f"max_cells must be at least 1, got {max_cells}")
     if cluster is not None:
-        check_address(cluster)
+        if not cluster.startswith(SCHEMES):
+            raise ValueError(
+                f"cluster must be the address of a Dask scheduler such as tcp://host:8786, "
+                f"got {cluster!r}"
+            )
         if workers > 1:
             raise ValueError(f"workers must be left to the cluster at {cluster}, got {workers}")
     cells = chosen_cells(definition, tuple(only))

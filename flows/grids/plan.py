@@ -132,7 +132,7 @@ def plan_grid(requests: Mapping[str, Request]) -> GridPlan:
 
 
 def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
-    """The cells without those that go beyond `max_cells`; cells with nothing to compute are free."""
+    """The cells up to `max_cells` with something to compute; those with nothing are free."""
     if max_cells is None:
         return cells
     missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]

@@ -45,7 +45,7 @@ def carry_out(
         with place.slot(context) as slot:
             try:
                 with _recorded(stage, context) as ours:
-                    computed = slot.compute(compute, stage, context, ours)
+                    computed = slot(compute, stage, context, ours)
                     if note is not None:
                         note(ours, computed)
                     return ours.completed(computed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class WorkerLost(RuntimeError):
 class Slot(Protocol):
     """Room for one stage at a time."""
 
-    def compute(
+    def __call__(
         self, compute: Compute, stage: Stage, context: Context, listener: Listener
     ) -> Computed:
         """What `compute` returns.
@@ -39,19 +39,15 @@ class Place(Protocol):
         """A slot for the length of the block, waited for by the order of the stages."""
 
 
-class _Here:
-    def compute(
-        self, compute: Compute, stage: Stage, context: Context, listener: Listener
-    ) -> Computed:
-        return compute(Work(stage, context, listener))
-
-
 class ThisProcess:
     """One slot, in the process and the thread of the caller."""
 
-    @contextmanager
-    def slot(self, context: Context) -> Iterator[Slot]:
-        yield _Here()
+    def slot(self, context: Context) -> AbstractContextManager[Slot]:
+        return nullcontext(_compute_here)
+
+
+def _compute_here(compute: Compute, stage: Stage, context: Context, listener: Listener) -> Computed:
+    return compute(Work(stage, context, listener))
 
 
 _place: ContextVar[Place] = ContextVar("place")

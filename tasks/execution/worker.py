@@ -114,23 +114,18 @@ def ask_to_stop() -> bool:
     return can_save()
 
 
-def probe(home: str, token: str, code: tuple[str, ...], devices: tuple[str, ...]) -> dict[str, Any]:
+def probe(token: str, code: tuple[str, ...], devices: tuple[str, ...]) -> list[Any]:
     """What must be right for a worker to compute stages.
 
     Args:
-        home: of the flow.
-        token: name of a file that the flow made in it.
+        token: path of a file that the flow made in its home.
         code: modules that compute the stages.
         devices: that they compute on.
 
-    Returns `sees` (whether the file is there), `versions` (a digest of code and libraries) and
-    `hardware` (device -> what decides the bits of its numbers, or that there is none).
+    Returns whether the file is there, `versions(code)`, and for each device what decides the bits
+    of its numbers, or that there is none.
     """
-    return {
-        "sees": (Path(home) / token).exists(),
-        "versions": versions(code),
-        "hardware": {device: _computes_with(device) for device in devices},
-    }
+    return [Path(token).exists(), versions(code), *map(_computes_with, devices)]
 
 
 def versions(code: tuple[str, ...]) -> str:

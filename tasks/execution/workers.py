@@ -1,12 +1,11 @@
 """Stages on the workers of a Dask cluster: processes of this machine, or of many.
 
-A worker computes one stage at a time, and only that: the cache, its locks, the attempts and MLflow
-stay in the flow's process. Workers read inputs from the home and write artifacts and checkpoints
-into it, so they must see the same folder.
+A worker only computes, one stage at a time. The cache, its locks, the attempts and MLflow stay in
+the flow's process; inputs, artifacts and checkpoints lie in the home, which all must see.
 
-Which stage goes to which worker is decided here, and not by Dask, which knows nothing of stages
-that must have a machine for themselves. Dask starts processes and replaces those that die, carries
-functions and results, and tells which workers there are.
+Which stage goes to which worker is decided here: Dask knows nothing of stages that must have a
+machine for themselves. Dask starts processes and replaces those that die, carries functions and
+results, and tells which workers there are.
 """
 
 from __future__ import annotations
@@ -21,11 +20,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.cache.records import Context
-from tasks.cache.stage_key import Stage
+from tasks.cache.stage_key import PROCESSES, Stage
 from tasks.execution import worker as there
 from tasks.execution.parallel import device_of
 from tasks.execution.places import Compute, Slot, WorkerLost
@@ -49,79 +50,6 @@ class WorkersError(ValueError):
     """Workers on which these stages cannot run; nothing was computed."""
 
 
-def check_address(address: str) -> None:
-    """Whether this can be the address of a scheduler.
-
-    Raises:
-        ValueError: naming the option, what is allowed and the value.
-    """
-    if not address.startswith(SCHEMES):
-        raise ValueError(
-            f"cluster must be the address of a Dask scheduler such as tcp://host:8786, "
-            f"got {address!r}"
-        )
-
-
-@contextmanager
-def own_workers(count: int, home: Path) -> Iterator[Workers]:
-    """`count` processes of this machine; they end with the block, and with this process.
-
-    They listen on loopback alone, and to nobody without the certificate that is made here.
-    """
-    from distributed import Client, LocalCluster, Security
-
-    _quiet()
-    security = Security.temporary()
-    scratch = Home(home).scratch
-    scratch.mkdir(parents=True, exist_ok=True)
-    with _signals_wait():
-        # The threads and processes that start here never hear of a signal: Ctrl-C at a terminal,
-        # or one to all processes of a service, is for this process, which asks them to save.
-        cluster = LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            host=HOST,
-            protocol="tls://",
-            security=security,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            # Dask would kill a training that takes more than its share of the memory.
-            memory_limit=0,
-            local_directory=str(scratch),
-        )
-        client = Client(cluster, security=security)
-    workers = Workers(client, cluster)
-    try:
-        yield workers
-    finally:
-        workers.close()
-
-
-@contextmanager
-def workers_at(address: str, home: Path, needs: Needs) -> Iterator[Workers]:
-    """The workers of a cluster that others started.
-
-    Raises:
-        WorkersError: where it does not answer, or a worker cannot compute these stages.
-    """
-    from distributed import Client
-
-    _quiet()
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except OSError as error:
-        raise WorkersError(
-            f"cluster must be a Dask scheduler that answers, got {address}: {error}"
-        ) from None
-    workers = Workers(client, None)
-    try:
-        _check(client, address, home, needs)
-        yield workers
-    finally:
-        workers.close()
-
-
 @dataclass(frozen=True)
 class Needs:
     """What workers must have.
@@ -135,6 +63,76 @@ class Needs:
     code: tuple[str, ...]
     hardware: Mapping[str, str]
     processes: int
+
+
+@contextmanager
+def own_workers(count: int, home: Path) -> Iterator[Workers]:
+    """`count` processes of this machine; they end with the block, and with this process.
+
+    They listen on loopback alone, and to nobody without the certificate that is made here.
+    """
+    from distributed import Client, LocalCluster, Security
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    security, scratch = Security.temporary(), Home(home).scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    # It lets signals through in the thread that starts it.
+    resource_tracker.ensure_running()
+    # What starts now never hears of a signal: Ctrl-C at a terminal, or one to all processes of a
+    # service, is for this process, which asks the others to save.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host=HOST,
+            protocol="tls://",
+            security=security,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            # Dask would kill a training that takes more than its share of the memory.
+            memory_limit=0,
+            local_directory=str(scratch),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    with cluster, Client(cluster, security=security) as client:
+        workers = Workers(client, cluster)
+        try:
+            yield workers
+        finally:
+            workers.abandon()
+            for nanny in cluster.workers.values():
+                nanny.auto_restart = False
+                # One that computes would be waited for.
+                with suppress(ProcessLookupError, TypeError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+
+
+@contextmanager
+def workers_at(address: str, home: Path, needs: Needs) -> Iterator[Workers]:
+    """The workers of a cluster that others started.
+
+    Raises:
+        WorkersError: where it does not answer, or a worker cannot compute these stages.
+    """
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise WorkersError(
+            f"cluster must be a Dask scheduler that answers, got {address}: {error}"
+        ) from None
+    with client:
+        _check(client, address, home, needs)
+        workers = Workers(client, None)
+        try:
+            yield workers
+        finally:
+            workers.abandon()
 
 
 @dataclass
@@ -162,13 +160,8 @@ class _Worker:
     abandoned: bool = False
 
 
-@dataclass(order=True)
-class _Ticket:
-    """Who waits for a worker: stages in their order, after them those that want a host alone."""
-
-    alone: bool
-    position: int
-    number: int
+_Ticket = tuple[bool, int, int]
+"""Who waits for a worker: those that want a host for themselves last, stages in their order."""
 
 
 class Workers:
@@ -186,26 +179,21 @@ class Workers:
         """Look which workers there are; where the flow is to stop, ask them to save and stop."""
         known = _known(self._client)
         with self._changed:
-            for address, worker in self._workers.items():
-                worker.lost = address not in known
+            for address in [address for address in self._workers if address not in known]:
+                self._workers.pop(address).lost = True
             for address, said in known.items():
                 gpus = int(said["resources"].get(GPU, 0))
                 found = _Worker(address, said["host"], said["name"], gpus)
                 self._workers.setdefault(address, found)
-            for address in [a for a, worker in self._workers.items() if worker.lost]:
-                del self._workers[address]
             busy = [address for address, worker in self._workers.items() if worker.busy]
             self._changed.notify_all()
         if stop_requested() and busy:
             answers = self._client.run(there.ask_to_stop, workers=busy, on_error="ignore")
-            self._abandon(address for address, saves in answers.items() if not saves)
+            self.abandon([address for address, saves in answers.items() if not saves])
 
-    def abandon(self) -> None:
-        """Wait no longer for any worker."""
-        self._abandon(list(self._workers))
-
-    def _abandon(self, addresses: Iterable[str]) -> None:
-        for address in addresses:
+    def abandon(self, addresses: Iterable[str] | None = None) -> None:
+        """Wait no longer for what some workers compute, or all of them."""
+        for address in list(self._workers) if addresses is None else addresses:
             if worker := self._workers.get(address):
                 worker.abandoned = True
 
@@ -215,9 +203,9 @@ class Workers:
 
         Raises what a signal means where one comes while it waits.
         """
-        worker = self._taken(_Ticket(context.alone, context.position, next(self._numbers)))
+        worker = self._taken((context.alone, context.position, next(self._numbers)))
         try:
-            yield _WorkerSlot(self._client, worker, self._share(worker), self._own is not None)
+            yield partial(self._compute, worker)
         finally:
             with self._changed:
                 worker.busy = worker.alone = False
@@ -233,7 +221,7 @@ class Workers:
                     self._changed.wait(POLL_SECONDS)
             finally:
                 self._waiting.remove(mine)
-            worker.busy, worker.alone = True, mine.alone
+            worker.busy, worker.alone = True, mine[0]
             return worker
 
     def _for(self, mine: _Ticket) -> _Worker | None:
@@ -247,90 +235,62 @@ class Workers:
         free = [worker for worker in workers if not worker.busy]
         used = {worker.host for worker in workers if worker.busy}
         for ticket in self._waiting:
-            barred = closed | used if ticket.alone else closed
+            barred = closed | used if ticket[0] else closed
             chosen = next((worker for worker in free if worker.host not in barred), None)
-            if ticket is mine:
+            if ticket == mine:
                 return chosen
             if chosen is not None:
                 free.remove(chosen)
                 used.add(chosen.host)
-                closed |= {chosen.host} if ticket.alone else set()
+                closed |= {chosen.host} if ticket[0] else set()
         return None
 
-    def _share(self, worker: _Worker) -> int:
-        """How many processes share the cores of a worker's host while it computes."""
-        if worker.alone:
-            return 1
-        return sum(other.host == worker.host for other in self._workers.values())
-
-    def close(self) -> None:
-        """End the connection; workers of ours end with it, whatever they do."""
-        self.abandon()
-        if self._own is not None:
-            for nanny in self._own.workers.values():
-                nanny.auto_restart = False
-                # One that computes would be waited for.
-                with suppress(ProcessLookupError, TypeError):
-                    os.kill(nanny.pid, signal.SIGKILL)
-        self._client.close()
-        if self._own is not None:
-            self._own.close()
-
-
-@dataclass(frozen=True)
-class _WorkerSlot:
-    """One worker for the length of a stage."""
-
-    client: Client
-    worker: _Worker
-    share: int
-    ours: bool
-
-    def compute(
-        self, compute: Compute, stage: Stage, context: Context, listener: Listener
+    def _compute(
+        self, worker: _Worker, compute: Compute, stage: Stage, context: Context, listener: Listener
     ) -> Computed:
         """What `compute` returns there.
 
         Raises:
             WorkerLost: where the worker is gone.
         """
-        if self.ours:
-            device = device_of(context.device, self.worker.name)
+        if self._own is not None:
+            device = device_of(context.device, worker.name)
             context = context.model_copy(update={"device": device})
+        beside = [other for other in self._workers.values() if other.host == worker.host]
         topic = f"rosita-{uuid.uuid4().hex}"
         said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.client.subscribe_topic(topic, lambda event: said.put(event[1]))
-        processes = stage.numerics.get("processes", 1)
-        future = self.client.submit(
+        self._client.subscribe_topic(topic, lambda event: said.put(event[1]))
+        future = self._client.submit(
             there.compute_there,
-            *(compute, stage, context, self.share, topic),
+            *(compute, stage, context, 1 if worker.alone else len(beside), topic),
             key=topic,
             pure=False,
-            workers=[self.worker.address],
+            workers=[worker.address],
             allow_other_workers=False,
-            resources={GPU: processes} if self.worker.gpus else None,
+            resources={GPU: stage.numerics.get(PROCESSES, 1)} if worker.gpus else None,
         )
         future.add_done_callback(lambda _: said.put(_DONE))
         try:
-            while (message := self._next(said)) is not _DONE:
+            while (message := _next(worker, said)) is not _DONE:
                 _pass_on(message, listener)
             computed: Computed | None = future.result()
         finally:
             # Where nobody waits any longer, this tells the worker so.
             future.cancel()
-            self.client.unsubscribe_topic(topic)
+            self._client.unsubscribe_topic(topic)
         if computed is None:
             raise stopped()
         return computed
 
-    def _next(self, said: queue.SimpleQueue[Any]) -> Any:
-        while True:
-            with suppress(queue.Empty):
-                return said.get(timeout=POLL_SECONDS)
-            if self.worker.abandoned:
-                raise stopped()
-            if self.worker.lost:
-                raise WorkerLost(f"its worker {self.worker.address} is gone")
+
+def _next(worker: _Worker, said: queue.SimpleQueue[Any]) -> Any:
+    while True:
+        with suppress(queue.Empty):
+            return said.get(timeout=POLL_SECONDS)
+        if worker.abandoned:
+            raise stopped()
+        if worker.lost:
+            raise WorkerLost(f"its worker {worker.address} is gone")
 
 
 def _pass_on(message: Mapping[str, Any], listener: Listener) -> None:
@@ -341,20 +301,6 @@ def _pass_on(message: Mapping[str, Any], listener: Listener) -> None:
             listener.report(there.Event(**message["event"]))
         case there.LINE:
             progress_display().line(message["text"])
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-def _quiet() -> None:
-    """Dask says at length what it does; what goes wrong with a stage is said by the stage."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 def _known(client: Client) -> dict[str, dict[str, Any]]:
@@ -379,32 +325,27 @@ def _check(client: Client, address: str, home: Path, needs: Needs) -> None:
             f"numerics.processes must be at most {most}, the GPUs of the largest worker at "
             f"{address}, got {needs.processes}"
         )
-    token = f"cluster-{uuid.uuid4().hex}"
+    token = home / f"cluster-{uuid.uuid4().hex}"
     home.mkdir(parents=True, exist_ok=True)
-    (home / token).touch()
+    token.touch()
+    wanted = {
+        f"ROSITA_HOME must be the same folder on all machines, which is {home} here": True,
+        "workers must run the same version of this project and its libraries": there.versions(
+            needs.code
+        ),
+    } | {
+        f"workers must compute on {device} as this machine does, by {kind}": kind
+        for device, kind in needs.hardware.items()
+    }
     try:
-        found = client.run(there.probe, str(home), token, needs.code, tuple(needs.hardware))
+        found = client.run(there.probe, str(token), needs.code, tuple(needs.hardware))
     except ModuleNotFoundError as error:
         raise WorkersError(
             f"workers must have this project installed, got {error} at {address}"
         ) from None
     finally:
-        (home / token).unlink()
-    ours = there.versions(needs.code)
-    for worker, said in found.items():
-        if not said["sees"]:
-            raise WorkersError(
-                f"ROSITA_HOME must be the same folder on all machines, got {home} here and no "
-                f"such folder at {worker}"
-            )
-        if said["versions"] != ours:
-            raise WorkersError(
-                f"workers must run the same version of this project and its libraries, got "
-                f"another at {worker}"
-            )
-        for device, kind in needs.hardware.items():
-            if said["hardware"][device] != kind:
-                raise WorkersError(
-                    f"workers must compute as this machine does ({device}: {kind}), got "
-                    f"{said['hardware'][device]} at {worker}"
-                )
+        token.unlink()
+    for worker, answers in found.items():
+        for (rule, right), got in zip(wanted.items(), answers, strict=True):
+            if got != right:
+                raise WorkersError(f"{rule}, got {got} at {worker}")

@@ -1,5 +1,7 @@
 """Stage `student`."""
 
+from functools import partial
+
 from prefect import task
 
 from rosita_core.model.pretrained import load
@@ -13,18 +15,12 @@ from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
-from tasks.execution.work import Computed, Work
 
 
 @task(name="student", task_run_name="student")
 def distill_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Teach BERT(student), the full-size model, on augmented rows."""
-    return carry_out(compute, stage, context)
-
-
-def compute(work: Work) -> Computed:
-    """The trained model."""
-    return trained(_train, work)
+    return carry_out(partial(trained, _train), stage, context)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

@@ -1,5 +1,7 @@
 """Stage `teacher`."""
 
+from functools import partial
+
 from prefect import task
 
 from rosita_core.model.pretrained import load
@@ -12,18 +14,12 @@ from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
-from tasks.execution.work import Computed, Work
 
 
 @task(name="teacher", task_run_name="teacher")
 def finetune_teacher(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Fine-tune the pretrained model on the task's labels."""
-    return carry_out(compute, stage, context)
-
-
-def compute(work: Work) -> Computed:
-    """The trained model."""
-    return trained(_train, work)
+    return carry_out(partial(trained, _train), stage, context)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

@@ -1,5 +1,7 @@
 """Stage `depth`."""
 
+from functools import partial
+
 from prefect import task
 
 from rosita_core.stages.depth import prune_depth as kernel
@@ -12,18 +14,12 @@ from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
-from tasks.execution.work import Computed, Work
 
 
 @task(name="depth", task_run_name="depth")
 def prune_depth(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Remove layers one at a time while distilling."""
-    return carry_out(compute, stage, context)
-
-
-def compute(work: Work) -> Computed:
-    """The trained model."""
-    return trained(_train, work)
+    return carry_out(partial(trained, _train), stage, context)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

@@ -1,5 +1,7 @@
 """Stage `one-step`."""
 
+from functools import partial
+
 from prefect import task
 
 from rosita_core.stages.one_step import prune_one_step as kernel
@@ -12,18 +14,12 @@ from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import TRAIN, rows, training_run
 from tasks.execution.stage_inputs import StageInputs
-from tasks.execution.work import Computed, Work
 
 
 @task(name="one-step", task_run_name="one-step")
 def prune_one_step(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Rank once, cut once, then distill or fine-tune."""
-    return carry_out(compute, stage, context)
-
-
-def compute(work: Work) -> Computed:
-    """The trained model."""
-    return trained(_train, work)
+    return carry_out(partial(trained, _train), stage, context)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

@@ -1,5 +1,7 @@
 """Stage `width`."""
 
+from functools import partial
+
 from prefect import task
 
 from rosita_core.stages.width import prune_width as kernel
@@ -12,18 +14,12 @@ from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
-from tasks.execution.work import Computed, Work
 
 
 @task(name="width", task_run_name="width")
 def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
     """Prune heads, FFN units and embedding rank step by step while distilling."""
-    return carry_out(compute, stage, context)
-
-
-def compute(work: Work) -> Computed:
-    """The trained model."""
-    return trained(_train, work)
+    return carry_out(partial(trained, _train), stage, context)
 
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:

@@ -16,7 +16,7 @@ from prefect import runtime
 from flows.engine.executor import Executor
 from flows.engine.graph import Graph
 from flows.engine.prefect_loss import achieved
-from flows.engine.recording import INTERRUPTED_SECONDS, recorded
+from flows.engine.recording import recorded
 from flows.grids.board import Board
 from flows.grids.cell import GridCell
 from flows.grids.definition import Cell, Grid
@@ -26,7 +26,7 @@ from flows.grids.plan import GridPlan, limited, plan_grid, prepared
 from flows.recipes.request import Request
 from flows.report import show_in_prefect
 from tasks.cache.stage_key import config_modules
-from tasks.execution.workers import SCHEMES, Needs, Workers, own_workers, workers_at
+from tasks.execution.workers import SCHEMES, Workers, own_workers, workers_at
 from tasks.home import home_directory
 from tasks.host.terminal import progress_display
 from tasks.stages.catalogue import catalogue
@@ -140,17 +140,30 @@ def grid(asked: GridRequest) -> dict[str, Any]:
     definition, cells, graph = asked.definition, asked.cells, asked.plan.graph
     home, flow_run_id = home_directory(), str(runtime.flow_run.id)
     write_definition(home, definition)
-    began = time.monotonic()
-    with (
-        _workers(asked, home) as workers,
-        _tracked(definition, cells[0].recipe.task, flow_run_id) as (tracking, run),
-    ):
-        runs = _runs(asked, flow_run_id, run)
-        with recorded(runs), _shown(definition, cells, runs):
-            executor = Executor(graph, runs, flow_run_id)
+    began, tracking = time.monotonic(), Tracking(home)
+    with _workers(asked, home) as workers:
+        run = tracking.start_parent(
+            cells[0].recipe.task,
+            definition.name,
+            definition.model_dump(mode="json"),
+            ", ".join(map(str, definition.seeds)),
+            flow_run_id,
+            None,
+        )
+        runs = {
+            cell.id: GridCell(
+                definition.name,
+                cell,
+                asked.requests[cell.id],
+                # A flow run that Prefect retries finds the summaries of its cells where they were.
+                (str(uuid.uuid5(uuid.UUID(flow_run_id), cell.id)), flow_run_id),
+                run,
+            )
+            for cell in cells
+        }
+        executor = Executor(graph, runs, flow_run_id)
+        with recorded(tracking, runs, run), _shown(definition, cells, runs):
             executor.run(workers)
-        for cell in runs.values():
-            cell.complete()
         failed = [cell for cell, one in runs.items() if one.error is not None]
         numbers = {
             "cells": float(len(cells)),
@@ -158,6 +171,9 @@ def grid(asked: GridRequest) -> dict[str, Any]:
             "seconds": time.monotonic() - began,
         }
         tracking.finish(run, "FAILED" if failed else "FINISHED", numbers, {})
+        tracking.flush(FLUSH_SECONDS)
+    for cell in runs.values():
+        cell.complete()
     computed = sum(not done.cached for done in executor.done.values())
     document = _document(asked, runs, computed, tracking.run_id(run), flow_run_id)
     if len(failed) < len(cells):
@@ -171,35 +187,19 @@ def grid(asked: GridRequest) -> dict[str, Any]:
     return achieved(document)
 
 
-def _runs(asked: GridRequest, flow_run_id: str, grid_run: str) -> dict[str, GridCell]:
-    name, runs = asked.definition.name, {}
-    for cell in asked.cells:
-        # A flow run that Prefect retries finds the summaries of its cells where they were.
-        run_id = str(uuid.uuid5(uuid.UUID(flow_run_id), cell.id))
-        request = asked.requests[cell.id]
-        runs[cell.id] = GridCell(name, cell, request, (run_id, flow_run_id), grid_run)
-    return runs
-
-
 def _workers(asked: GridRequest, home: Path) -> AbstractContextManager[Workers | None]:
-    graph = asked.plan.graph
+    vertices = asked.plan.graph.vertices.values()
     if asked.cluster is not None:
-        return workers_at(asked.cluster, home, _needs(graph))
+        code = {module for one in vertices for module in catalogue()[one.name].code}
+        code.update(*(config_modules(one.node.config) for one in vertices))
+        return workers_at(
+            *(asked.cluster, home, tuple(sorted(code))),
+            hardware={one.numerics.device: one.numerics.hardware for one in vertices},
+            processes=max(one.processes for one in vertices),
+        )
     if asked.workers > 1:
-        return own_workers(min(asked.workers, len(graph.vertices)), home)
+        return own_workers(min(asked.workers, len(vertices)), home)
     return nullcontext()
-
-
-def _needs(graph: Graph) -> Needs:
-    """What workers must have to compute the stages of a graph."""
-    vertices = graph.vertices.values()
-    kinds, configs = catalogue(), [config_modules(vertex.node.config) for vertex in vertices]
-    code = {name for vertex in vertices for name in kinds[vertex.name].code}
-    return Needs(
-        code=tuple(sorted(code.union(*configs))),
-        hardware={vertex.numerics.device: vertex.numerics.hardware for vertex in vertices},
-        processes=max(vertex.processes for vertex in vertices),
-    )
 
 
 @contextmanager
@@ -216,23 +216,6 @@ def _shown(definition: Grid, cells: Sequence[Cell], runs: dict[str, GridCell]) -
         raise
     finally:
         display.header = None
-
-
-@contextmanager
-def _tracked(grid: Grid, task: str, flow_run_id: str) -> Iterator[tuple[Tracking, str]]:
-    """The grid's own run, which ends as the block does."""
-    tracking = Tracking(home_directory())
-    seeds = ", ".join(map(str, grid.seeds))
-    values = grid.model_dump(mode="json")
-    run = tracking.start_parent(task, grid.name, values, seeds, flow_run_id, None)
-    try:
-        yield tracking, run
-    except BaseException as error:
-        failed = isinstance(error, Exception)
-        tracking.finish(run, "FAILED" if failed else "KILLED", {}, {})
-        tracking.flush(FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
-        raise
-    tracking.flush(FLUSH_SECONDS)
 
 
 def _document(

@@ -158,13 +158,8 @@ class CellRun:
                 self._finish()
             except Exception as problem:
                 self.error = self._unrecorded(problem)
-        if self.error is not None:
-            self.break_off("FAILED")
-
-    def break_off(self, status: str) -> None:
-        """Close the tracked run, where it is open, as FAILED or KILLED."""
-        if self.parent is not None:
-            self.tracking.finish(self.parent, status, {}, {})
+        if self.error is not None and self.parent is not None:
+            self.tracking.finish(self.parent, "FAILED", {}, {})
 
     def _unrecorded(self, error: Exception) -> str:
         """What to say where the stages are done and their record cannot be written."""
@@ -220,22 +215,24 @@ class CellRun:
 
 
 @contextmanager
-def recorded(cells: Mapping[str, CellRun]) -> Iterator[None]:
-    """Cells of a flow run, whose tracked runs end as the block does where they did not before."""
+def recorded(
+    tracking: Tracking, cells: Mapping[str, CellRun], above: str | None = None
+) -> Iterator[None]:
+    """Cells of a flow run, whose tracked runs end as the block does where they did not before.
+
+    So does the run `above` them, where the block is interrupted or fails.
+    """
+    seconds = FLUSH_SECONDS
     try:
         yield
     except BaseException as error:
-        failed = isinstance(error, Exception)
-        for cell in cells.values():
-            cell.break_off("FAILED" if failed else "KILLED")
-        flush(cells, FLUSH_SECONDS if failed else INTERRUPTED_SECONDS)
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        for run in [*(cell.parent for cell in cells.values()), above]:
+            if run is not None:
+                tracking.finish(run, status, {}, {})
+        seconds = FLUSH_SECONDS if status == "FAILED" else INTERRUPTED_SECONDS
         raise
-    flush(cells, FLUSH_SECONDS)
-
-
-def flush(cells: Mapping[str, CellRun], seconds: float) -> None:
-    """Send what MLflow has yet to be told."""
-    for tracking in {cell.request.home: cell.tracking for cell in cells.values()}.values():
+    finally:
         tracking.flush(seconds)
 
 

@@ -1,8 +1,8 @@
-"""A flow run over one recipe: its stages, what is recorded of it, and what its flow returns."""
+"""A flow run over one recipe: its stages, and what is recorded of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefect import runtime
@@ -26,20 +26,14 @@ def run_recipe(request: Request, again: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         StageError: naming every stage that failed, once the others are done.
     """
-    name, run_id = request.recipe.name, str(runtime.flow_run.id)
-    graph = graph_of({name: request})
-    cells = {name: CellRun(request, run_id, run_id)}
-    with recorded(cells):
-        Executor(graph, cells, run_id, [graph.cells[name][stage] for stage in again]).run()
-        if (error := cells[name].error) is not None:
-            raise StageError(error)
+    cell = _run(request, again)
     # All is written down: whatever happens while Prefect is told, the run is complete.
-    summary = achieved(read_summary(request.home, run_id))
+    summary = achieved(read_summary(request.home, cell.run_id))
     show_in_prefect(summary)
     return summary
 
 
-def run_stage(request: Request, stage: str, inputs: dict[str, str]) -> dict[str, Any]:
+def run_stage(request: Request, stage: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     """Compute one stage of a recipe and nothing else; returns a document of it.
 
     Args:
@@ -50,25 +44,36 @@ def run_stage(request: Request, stage: str, inputs: dict[str, str]) -> dict[str,
     Raises:
         StageError: where it failed.
     """
-    name, run_id = request.recipe.name, str(runtime.flow_run.id)
-    graph = graph_of({name: request})
-    ids, cell = graph.cells[name], CellRun(request, run_id, run_id)
-    given = {ids[other]: artifact for other, artifact in inputs.items()}
-    with recorded({name: cell}):
-        executor = Executor(graph, {name: cell}, run_id, [ids[stage]], given)
-        executor.run(only=ids[stage])
-        for failure in executor.failures.values():
-            raise StageError(failure)
-        result, _ = cell.results[stage]
-        assert cell.parent is not None
-        cell.tracking.finish(cell.parent, "FINISHED", {"seconds": result.seconds}, {})
+    cell = _run(request, [stage], only=stage, inputs=inputs)
+    result, _ = cell.results[stage]
     return achieved(
         {
-            "run_id": run_id,
-            "mlflow_run_id": cell.tracking.run_id(cell.parent),
-            "recipe": name,
+            "run_id": cell.run_id,
+            "mlflow_run_id": None if cell.parent is None else cell.tracking.run_id(cell.parent),
+            "recipe": request.recipe.name,
             "task": request.recipe.task,
             "stage": {"name": stage, **result.model_dump()},
             "folder": str(Store(request.home).path(result.artifact)),
         }
     )
+
+
+def _run(
+    request: Request,
+    again: Iterable[str],
+    only: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> CellRun:
+    name, run_id = request.recipe.name, str(runtime.flow_run.id)
+    graph = graph_of({name: request})
+    ids, cell = graph.cells[name], CellRun(request, run_id, run_id)
+    given = {ids[other]: artifact for other, artifact in (inputs or {}).items()}
+    executor = Executor(graph, {name: cell}, run_id, [ids[stage] for stage in again], given)
+    with recorded(cell.tracking, {name: cell}):
+        executor.run(only=None if only is None else ids[only])
+        if error := cell.error or "; ".join(executor.failures.values()):
+            raise StageError(error)
+        if only is not None and cell.parent is not None:
+            seconds = {"seconds": cell.results[only][0].seconds}
+            cell.tracking.finish(cell.parent, "FINISHED", seconds, {})
+    return cell

@@ -11,7 +11,6 @@ from flows.reports.parts import (
     Shown,
     Table,
     count,
-    duration,
     millions,
     milliseconds,
     number_column,
@@ -24,6 +23,7 @@ from flows.reports.parts import (
 )
 from flows.reports.records import AXIS, KD_TITLES, Records, kd_axis
 from rosita_core.measuring.significance.comparison import spread
+from tasks.host.wording import whole_duration
 from tasks.stages.catalogue import REGISTER, catalogue
 
 TEACHER = "teacher"
@@ -63,7 +63,7 @@ def results(records: Records) -> Table:
         number_column("multiply-adds", "macs", millions),
         number_column("batch 1", LATENCIES[0], milliseconds),
         number_column("batch 32", LATENCIES[1], milliseconds),
-        number_column("time", "seconds", duration),
+        number_column("time", "seconds", whole_duration),
     ]
     note = (
         "Mean ± sample standard deviation over the seeds; means elsewhere. Kept: the score as a "
@@ -263,7 +263,7 @@ def every_cell(records: Records) -> Table:
         number_column("teacher", "teacher_score", score),
         number_column("kept", "retention", percent),
         number_column("parameters", "params", count),
-        number_column("time", "seconds", duration),
+        number_column("time", "seconds", whole_duration),
     )
     return Table("cells", "Every cell", "", records.cells, shown)
 
@@ -289,8 +289,8 @@ def stage_times(records: Records) -> Table:
         text_column("stage", "stage"),
         number_column("computed", "computed", count),
         number_column("used by cells", "used_by", count),
-        number_column("time", "seconds", duration),
-        number_column("without sharing", "seconds_unshared", duration),
+        number_column("time", "seconds", whole_duration),
+        number_column("without sharing", "seconds_unshared", whole_duration),
     )
     return Table("stages", "Stages", "", frame, shown)
 

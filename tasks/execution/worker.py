@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,35 +27,20 @@ from tasks.store.artifacts import json_digest
 if TYPE_CHECKING:
     from distributed import Worker
 
-KIND, RESUMED, REPORT, LINE = "kind", "resumed", "report", "line"
 WATCH_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Event:
-    """A kernel's progress as it is sent; see `tasks.host.terminal.ProgressEvent`."""
-
-    step: int
-    total_steps: int
-    metrics: dict[str, float]
-    shape: str | None
-    message: str | None
-    phase: str | None
 
 
 @dataclass(frozen=True)
 class _Teller:
     """Tells the flow's process what happens to a stage."""
 
-    tell: Callable[[dict[str, Any]], None]
+    tell: Callable[[str, Any], None]
 
     def resumed(self, unit: int | None) -> None:
-        self.tell({KIND: RESUMED, "unit": unit})
+        self.tell("resumed", unit)
 
     def report(self, event: ProgressEvent) -> None:
-        metrics = {name: float(value) for name, value in event.metrics.items()}
-        said = (event.step, event.total_steps, metrics, event.shape, event.message, event.phase)
-        self.tell({KIND: REPORT, "event": asdict(Event(*said))})
+        self.tell("report", dict(vars(event)))
 
 
 def compute_there(
@@ -72,12 +58,12 @@ def compute_there(
 
     worker = get_worker()
 
-    def tell(said: dict[str, Any]) -> None:
-        worker.log_event(topic, said)
+    def tell(what: str, value: Any) -> None:
+        worker.log_event(topic, [what, value])
 
     if context.all_cores:
         context = context.model_copy(update={"threads": max(1, cores() // share)})
-    progress_display().told = lambda text: tell({KIND: LINE, "text": text})
+    progress_display().told = partial(tell, "line")
     # What stopped the last stage is not meant for this one.
     forget_signals()
     with _awaited(worker, topic):

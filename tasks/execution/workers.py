@@ -25,6 +25,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rosita_core.training.progress import Progress
 from tasks.cache.records import Context
 from tasks.cache.stage_key import PROCESSES, Stage
 from tasks.execution import worker as there
@@ -48,21 +49,6 @@ _DONE = object()
 
 class WorkersError(ValueError):
     """Workers on which these stages cannot run; nothing was computed."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What workers must have.
-
-    Attributes:
-        code: modules that compute the stages.
-        hardware: device -> what decides the bits of its numbers, here.
-        processes: that the largest training is divided over.
-    """
-
-    code: tuple[str, ...]
-    hardware: Mapping[str, str]
-    processes: int
 
 
 @contextmanager
@@ -111,8 +97,17 @@ def own_workers(count: int, home: Path) -> Iterator[Workers]:
 
 
 @contextmanager
-def workers_at(address: str, home: Path, needs: Needs) -> Iterator[Workers]:
+def workers_at(
+    address: str, home: Path, code: tuple[str, ...], hardware: Mapping[str, str], processes: int
+) -> Iterator[Workers]:
     """The workers of a cluster that others started.
+
+    Args:
+        address: of its scheduler.
+        home: that they must see.
+        code: modules that compute the stages.
+        hardware: device -> what decides the bits of its numbers, here.
+        processes: that the largest training is divided over.
 
     Raises:
         WorkersError: where it does not answer, or a worker cannot compute these stages.
@@ -127,7 +122,8 @@ def workers_at(address: str, home: Path, needs: Needs) -> Iterator[Workers]:
             f"cluster must be a Dask scheduler that answers, got {address}: {error}"
         ) from None
     with client:
-        _check(client, address, home, needs)
+        _check_sizes(client, address, processes)
+        _check_answers(client, address, home, code, hardware)
         workers = Workers(client, None)
         try:
             yield workers
@@ -271,8 +267,13 @@ class Workers:
         )
         future.add_done_callback(lambda _: said.put(_DONE))
         try:
+            hear = {
+                "resumed": listener.resumed,
+                "report": lambda event: listener.report(Progress(**event)),
+                "line": progress_display().line,
+            }
             while (message := _next(worker, said)) is not _DONE:
-                _pass_on(message, listener)
+                hear[message[0]](message[1])
             computed: Computed | None = future.result()
         finally:
             # Where nobody waits any longer, this tells the worker so.
@@ -293,23 +294,13 @@ def _next(worker: _Worker, said: queue.SimpleQueue[Any]) -> Any:
             raise WorkerLost(f"its worker {worker.address} is gone")
 
 
-def _pass_on(message: Mapping[str, Any], listener: Listener) -> None:
-    match message["kind"]:
-        case there.RESUMED:
-            listener.resumed(message["unit"])
-        case there.REPORT:
-            listener.report(there.Event(**message["event"]))
-        case there.LINE:
-            progress_display().line(message["text"])
-
-
 def _known(client: Client) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
     return found
 
 
-def _check(client: Client, address: str, home: Path, needs: Needs) -> None:
-    """Refuse workers that cannot compute these stages, or would compute something else."""
+def _check_sizes(client: Client, address: str, processes: int) -> None:
+    """Refuse workers that cannot compute one stage at a time, or not the largest."""
     known = _known(client)
     if not known:
         raise WorkersError(f"cluster must have workers, got none at {address}")
@@ -320,25 +311,28 @@ def _check(client: Client, address: str, home: Path, needs: Needs) -> None:
                 f"state per process, got {said['nthreads']} at {worker}"
             )
     most = max(int(said["resources"].get(GPU, 0)) for said in known.values())
-    if most and most < needs.processes:
+    if most and most < processes:
         raise WorkersError(
             f"numerics.processes must be at most {most}, the GPUs of the largest worker at "
-            f"{address}, got {needs.processes}"
+            f"{address}, got {processes}"
         )
+
+
+def _check_answers(
+    client: Client, address: str, home: Path, code: tuple[str, ...], hardware: Mapping[str, str]
+) -> None:
+    """Refuse workers that would compute something else, or somewhere else."""
     token = home / f"cluster-{uuid.uuid4().hex}"
     home.mkdir(parents=True, exist_ok=True)
     token.touch()
-    wanted = {
+    wanted: dict[str, Any] = {
         f"ROSITA_HOME must be the same folder on all machines, which is {home} here": True,
-        "workers must run the same version of this project and its libraries": there.versions(
-            needs.code
-        ),
-    } | {
-        f"workers must compute on {device} as this machine does, by {kind}": kind
-        for device, kind in needs.hardware.items()
+        "workers must run the same version of this project and its libraries": there.versions(code),
     }
+    for device, kind in hardware.items():
+        wanted[f"workers must compute on {device} as this machine does, by {kind}"] = kind
     try:
-        found = client.run(there.probe, str(token), needs.code, tuple(needs.hardware))
+        found = client.run(there.probe, str(token), code, tuple(hardware))
     except ModuleNotFoundError as error:
         raise WorkersError(
             f"workers must have this project installed, got {error} at {address}"

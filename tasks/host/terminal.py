@@ -17,6 +17,8 @@ from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tasks.host.wording import whole_duration
+
 PLAIN_SECONDS = 10.0
 
 
@@ -74,7 +76,7 @@ class StageProgress:
         """Take the stage off the display; one line with its status and last scores stays."""
         if self._row is not None and self._display.live is not None:
             self._display.live.remove_task(self._row)
-        took = _duration(self._display.clock() - self._began)
+        took = whole_duration(self._display.clock() - self._began)
         scores = "" if self._brief else "".join(f", {part}" for part in self._scores())
         self._display.leave()
         self._display.line(f"{self._title}: {status} in {took}{scores}")
@@ -87,7 +89,7 @@ class StageProgress:
         done = event.step - self._first[1]
         if done > 0:
             left = (now - self._first[0]) / done * (event.total_steps - event.step)
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{whole_duration(left)} left")
         return ", ".join(parts)
 
     def _scores(self) -> list[str]:
@@ -236,12 +238,3 @@ def _logs_through(console: Console, stream: TextIO) -> Iterator[None]:
             handler.setStream(stream)
         for own, file in consoles:
             own.file = file
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

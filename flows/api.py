@@ -63,7 +63,7 @@ def compress(
     from flows.engine.recording import StageError
 
     wanted = {None: "auto", True: "yes", False: "no"}[preflight]
-    given = {**_form(recipe, changes, loaded), "preflight": wanted}
+    given = {**form(recipe, changes, loaded), "preflight": wanted}
     summary: dict[str, Any] = _run(
         request, flow, given, (StageError, PreflightError, PreflightRefused)
     )
@@ -105,7 +105,7 @@ def rerun(
     check_stage(request, stage)
     if scope == "only":
         cached_inputs(request, stage)
-    given = {**_form(recipe, changes, loaded), "stage": stage, "scope": scope}
+    given = {**form(recipe, changes, loaded), "stage": stage, "scope": scope}
     found: dict[str, Any] = _run(request, flow, given, (StageError,))
     return found
 
@@ -176,7 +176,7 @@ def run_grid(
     return document
 
 
-def _form(
+def form(
     source: str | Path | Mapping[str, Any], changes: Changes, loaded: Recipe
 ) -> dict[str, Any]:
     """The parameters of a flow of `flows.deployed` that mean a recipe.

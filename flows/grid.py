@@ -172,8 +172,6 @@ def grid(asked: GridRequest) -> dict[str, Any]:
         }
         tracking.finish(run, "FAILED" if failed else "FINISHED", numbers, {})
         tracking.flush(FLUSH_SECONDS)
-    for cell in runs.values():
-        cell.complete()
     computed = sum(not done.cached for done in executor.done.values())
     document = _document(asked, runs, computed, tracking.run_id(run), flow_run_id)
     if len(failed) < len(cells):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,8 +39,8 @@ def schedule(
     from flows.engine.prefect_loss import Failure
 
     request = checked_request(recipe, set_, download=True)
+    from flows.api import form
     from flows.deployed import compress
-    from flows.recipes.shipped import RECIPES
     from flows.services.schedule import reachable_api, serve
     from flows.services.servers import ServerError
     from tasks.home import HOME_VARIABLE, Home
@@ -50,10 +49,7 @@ def schedule(
         api = reachable_api(Home(request.home).logs)
         # The runs are processes of their own, in folders of their own.
         os.environ[HOME_VARIABLE] = str(request.home)
-        field, value = "recipe", recipe
-        if recipe not in RECIPES:
-            field, value = "recipe_file", str(Path(recipe).resolve())
-        parameters = {field: value, "settings": list(set_ or ())}
+        parameters = form(recipe, tuple(set_ or ()), request.recipe)
         serve(compress, api, request.recipe.name, when, first, parameters)
     except ServerError as error:
         raise Failure(str(error)) from None
@@ -74,8 +70,8 @@ def worker(
     The work pool is made where it is missing. Each run is a process of its own, in the ROSITA_HOME
     of this command. As the worker ends, what runs saves a checkpoint and waits for another worker.
 
-    Of several machines, each takes one training at a time with --queue gpu --limit 1; reports, and
-    grids that only wait for their cells, are then for a worker with --queue default.
+    Of several machines, each takes one training at a time with --queue gpu --limit 1; reports are
+    then for a worker with --queue default.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")

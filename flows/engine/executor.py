@@ -15,6 +15,7 @@ from contextvars import copy_context
 from prefect import State
 
 from flows.engine.graph import Graph, Vertex
+from flows.engine.nodes import context_of
 from flows.engine.recording import CellRun, Done, StageError
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
@@ -22,7 +23,7 @@ from tasks.cache.policy import stage_options
 from tasks.cache.records import attempt_path, attempts, read_record, results_folder, to_disk
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult
+from tasks.execution.attempt import StageResult
 from tasks.execution.places import computed_at
 from tasks.execution.workers import Workers
 from tasks.home import Home
@@ -159,7 +160,15 @@ class Executor:
         again = vertex.id in self._again and not self._done_in_this_run(vertex, stage)
         owner = self._cells[vertex.cells[0]]
         owner.begin()
-        context = self._context(vertex, owner, again)
+        context = context_of(
+            *(vertex.node, vertex.request, vertex.numerics),
+            parent_run=owner.parent,
+            flow_run_id=self._flow_run_id,
+            cell=owner.cell,
+            total_stages=len(self._positions),
+            position=self._positions[vertex.id],
+            begin_anew=again,
+        )
         task = catalogue()[vertex.name].load()
         options = stage_options(home) | {"task_run_name": context.title(vertex.name)}
         task = task.with_options(**options, refresh_cache=again)
@@ -184,28 +193,6 @@ class Executor:
         except StageError as error:
             return str(error)
         return done
-
-    def _context(self, vertex: Vertex, owner: CellRun, again: bool) -> Context:
-        recipe, numerics = vertex.request.recipe, vertex.numerics
-        return Context(
-            home=str(vertex.request.home),
-            parent_run=owner.parent,
-            recipe_name=recipe.name,
-            task=recipe.task,
-            seed=recipe.seed,
-            flow_run_id=self._flow_run_id,
-            cell=owner.cell,
-            total_stages=len(self._positions),
-            position=self._positions[vertex.id],
-            device=numerics.device,
-            precision=numerics.precision,
-            threads=numerics.threads,
-            all_cores=recipe.numerics.threads == "auto",
-            alone=catalogue()[vertex.name].timed,
-            checkpoint_seconds=recipe.checkpoint.every_seconds,
-            checkpoint_steps=recipe.checkpoint.every_steps,
-            begin_anew=again,
-        )
 
     def _done_in_this_run(self, vertex: Vertex, stage: Stage) -> bool:
         """Whether this flow run has computed the stage already: Prefect retries a run as it was."""

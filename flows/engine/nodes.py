@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from flows.method import Node
+from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
+from tasks.cache.records import Context
 from tasks.cache.stage_key import PROCESSES, Stage
 from tasks.host.hardware import ResolvedNumerics, divided, resolve_numerics
 from tasks.stages.catalogue import catalogue
@@ -42,6 +45,25 @@ def stage_of(node: Node, artifacts: Mapping[str, str], numerics: ResolvedNumeric
             PROCESSES: processes_of(node, numerics),
         },
     )
+
+
+def context_of(node: Node, request: Request, numerics: ResolvedNumerics, **given: Any) -> Context:
+    """Where and for whom the stage runs; `given` is what only the run knows, or has otherwise."""
+    recipe = request.recipe
+    known = {
+        "home": str(request.home),
+        "recipe_name": recipe.name,
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "device": numerics.device,
+        "precision": numerics.precision,
+        "threads": numerics.threads,
+        "all_cores": recipe.numerics.threads == "auto",
+        "alone": catalogue()[node.name].timed,
+        "checkpoint_seconds": recipe.checkpoint.every_seconds,
+        "checkpoint_steps": recipe.checkpoint.every_steps,
+    }
+    return Context(**(known | given))
 
 
 def takes_steps(node: Node) -> bool:

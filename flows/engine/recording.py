@@ -31,7 +31,7 @@ from tasks.host.wording import error_line
 from tasks.stages.catalogue import trainings
 from tasks.stages.register_model import register_model
 from tasks.store.artifacts import Store
-from tasks.tracking.runs import FLUSH_SECONDS, Tracking
+from tasks.tracking.runs import FLUSH_SECONDS, ID_SECONDS, Tracking
 
 # Whoever interrupts a run does not want to wait for MLflow.
 INTERRUPTED_SECONDS = 2.0
@@ -179,7 +179,7 @@ class CellRun:
         store, recipe, artifact = Store(request.home), request.recipe, results["export"][0].artifact
         export_dir = store.path(artifact)
         assessment = read_assessment(store.path(results["assess"][0].artifact))
-        mlflow_run_id = tracking.run_id(parent)
+        mlflow_run_id = tracking.run_id(parent, ID_SECONDS)
         summary = summarize(request, results, assessment, export_dir, mlflow_run_id, self.run_id)
         numbers = {
             name: value for name, value in results["assess"][0].metrics.items() if name != "shape"

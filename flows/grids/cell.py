@@ -85,19 +85,9 @@ class GridCell(CellRun):
         if self.error is None or not (
             before is not None and before["status"] == "finished" and is_of(before, self._of.recipe)
         ):
-            self._write()
+            write_json(cell_path(home, self._grid, self._of.id), self.document)
         if self.board is not None:
             self.board.ended(self._of.id, self.document)
-
-    def complete(self) -> None:
-        """Fill in the id of MLflow's run, once it has been flushed."""
-        if self.document["status"] == "finished" and self.document["mlflow_run_id"] is None:
-            known = read_summary(self.request.home, self.run_id)["mlflow_run_id"]
-            self.document["mlflow_run_id"] = known
-            self._write()
-
-    def _write(self) -> None:
-        write_json(cell_path(self.request.home, self._grid, self._of.id), self.document)
 
     def _finished(self, summary: dict[str, Any]) -> dict[str, Any]:
         return {

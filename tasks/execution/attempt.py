@@ -10,7 +10,7 @@ from typing import Any
 from tasks.cache.metric_history import append, history_path
 from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.cache.stage_key import Stage
-from tasks.execution.places import Compute, WorkerLost, current_place
+from tasks.execution.places import Compute, WorkerLost, slot_for
 from tasks.execution.work import Computed
 from tasks.host.hardware import git_commit
 from tasks.host.liveness import this_process
@@ -20,7 +20,7 @@ from tasks.host.terminal import ProgressEvent, StageProgress, progress_display
 from tasks.store.artifacts import Store, write_json
 from tasks.tracking.runs import ID_SECONDS, Tracking
 
-__all__ = ["Attempt", "Context", "StageResult", "attempts", "carry_out"]
+__all__ = ["Attempt", "Context", "Stage", "StageResult", "attempts", "carry_out"]
 
 MOST_LOSSES = 3
 """A stage whose worker is lost so often is not tried again: mostly it lacks memory."""
@@ -40,9 +40,8 @@ def carry_out(
         stage, context: of the stage.
         note: told of what it came to before the attempt ends.
     """
-    place = current_place()
     for loss in range(1, MOST_LOSSES + 1):
-        with place.slot(context) as slot:
+        with slot_for(context) as slot:
             try:
                 with _recorded(stage, context) as ours:
                     computed = slot(compute, stage, context, ours)

@@ -13,23 +13,12 @@ from tasks.execution.work import Computed, Listener, Work
 
 Compute = Callable[[Work], Computed]
 """Computes a stage; a module's own function, so that a worker finds it by its name."""
+Slot = Callable[[Compute, Stage, Context, Listener], Computed]
+"""Room for one stage: gives what `compute` returns there. Raises WorkerLost where it is gone."""
 
 
 class WorkerLost(RuntimeError):
     """The process that computed a stage is gone; what it had saved is there."""
-
-
-class Slot(Protocol):
-    """Room for one stage at a time."""
-
-    def __call__(
-        self, compute: Compute, stage: Stage, context: Context, listener: Listener
-    ) -> Computed:
-        """What `compute` returns.
-
-        Raises:
-            WorkerLost: where the slot is gone.
-        """
 
 
 class Place(Protocol):
@@ -39,30 +28,24 @@ class Place(Protocol):
         """A slot for the length of the block, waited for by the order of the stages."""
 
 
-class ThisProcess:
-    """One slot, in the process and the thread of the caller."""
-
-    def slot(self, context: Context) -> AbstractContextManager[Slot]:
-        return nullcontext(_compute_here)
-
-
-def _compute_here(compute: Compute, stage: Stage, context: Context, listener: Listener) -> Computed:
-    return compute(Work(stage, context, listener))
-
-
-_place: ContextVar[Place] = ContextVar("place")
-
-
-def current_place() -> Place:
-    """Where the stages of this flow run are computed; by default in this process."""
-    return _place.get(ThisProcess())
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 @contextmanager
 def computed_at(place: Place) -> Iterator[None]:
-    """Stages of the block are computed there."""
+    """Stages of the block are computed there; elsewhere in the process and thread of the caller."""
     token = _place.set(place)
     try:
         yield
     finally:
         _place.reset(token)
+
+
+def slot_for(context: Context) -> AbstractContextManager[Slot]:
+    """A slot where the stages of this flow run are computed."""
+    place = _place.get()
+    return nullcontext(_compute_here) if place is None else place.slot(context)
+
+
+def _compute_here(compute: Compute, stage: Stage, context: Context, listener: Listener) -> Computed:
+    return compute(Work(stage, context, listener))

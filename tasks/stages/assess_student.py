@@ -1,6 +1,4 @@
-"""Stage `assess`."""
-
-from prefect import task
+"""Stage `assess`: measure student and teacher on rows that chose nothing."""
 
 from rosita_core.measuring.assessment import (
     STUDENT,
@@ -11,18 +9,10 @@ from rosita_core.measuring.assessment import (
 from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
-from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
 from tasks.execution.row_inputs import rows, special
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
-
-
-@task(name="assess", task_run_name="assess")
-def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
-    """Measure student and teacher on rows that chose nothing."""
-    return carry_out(compute, stage, context)
 
 
 def compute(work: Work) -> Computed:

@@ -1,25 +1,16 @@
-"""Stage `augment`."""
+"""Stage `augment`: make variants of the training rows."""
 
 from pathlib import Path
 
-from prefect import task
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from rosita_core.augmentation.masked_lm import MaskedLMProposer
 from rosita_core.data.storage import load_splits
 from rosita_core.stages.augment import AugmentStageSettings, load_vectors
 from rosita_core.stages.augment import augment_data as kernel
-from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.row_inputs import tokenizer
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
-
-
-@task(name="augment", task_run_name="augment")
-def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
-    """Make variants of the training rows."""
-    return carry_out(compute, stage, context)
 
 
 def compute(work: Work) -> Computed:

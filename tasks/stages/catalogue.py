@@ -20,7 +20,8 @@ class StageKind:
     Attributes:
         name: as people write it.
         does: what, in a few words.
-        task: its Prefect task, a function of the module of the same name in this room.
+        task: the module in this room that hands the kernel its inputs: its function `compute`, and
+            `note` where there is something to tell of the result.
         kernel: the module of the kernel that the task calls, in `rosita_core.stages`.
         trains: whether it takes optimizer steps.
         unit: what its time grows with: "step", "row", or None where it grows with neither.
@@ -46,7 +47,18 @@ class StageKind:
 
     def load(self) -> Any:
         """The Prefect task; called with (stage, context, results of the stages before)."""
-        return getattr(import_module(f"{ROOM}.{self.task}"), self.task)
+        from prefect import task
+
+        from tasks.execution.attempt import Context, Stage, StageResult, carry_out
+
+        module = import_module(f"{ROOM}.{self.task}")
+
+        def run(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
+            return carry_out(module.compute, stage, context, getattr(module, "note", None))
+
+        # Prefect tells tasks by it.
+        run.__qualname__ = self.task
+        return task(name=self.name, description=self.does)(run)
 
 
 def _training(name: str, does: str, task: str, kernel: str, origin: str | None) -> StageKind:

@@ -1,22 +1,12 @@
-"""Stage `export`."""
-
-from prefect import task
+"""Stage `export`: write the compressed model as a Hugging Face checkpoint."""
 
 from rosita_core.measuring.assessment import read_assessment
 from rosita_core.measuring.disk import disk_mb
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages.export import export
-from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
-
-
-@task(name="export", task_run_name="export")
-def export_model(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
-    """Write the compressed model as a Hugging Face checkpoint."""
-    return carry_out(compute, stage, context)
 
 
 def compute(work: Work) -> Computed:

@@ -1,19 +1,11 @@
-"""Stage `data`."""
+"""Stage `data`: read, split, check and tokenize the data."""
 
-from prefect import task
 from transformers import AutoTokenizer
 
 from rosita_core.stages.data import prepare_data as kernel
-from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Attempt, Context, StageResult, carry_out
+from tasks.execution.attempt import Attempt
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
-
-
-@task(name="data", task_run_name="data")
-def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
-    """Read, split, check and tokenize the data."""
-    return carry_out(compute, stage, context, _log_dataset)
 
 
 def compute(work: Work) -> Computed:
@@ -26,7 +18,8 @@ def compute(work: Work) -> Computed:
     return work.computed(facts)
 
 
-def _log_dataset(ours: Attempt, computed: Computed) -> None:
+def note(ours: Attempt, computed: Computed) -> None:
+    """Tell MLflow which rows they are."""
     if ours.tracking is not None and ours.run is not None:
         source, facts = ours.stage.config.source, computed.metrics
         fingerprint = str(facts["fingerprint"])

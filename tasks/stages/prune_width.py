@@ -1,27 +1,20 @@
-"""Stage `width`."""
+"""Stage `width`: prune heads, FFN units and embedding rank step by step while distilling."""
 
 from functools import partial
-
-from prefect import task
 
 from rosita_core.stages.width import prune_width as kernel
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
-from tasks.cache.stage_key import Stage
-from tasks.execution.attempt import Context, StageResult, carry_out
 from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
 
 
-@task(name="width", task_run_name="width")
-def prune_width(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
-    """Prune heads, FFN units and embedding rank step by step while distilling."""
-    return carry_out(partial(trained, _train), stage, context)
-
-
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
     run = training_run(work, "rows", placement, checkpoints)
     return kernel(model(work, "teacher"), work.stage.config, run)
+
+
+compute = partial(trained, _train)

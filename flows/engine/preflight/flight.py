@@ -19,7 +19,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows.engine.nodes import stage_of, takes_steps
+from flows.engine.nodes import context_of, stage_of, takes_steps
 from flows.engine.preflight.errors import PreflightRefused, named
 from flows.engine.preflight.miniature import miniature, rows_wanted, shrink_data
 from flows.engine.summary import comparison_rows, summarize
@@ -30,7 +30,7 @@ from rosita_core.measuring.assessment import read_assessment
 from rosita_core.measuring.disk import BYTES_PER_MB, disk_mb
 from rosita_core.measuring.memory import forget_peak, peak_mb
 from rosita_core.training.loop import total_steps
-from tasks.cache.records import Context, StageResult
+from tasks.cache.records import StageResult
 from tasks.cache.shared_records import look_quickly, obtain
 from tasks.home import Home
 from tasks.host.hardware import ResolvedNumerics
@@ -182,21 +182,14 @@ class _Flight:
         config = miniature(node.config, self.request, self.limit, rows, propose)
         artifacts = {name: result.artifact for name, result in self.results.items()}
         stage = stage_of(replace(node, config=config), artifacts, self.numerics)
-        context = Context(
+        context = context_of(
+            *(node, self.request, self.numerics),
             home=str(self.scratch),
             parent_run=None,
-            recipe_name=self.request.recipe.name,
-            task=self.request.recipe.task,
-            seed=self.request.recipe.seed,
             flow_run_id=None,
             cell=None,
             total_stages=len(self.nodes),
             position=len(self.results) + 1,
-            device=self.numerics.device,
-            precision=self.numerics.precision,
-            threads=self.numerics.threads,
-            all_cores=False,
-            alone=False,
             # A stage that prunes saves itself once on the way, so that this is tried too.
             checkpoint_seconds=math.inf,
             checkpoint_steps=2,

@@ -140,7 +140,7 @@ def grid(asked: GridRequest) -> dict[str, Any]:
     definition, cells, graph = asked.definition, asked.cells, asked.plan.graph
     home, flow_run_id = home_directory(), str(runtime.flow_run.id)
     write_definition(home, definition)
-    began, tracking = time.monotonic(), Tracking(home)
+    began, tracking, board = time.monotonic(), Tracking(home), Board(definition.name, cells)
     with _workers(asked, home) as workers:
         run = tracking.start_parent(
             cells[0].recipe.task,
@@ -158,11 +158,12 @@ def grid(asked: GridRequest) -> dict[str, Any]:
                 # A flow run that Prefect retries finds the summaries of its cells where they were.
                 (str(uuid.uuid5(uuid.UUID(flow_run_id), cell.id)), flow_run_id),
                 run,
+                board,
             )
             for cell in cells
         }
         executor = Executor(graph, runs, flow_run_id)
-        with recorded(tracking, runs, run), _shown(definition, cells, runs):
+        with recorded(tracking, runs, run), _shown(board):
             executor.run(workers)
         failed = [cell for cell, one in runs.items() if one.error is not None]
         numbers = {
@@ -201,11 +202,9 @@ def _workers(asked: GridRequest, home: Path) -> AbstractContextManager[Workers |
 
 
 @contextmanager
-def _shown(definition: Grid, cells: Sequence[Cell], runs: dict[str, GridCell]) -> Iterator[None]:
+def _shown(board: Board) -> Iterator[None]:
     """The board above the stages that run."""
-    board, display = Board(definition.name, cells), progress_display()
-    for cell in runs.values():
-        cell.board = board
+    display = progress_display()
     display.header = board.render
     try:
         yield

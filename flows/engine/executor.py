@@ -70,6 +70,7 @@ class Executor:
         self.graph = graph
         self.done: dict[str, Done] = {}
         self.failures: dict[str, str] = {}
+        self._lost: set[str] = set()
         self._cells = cells
         self._flow_run_id = flow_run_id
         self._again = frozenset(again)
@@ -130,7 +131,8 @@ class Executor:
             if stop_requested():
                 # What follows is the signal's exception, which would hide it.
                 warn(outcome)
-            for id_ in self.graph.dependents(vertex.id):
+            self._lost |= set(self.graph.dependents(vertex.id))
+            for id_ in self._lost:
                 waiting.pop(id_, None)
         else:
             self.done[vertex.id] = outcome
@@ -138,18 +140,17 @@ class Executor:
             for cell in vertex.cells:
                 self._cells[cell].note(outcome, mine=cell == vertex.cells[0])
         for cell in vertex.cells:
-            self._end(cell, waiting)
+            self._end(cell)
 
-    def _end(self, cell: str, waiting: Mapping[str, Vertex]) -> None:
+    def _end(self, cell: str) -> None:
         """Where nothing of a cell runs any more, record it or say why it is not complete."""
         ids = self.graph.cells[cell]
         failed = {name: self.failures[id_] for name, id_ in ids.items() if id_ in self.failures}
-        lost = {id_ for name in failed for id_ in self.graph.dependents(ids[name])}
-        if not all(id_ in self.done or id_ in self.failures or id_ in lost for id_ in ids.values()):
+        if not self.done.keys() | self.failures | self._lost >= set(ids.values()):
             return
         error = None
         if failed:
-            names = [name for name, id_ in ids.items() if id_ in lost]
+            names = [name for name, id_ in ids.items() if id_ in self._lost]
             rest = f"; not run for want of {', '.join(failed)}: {', '.join(names)}" if names else ""
             error = "; ".join(failed.values()) + rest
         self._cells[cell].end(error)

@@ -30,7 +30,13 @@ class GridCell(CellRun):
     registers = False
 
     def __init__(
-        self, grid: str, cell: Cell, request: Request, ids: tuple[str, str], grid_run: str
+        self,
+        grid: str,
+        cell: Cell,
+        request: Request,
+        ids: tuple[str, str],
+        grid_run: str,
+        board: Board,
     ) -> None:
         """Prepare a run.
 
@@ -39,11 +45,12 @@ class GridCell(CellRun):
             cell, request: of the recipe.
             ids: of the cell's run, and of Prefect's flow run.
             grid_run: the handle of the grid's tracked run.
+            board: that shows it.
         """
         super().__init__(request, *ids)
         self.cell = f"{grid}/{cell.id}"
         self._grid, self._of, self._grid_run = grid, cell, grid_run
-        self.board: Board | None = None
+        self._board = board
         self.document = _document(grid, cell)
 
     def start(self) -> str:
@@ -58,17 +65,14 @@ class GridCell(CellRun):
         # Of the cells alone: where the grid's own run is found as well, pages fold them below it.
         tracking.log_tags(run, {"rosita.grid": self._grid, "rosita.cell": self._of.id})
         self.document["started"] = _now()
-        if self.board is not None:
-            self.board.started(self._of.id)
+        self._board.started(self._of.id)
         return run
 
     def stage_started(self, name: str) -> None:
-        if self.board is not None:
-            self.board.stage_started(self._of.id, name)
+        self._board.stage_started(self._of.id, name)
 
     def stage_ended(self, name: str) -> None:
-        if self.board is not None:
-            self.board.stage_ended(self._of.id, name)
+        self._board.stage_ended(self._of.id, name)
 
     def tell_hit(self, done: Done) -> None:
         """The cell's own line counts them."""
@@ -86,8 +90,7 @@ class GridCell(CellRun):
             before is not None and before["status"] == "finished" and is_of(before, self._of.recipe)
         ):
             write_json(cell_path(home, self._grid, self._of.id), self.document)
-        if self.board is not None:
-            self.board.ended(self._of.id, self.document)
+        self._board.ended(self._of.id, self.document)
 
     def _finished(self, summary: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -8,14 +8,12 @@ unknown, and only what is known is told: that it takes no less.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from flows.grids.definition import Grid
 from flows.grids.plan import GridPlan, GridStage
+from flows.grids.tables import stage_table
 from tasks.host.console import console
 from tasks.host.wording import duration
 
@@ -127,13 +125,7 @@ def show_cost(grid: Grid, cost: GridCost) -> None:
     if not plan.missing:
         print(f"{title}; nothing to compute.")
         return
-    table = Table(title=title)
-    for name in ("stage", "to run", "time", "one takes", "from"):
-        table.add_column(name, justify="left" if name in ("stage", "from") else "right")
-    for name in dict.fromkeys(stage.name for stage in plan.missing):
-        table.add_row(name, *_row([stage for stage in plan.missing if stage.name == name]))
-    out = console()
-    out.print(table)
+    console().print(stage_table(title, plan))
     for line in _lines(cost):
         print(line)
 
@@ -158,22 +150,6 @@ def _lines(cost: GridCost) -> list[str]:
     if not cost.complete:
         lines.append("run one cell (--max-cells 1) to measure what is unknown")
     return lines
-
-
-def _row(stages: Sequence[GridStage]) -> tuple[str, str, str, str]:
-    """How many, their time in all, the time of one, and where the longest one's is from."""
-    known = [(stage.seconds, stage) for stage in stages if stage.seconds is not None]
-    if not known:
-        why = stages[0].estimate.source if stages[0].estimate else ""
-        return str(len(stages)), "unknown", "", why
-    times = [seconds for seconds, _ in known]
-    low, high = duration(min(times)), duration(max(times))
-    longest = max(known, key=lambda found: found[0])[1].estimate
-    total = duration(sum(times))
-    if len(known) < len(stages):
-        total = f"{total} and {len(stages) - len(known)} unknown"
-    one = low if low == high else f"{low} to {high}"
-    return str(len(stages)), total, one, longest.source if longest else ""
 
 
 def _stage(stage: GridStage) -> dict[str, Any]:

@@ -72,22 +72,20 @@ def show_grid_plan(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> None:
         what = ", ".join(plan.to_run(cell.id)) or "nothing: cached"
         table.add_row(cell.id, *cell.labels.values(), str(cell.seed), shape, what)
     out.print(table)
-    stages = Table(title="distinct stages")
-    for name in ("stage", "distinct", "cached", "estimated", "from"):
-        stages.add_column(name, justify="right" if name in ("distinct", "cached") else "left")
-    counts = Counter(stage.name for stage in plan.stages.values())
-    for name, count in counts.items():
-        mine = [stage for stage in plan.stages.values() if stage.name == name]
-        missing = [stage for stage in mine if stage.status != CACHED]
-        stages.add_row(
-            name,
-            str(count),
-            str(count - len(missing)),
-            _time(missing) if missing else "",
-            _source(missing),
-        )
-    out.print(stages)
+    out.print(stage_table("distinct stages", plan))
     print(plan_line(grid, cells, plan))
+
+
+def stage_table(title: str, plan: GridPlan) -> Table:
+    """A row per kind of stage: how many are cached, and what the others take."""
+    table = Table(title=title)
+    for name in ("stage", "distinct", "cached", "time", "one takes", "from"):
+        table.add_column(name, justify="left" if name in ("stage", "from") else "right")
+    for name, count in Counter(stage.name for stage in plan.stages.values()).items():
+        missing = [stage for stage in plan.missing if stage.name == name]
+        times = _row(missing) if missing else ("", "", "")
+        table.add_row(name, str(count), str(count - len(missing)), *times)
+    return table
 
 
 def show_grid(document: dict[str, Any]) -> None:
@@ -141,9 +139,17 @@ def _time(missing: Sequence[GridStage]) -> str:
     return "; ".join(parts)
 
 
-def _source(missing: Sequence[GridStage]) -> str:
-    """Where the estimate of the longest comes from."""
-    known = [s.estimate for s in missing if s.estimate and s.estimate.seconds is not None]
-    if known:
-        return max(known, key=lambda estimate: estimate.seconds or 0).source
-    return missing[0].estimate.source if missing and missing[0].estimate else ""
+def _row(stages: Sequence[GridStage]) -> tuple[str, str, str]:
+    """Their time in all, the time of one, and where the longest one's is from."""
+    known = [(stage.seconds, stage) for stage in stages if stage.seconds is not None]
+    if not known:
+        why = stages[0].estimate.source if stages[0].estimate else ""
+        return "unknown", "", why
+    times = [seconds for seconds, _ in known]
+    low, high = duration(min(times)), duration(max(times))
+    longest = max(known, key=lambda found: found[0])[1].estimate
+    total = duration(sum(times))
+    if len(known) < len(stages):
+        total = f"{total} and {len(stages) - len(known)} unknown"
+    one = low if low == high else f"{low} to {high}"
+    return total, one, longest.source if longest else ""

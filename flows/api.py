@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from flows.grid import GridRequest
     from flows.recipes.request import Request
     from flows.recipes.schema import Recipe
-    from flows.rerun import Scope
     from flows.serving.predict import Predictor
 
-__all__ = ["compress", "grid", "load", "rerun"]
+__all__ = ["compress", "grid", "load"]
 
 
 def compress(
@@ -64,50 +63,10 @@ def compress(
 
     wanted = {None: "auto", True: "yes", False: "no"}[preflight]
     given = {**form(recipe, changes, loaded), "preflight": wanted}
-    summary: dict[str, Any] = _run(
+    summary: dict[str, Any] = run_prepared(
         request, flow, given, (StageError, PreflightError, PreflightRefused)
     )
     return summary
-
-
-def rerun(
-    stage: str,
-    recipe: str | Path | Mapping[str, Any],
-    changes: Changes = (),
-    *,
-    scope: Scope = "follow",
-) -> dict[str, Any]:
-    """Compute one stage of a recipe again, whatever the cache says.
-
-    Args:
-        stage: its name, as `rosita plan` shows it.
-        recipe, changes: as for `compress`.
-        scope: "follow" runs the rest of the recipe too, where its inputs have changed; "only" runs
-            nothing else; "downstream" computes everything that depends on it again.
-
-    Returns the summary, or for "only" a document of that stage.
-
-    Raises:
-        ValueError: for a request that cannot be right, as for `compress`.
-        RuntimeError: one line that names the stage that failed.
-    """
-    from flows.recipes.shipped import load_recipe
-
-    loaded = load_recipe(recipe, changes)
-    from flows.engine.checks import prepare_request
-
-    request = prepare_request(loaded, download=True)
-    from flows.deployed import rerun as flow
-    from flows.engine.recording import StageError
-    from flows.method import check_stage
-    from flows.rerun import cached_inputs
-
-    check_stage(request, stage)
-    if scope == "only":
-        cached_inputs(request, stage)
-    given = {**form(recipe, changes, loaded), "stage": stage, "scope": scope}
-    found: dict[str, Any] = _run(request, flow, given, (StageError,))
-    return found
 
 
 def grid(
@@ -172,7 +131,7 @@ def run_grid(
         "workers": asked.workers,
         "cluster": asked.cluster or "",
     }
-    document: dict[str, Any] = _run(asked, flow, given, (GridError, WorkersError))
+    document: dict[str, Any] = run_prepared(asked, flow, given, (GridError, WorkersError))
     return document
 
 
@@ -194,7 +153,7 @@ def form(
     return {"recipe_file": str(Path(source).absolute()), "settings": settings}
 
 
-def _run(
+def run_prepared(
     prepared: Request | GridRequest,
     flow: Any,
     given: Mapping[str, Any],

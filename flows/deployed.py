@@ -82,8 +82,6 @@ def _recipe_name() -> str:
 
 def _grid_name() -> str:
     given = runtime.flow_run.parameters
-    if (asked := _prepared.get()) is not None:
-        return str(asked.definition.name)
     name = Path(given["grid_file"]).stem if given["grid_file"] else str(given["grid"])
     base = "" if given["recipe"] == NO_RECIPE else f"-{given['recipe']}"
     return name + base + "".join(f" {cell}" for cell in given["only"])

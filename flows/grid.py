@@ -100,8 +100,8 @@ def grid_request(
     cells = chosen_cells(definition, tuple(only))
     requests = prepared(cells, download)
     plan = plan_grid(requests)
-    cells = limited(cells, plan, max_cells)
-    plan = plan.of(cells)
+    requests = {cell: requests[cell] for cell in limited(plan, max_cells)}
+    cells, plan = tuple(cell for cell in cells if cell.id in requests), plan.of(requests)
     if workers > 1:
         _check_workers(plan.graph, workers)
     return GridRequest(

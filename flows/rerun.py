@@ -30,7 +30,10 @@ def rerun(request: Request, stage: str, scope: Scope = "follow") -> dict[str, An
     check_stage(request, stage)
     if scope == "only":
         return run_stage(request, stage, cached_inputs(request, stage))
-    return run_recipe(request, {stage} if scope == "follow" else {stage, *_after(request, stage)})
+    graph = graph_of({request.recipe.name: request})
+    after = graph.dependents(graph.cells[request.recipe.name][stage])
+    more = [] if scope == "follow" else [graph.vertices[id_].name for id_ in after]
+    return run_recipe(request, [stage, *more])
 
 
 def cached_inputs(request: Request, stage: str) -> dict[str, str]:
@@ -50,10 +53,3 @@ def cached_inputs(request: Request, stage: str) -> dict[str, str]:
             f"{', '.join(missing)}; run without --only, or those first"
         )
     return {name: found[name].artifact for name in read}
-
-
-def _after(request: Request, stage: str) -> list[str]:
-    """Names of the stages that read from one, directly or not."""
-    graph = graph_of({request.recipe.name: request})
-    ids = graph.cells[request.recipe.name]
-    return [graph.vertices[id_].name for id_ in graph.dependents(ids[stage])]

@@ -6,7 +6,7 @@ import functools
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,6 @@ from flows.cli.options import (
 )
 from flows.engine.prefect_loss import Failure
 from tasks.host.environment import prepare_environment
-
-if TYPE_CHECKING:
-    from flows.rerun import Scope
 
 app = typer.Typer(
     name="rosita",
@@ -78,10 +75,19 @@ def rerun(
     """
     if only and downstream:
         raise ValueError("rerun must have one of --only and --downstream, got both")
-    from flows.api import rerun as run
+    request = checked_request(recipe, set_, download=True)
+    from flows.api import form, run_prepared
+    from flows.deployed import rerun as flow
+    from flows.engine.recording import StageError
+    from flows.method import check_stage
+    from flows.rerun import cached_inputs
 
-    scope: Scope = "only" if only else "downstream" if downstream else "follow"
-    found = run(stage, recipe, set_ or (), scope=scope)
+    check_stage(request, stage)
+    if only:
+        cached_inputs(request, stage)
+    scope = "only" if only else "downstream" if downstream else "follow"
+    given = {**form(recipe, set_ or (), request.recipe), "stage": stage, "scope": scope}
+    found = run_prepared(request, flow, given, (StageError,))
     if not only:
         _show_summary(found, json_)
     elif json_:

@@ -177,11 +177,8 @@ class Executor:
         try:
             self._check_lock(vertex, stage)
             with shared_turn(home, vertex.name, stage.key, again) as turn:
-                owner.stage_started(vertex.name)
-                try:
+                with owner.running(vertex.name):
                     state: State = task(stage, context, [r.state for r in reads], return_state=True)
-                finally:
-                    owner.stage_ended(vertex.name)
                 if not state.is_completed():
                     return self._failure(vertex, state)
                 done = Done(stage, context, state, state.result(), state.name == "Cached")

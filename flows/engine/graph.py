@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from flows.engine.nodes import numerics_of, processes_of, stage_of
@@ -18,8 +18,8 @@ class Vertex:
     """A distinct stage.
 
     Attributes:
-        id: digest of what is known of it before anything is computed: its settings and those of
-            everything before it. Two vertices may still turn out to have one stage key.
+        id: digest of its settings and those of everything before it. Two vertices may still turn
+            out to have one stage key.
         node: as the first cell that needs it has it.
         request, numerics: of that cell.
         needs: name of a stage that it reads from -> id of the vertex.
@@ -60,16 +60,6 @@ class Graph:
 
     vertices: dict[str, Vertex]
     cells: dict[str, dict[str, str]]
-
-    def of(self, cells: Iterable[str]) -> Graph:
-        """The part that some of the cells need."""
-        chosen = {cell: self.cells[cell] for cell in cells}
-        vertices = {
-            id_: replace(one, cells=tuple(cell for cell in one.cells if cell in chosen))
-            for id_, one in self.vertices.items()
-            if chosen.keys() & set(one.cells)
-        }
-        return Graph(vertices, chosen)
 
     def dependents(self, id_: str) -> tuple[str, ...]:
         """Ids of the vertices that read from one, directly or not, in their order."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,11 +111,9 @@ class CellRun:
             recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape
         )
 
-    def stage_started(self, name: str) -> None:
-        """A stage starts, for this cell first."""
-
-    def stage_ended(self, name: str) -> None:
-        """It ended, in whatever way."""
+    def running(self, name: str) -> AbstractContextManager[None]:
+        """A stage runs in the block, for this cell first."""
+        return nullcontext()
 
     def tell_hit(self, done: Done) -> None:
         """Say that a stage came from the cache."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,13 +50,14 @@ class Board:
         row.status, row.began = RUNNING, time.monotonic()
         self._line(cell, "started")
 
-    def stage_started(self, cell: str, stage: str) -> None:
-        """A stage starts, for this cell first."""
+    @contextmanager
+    def running(self, cell: str, stage: str) -> Iterator[None]:
+        """A stage runs in the block, for this cell first."""
         self._rows[cell].stages.append(stage)
-
-    def stage_ended(self, cell: str, stage: str) -> None:
-        """It ended, in whatever way."""
-        self._rows[cell].stages.remove(stage)
+        try:
+            yield
+        finally:
+            self._rows[cell].stages.remove(stage)
 
     def interrupted(self) -> None:
         """What runs was interrupted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,11 +69,8 @@ class GridCell(CellRun):
         self._board.started(self._of.id)
         return run
 
-    def stage_started(self, name: str) -> None:
-        self._board.stage_started(self._of.id, name)
-
-    def stage_ended(self, name: str) -> None:
-        self._board.stage_ended(self._of.id, name)
+    def running(self, name: str) -> AbstractContextManager[None]:
+        return self._board.running(self._of.id, name)
 
     def tell_hit(self, done: Done) -> None:
         """The cell's own line counts them."""

@@ -60,9 +60,9 @@ class GridPlan:
     graph: Graph
     stages: dict[str, GridStage]
 
-    def of(self, cells: Iterable[Cell]) -> GridPlan:
+    def of(self, requests: Mapping[str, Request]) -> GridPlan:
         """The part of the plan that is of some of its cells."""
-        graph = self.graph.of(cell.id for cell in cells)
+        graph = graph_of(requests)
         stages = {id_: replace(self.stages[id_], vertex=v) for id_, v in graph.vertices.items()}
         return GridPlan(graph, stages)
 
@@ -131,12 +131,10 @@ def plan_grid(requests: Mapping[str, Request]) -> GridPlan:
     return GridPlan(graph, stages)
 
 
-def limited(cells: tuple[Cell, ...], plan: GridPlan, max_cells: int | None) -> tuple[Cell, ...]:
+def limited(plan: GridPlan, max_cells: int | None) -> tuple[str, ...]:
     """The cells up to `max_cells` with something to compute; those with nothing are free."""
-    if max_cells is None:
-        return cells
-    missing = [cell.id for cell in cells if plan.to_run(cell.id)][:max_cells]
-    return tuple(cell for cell in cells if cell.id in missing or not plan.to_run(cell.id))
+    missing = [cell for cell in plan.graph.cells if plan.to_run(cell)][:max_cells]
+    return tuple(cell for cell in plan.graph.cells if cell in missing or not plan.to_run(cell))
 
 
 def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:

@@ -67,7 +67,7 @@ def in_home(smoke_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_the_public_names() -> None:
-    assert flows.api.__all__ == ["compress", "grid", "load", "rerun"]
+    assert flows.api.__all__ == ["compress", "grid", "load"]
     for name in flows.api.__all__:
         function = getattr(flows.api, name)
         assert inspect.isfunction(function), name

@@ -44,6 +44,11 @@ SCHEMES = ("tcp://", "tls://")
 GPU = "GPU"
 CONNECT_SECONDS = 20.0
 POLL_SECONDS = 0.2
+PATIENT = {
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.comm.timeouts.connect": "300s",
+    "distributed.comm.timeouts.tcp": "900s",
+}
 _DONE = object()
 
 
@@ -57,9 +62,12 @@ def own_workers(count: int, home: Path) -> Iterator[Workers]:
 
     They listen on loopback alone, and to nobody without the certificate that is made here.
     """
+    import dask
     from distributed import Client, LocalCluster, Security
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # A worker of this machine that is silent for long has much to do, and is not lost.
+    dask.config.set(PATIENT)
     security, scratch = Security.temporary(), Home(home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     # It lets signals through in the thread that starts it.

@@ -53,7 +53,10 @@ def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
 
 
 def show_in_prefect(home: Path, document: dict[str, Any]) -> None:
-    """Show a grid as pages of its flow run: results, report, plots. It is complete without them."""
+    """Show a grid as pages of its flow run: results, report, plots. It is complete without them.
+
+    Where nothing was computed, the report is on the pages of the run that computed it.
+    """
     name, cells = document["grid"], document["cells"]
     finished = sum(cell["status"] == "finished" for cell in cells)
     try:
@@ -62,6 +65,8 @@ def show_in_prefect(home: Path, document: dict[str, Any]) -> None:
             table=result_rows(document),
             description=f"{name}: {finished} of {len(cells)} cells finished",
         )
+        if not document["stages"]["computed"]:
+            return
         text, plots = report_for_prefect(collect(home, name))
         create_markdown_artifact(key="rosita-grid-report", markdown=text, description=name)
         for title, png in plots:

@@ -51,9 +51,9 @@ class StageKind:
 
         from tasks.execution.attempt import Context, Stage, StageResult, carry_out
 
-        module = import_module(f"{ROOM}.{self.task}")
-
         def run(stage: Stage, context: Context, upstream: list[StageResult]) -> StageResult:
+            # Not before: a result from the cache needs no kernel.
+            module = import_module(f"{ROOM}.{self.task}")
             return carry_out(module.compute, stage, context, getattr(module, "note", None))
 
         # Prefect tells tasks by it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ from flows.cli.options import (
 )
 from flows.engine.prefect_loss import Failure
 from tasks.host.environment import prepare_environment
+
+IMPORTED_OBJECTS = 50_000
 
 app = typer.Typer(
     name="rosita",
@@ -188,6 +191,8 @@ def _register_commands() -> None:
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
     prepare_environment()
+    # Imports make millions of objects that stay, and to look for garbage among them takes seconds.
+    gc.set_threshold(IMPORTED_OBJECTS)
     _register_commands()
     # Python's own way to end at SIGTERM would leave Prefect's temporary server running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -204,6 +209,8 @@ def main() -> None:
         if ended.code != INTERRUPTED:
             raise
         _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
+    finally:
+        gc.freeze()
 
 
 def _fail(message: str, code: int) -> None:

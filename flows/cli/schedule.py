@@ -43,10 +43,10 @@ def schedule(
     from flows.deployed import compress
     from flows.services.schedule import reachable_api, serve
     from flows.services.servers import ServerError
-    from tasks.home import HOME_VARIABLE, Home
+    from tasks.home import HOME_VARIABLE
 
     try:
-        api = reachable_api(Home(request.home).logs)
+        api = reachable_api()
         # The runs are processes of their own, in folders of their own.
         os.environ[HOME_VARIABLE] = str(request.home)
         parameters = form(recipe, tuple(set_ or ()), request.recipe)

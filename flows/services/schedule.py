@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from prefect import Flow
@@ -73,7 +72,7 @@ def next_time(when: Times) -> datetime:
     return dates[0]
 
 
-def reachable_api(logs: Path) -> str:
+def reachable_api() -> str:
     """The address of the Prefect server of this shell; a server of this process where it has none.
 
     Raises:
@@ -86,8 +85,8 @@ def reachable_api(logs: Path) -> str:
         if problem is not None:
             raise ServerError(f"Prefect's server at {redacted(url)} does not answer: {problem}")
         return url
-    print(f"starting prefect; logs in {logs}", file=sys.stderr)
-    start_one_server(logs)
+    print("starting prefect", file=sys.stderr)
+    start_one_server()()
     started = get_current_settings().api.url
     assert started is not None, "start_one_server sets it"
     return started

@@ -12,10 +12,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535
@@ -243,29 +244,36 @@ def last_lines(log: Path) -> str:
     return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
 
 
-def start_one_server(logs: Path) -> None:
-    """One Prefect server for this process and those that it starts, unless they have one.
+def start_one_server() -> Callable[[], None]:
+    """Begin to start a Prefect server for this process, unless it has one; call the answer to wait.
 
-    Each would start a temporary one otherwise, which Ctrl-C at a terminal ends before the cells
-    have saved what they were at. It stops when this process ends, after what Prefect still sends.
+    Prefect's own temporary one is started when the first flow is, and Ctrl-C at a terminal ends it
+    before the stages have saved. This one starts beside whatever comes between, and stops when this
+    process ends, after what Prefect still sends.
 
     Raises:
-        ServerError: where it does not start.
+        ServerError: of the answer, where it does not start.
     """
     # Here, because it takes seconds to import, which `rosita ui` does without.
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url:
-        return
+        return lambda: None
+    stack = ExitStack()
+    # Not in the home, in which nothing is written before all is checked.
+    logs = Path(stack.enter_context(TemporaryDirectory(prefix="rosita-")))
     server = prefect_server(free_port(), logs)
-    with ExitStack() as stack:
-        processes = stack.enter_context(running([server]))
+    processes = stack.enter_context(running([server]))
+    atexit.register(stack.close)
+
+    def wait() -> None:
         wait_until_ready([server], processes, threading.Event())
-        atexit.register(stack.pop_all().close)
-    # Of the process and not of a context: Prefect's own threads are to find it, too.
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-    refresh_global_settings_context()
+        # Of the process and not of a context: Prefect's own threads are to find it, too.
+        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        refresh_global_settings_context()
+
+    return wait
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

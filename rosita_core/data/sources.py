@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from rosita_core.data.checks import check_splits
+from rosita_core.data.labels import labels_to_index
 from rosita_core.data.preparation import Splits, prepare
 from rosita_core.data.readers import film_reviews
-from rosita_core.data.readers.files import labels_to_index, normalize, read_table
+from rosita_core.data.readers.files import normalize, read_table
 from rosita_core.data.table import Table, text_keys
 from rosita_core.data.task_spec import (
     FILM_REVIEWS,

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rosita_core.data.readers.files import labels_to_index, normalize, read_table
+from rosita_core.data.labels import labels_to_index
+from rosita_core.data.readers.files import normalize, read_table
 
 ROWS = [
     {"review": 'He said "no", twice', "other": "NA", "stars": "4"},
@@ -74,6 +75,11 @@ def test_a_blank_line_of_a_single_column_is_an_empty_text_not_nothing(tmp_path):
         ("own.csv", b'text,label\na,1\n"b,1\nc,1\n', "must be CSV, got line 4"),
         ("own.csv", b"text,label\na,1\n  ,1\n", "must not be empty, got '  ' in row 2"),
         ("own.csv", b"text,label\na,1\nb,\n", r"label \('label'\) must not be empty, .* in row 2"),
+        (
+            "own.csv",
+            "text,label\na,1\nb,\u00a0\u200b\n".encode(),
+            r"label \('label'\) must not be empty, .* in row 2",
+        ),
         ("own.csv", b"text,label\na,1\nb\xff,1\n", "UTF-8, got byte 0xff in line 3"),
         ("own.tsv", b"text\tlabel\na\t1\nb\t1\t2\n", "2 fields in each row, got 3 in line 3"),
         ("own.jsonl", b'{"text": "a", "label": 1}\n{"text": \n', "must be JSONL, got line 2"),
@@ -104,13 +110,6 @@ def test_parquet_nulls_name_their_row_and_keep_integers(tmp_path):
     assert read_table(path, "text", None, "label")["label"].tolist() == [1, 2]
 
 
-def test_class_names_sort_by_value_if_all_are_numbers_and_as_text_otherwise():
-    assert labels_to_index(["10", "9", "-1", "9"]) == ("-1", "9", "10")
-    assert labels_to_index(["10", "9", "none"]) == ("10", "9", "none")
-    assert labels_to_index([2, 10, 2]) == labels_to_index([2.0, 10.0]) == ("2", "10")
-    assert labels_to_index(["nan", "1"]) == ("1", "nan")
-
-
 def test_classes_mean_the_same_in_every_file_format(tmp_path):
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
     train = read_table(write(tmp_path / "train.csv", rows), "text", None, "label")
@@ -134,3 +133,15 @@ def test_a_class_that_train_lacks_and_a_label_that_is_no_number_name_their_row()
     frame = normalize(good, "regression", ()).frame
     assert frame["label"].tolist() == [1.5, -2.0]
     assert frame["text_b"].tolist() == ["c", "d"]
+
+
+def test_labels_typed_in_several_ways_are_the_classes_of_train(tmp_path):
+    rows = [{"text": "a", "label": 0.0}, {"text": "b", "label": 1.0}]
+    train = read_table(write(tmp_path / "train.csv", rows), "text", None, "label")
+    dev = read_table(
+        write(tmp_path / "dev.csv", [{"text": "c", "label": " 1"}]), "text", None, "label"
+    )
+    assert train["label"].tolist() == ["0.0", "1.0"]
+    labels = labels_to_index(train["label"].tolist())
+    assert labels == ("0", "1")
+    assert normalize(dev, "classification", labels).frame["label"].tolist() == [1]

@@ -8,8 +8,7 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rosita_core.data.labels import NUMBER, label_name
 from rosita_core.data.table import Table, normalized_frame, read_utf8, split_lines, text_columns
 from rosita_core.data.task_spec import Kind
 
 _Columns = tuple[list[str], dict[str, list[Any]]]
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def read_table(path: Path, text_a: str, text_b: str | None, label: str | None) -> pd.DataFrame:
@@ -61,21 +60,6 @@ def read_table(path: Path, text_a: str, text_b: str | None, label: str | None) -
     )
 
 
-def labels_to_index(train_labels: Sequence[Any]) -> tuple[str, ...]:
-    """The class names of own data in index order: sorted, by value if all of them are numbers."""
-    names = {label_name(value) for value in train_labels}
-    if all(_NUMBER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=lambda name: (float(name), name)))
-    return tuple(sorted(names))
-
-
-def label_name(value: object) -> str:
-    """The class name of a label; 1, 1.0 and "1" are one class, whatever the file format."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
     """Turn the frame of `read_table` into a normalized table.
 
@@ -88,13 +72,14 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
         encoded = [_number(value, row) for row, value in enumerate(values, start=1)]
     else:
         index = {name: position for position, name in enumerate(labels)}
-        for row, value in enumerate(values, start=1):
-            if label_name(value) not in index:
+        names = [label_name(value) for value in values]
+        for row, name in enumerate(names, start=1):
+            if name not in index:
                 raise ValueError(
                     f"label must be one of the training data's ({', '.join(labels)}), "
-                    f"got {label_name(value)!r} in row {row}"
+                    f"got {name!r} in row {row}"
                 )
-        encoded = [index[label_name(value)] for value in values]
+        encoded = [index[name] for name in names]
     texts = [raw[name].tolist() for name in text_columns(raw)]
     return Table(
         normalized_frame(texts[0], texts[1] if len(texts) > 1 else None, encoded, kind), {}
@@ -103,7 +88,7 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
 
 def _number(value: object, row: int) -> float:
     text = str(value)
-    number = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
+    number = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(number):
         raise ValueError(f"label must be a finite number for regression, got {text!r} in row {row}")
     return number
@@ -122,7 +107,7 @@ def _check_values(path: Path, role: str, name: str, values: list[Any]) -> None:
         elif not isinstance(value, str):
             raise ValueError(f"{role} ({name!r}) must be text, got {type(value).__name__} {where}")
         if isinstance(value, str):
-            if not value.strip():
+            if not (label_name(value) if role == "label" else value.strip()):
                 raise ValueError(f"{role} ({name!r}) must not be empty, got {value!r} {where}")
             try:
                 value.encode()

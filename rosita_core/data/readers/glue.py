@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pandas as pd
 
+from rosita_core.data.labels import label_name
 from rosita_core.data.table import (
     Table,
     normalized_frame,
@@ -171,9 +172,10 @@ def _label_parser(task: TaskSpec) -> Callable[[str], float]:
     index = {name: position for position, name in enumerate(names)}
 
     def parse(value: str) -> float:
-        if value not in index:
+        name = label_name(value)
+        if name not in index:
             raise ValueError(f"label must be one of {', '.join(index)}, got {value!r}")
-        return index[value]
+        return index[name]
 
     return parse
 

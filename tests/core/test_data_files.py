@@ -49,6 +49,13 @@ def test_csv_keeps_line_breaks_inside_quotes_and_skips_blank_lines(tmp_path):
     assert raw["text_a"].tolist() == ["two\nlines", "plain"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_text_may_be_as_long_as_a_book(tmp_path, ending):
+    texts = ["word " * 200_000 + "end", "word " * 30_000 + "end"]
+    path = write(tmp_path / f"own.{ending}", [{"text": text, "label": "a"} for text in texts])
+    assert read_table(path, "text", None, "label")["text_a"].tolist() == texts
+
+
 def test_tsv_quotes_are_characters(tmp_path):
     path = tmp_path / "own.tsv"
     path.write_text('text\tlabel\n"open quote\ta\nnext\tb\n')

@@ -139,7 +139,10 @@ def _collect(
 
 
 def _read_csv(path: Path, wanted: list[str]) -> _Columns:
-    reader = csv.reader(io.StringIO(read_utf8(path), newline=""), strict=True)
+    text = read_utf8(path)
+    # Python refuses cells above 131,072 characters; a cell may be a whole document.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(fields for fields in reader if fields)
         rows = ((reader.line_num, fields) for fields in reader)

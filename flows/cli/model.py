@@ -214,10 +214,17 @@ def _texts(
     text_b_column: str | None,
 ) -> pd.DataFrame:
     from flows.serving.predict import read_lines, texts_frame
+    from rosita_core.data.messages import named
     from rosita_core.data.readers.files import read_table
 
     if input_ is not None and text_a is not None:
-        return read_table(input_, text_a, text_b_column, None)
+        options = {
+            "path must": "input must",
+            "text_a must name": "text_a must name",
+            "text_b must name": "text_b_column must name",
+        }
+        with named("input", options):
+            return read_table(input_, text_a, text_b_column, None)
     if text is not None:
         return texts_frame([text], None if text_b is None else [text_b])
     return read_lines(sys.stdin.buffer.read())

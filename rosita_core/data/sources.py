@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pandas as pd
 
 from rosita_core.data.checks import check_splits
 from rosita_core.data.labels import labels_to_index
+from rosita_core.data.messages import named
 from rosita_core.data.preparation import Splits, prepare
 from rosita_core.data.readers import film_reviews
 from rosita_core.data.readers.files import normalize, read_table
@@ -30,6 +29,12 @@ from rosita_core.data.task_spec import (
 
 NOT_IN_KEY = {"in_key": False}
 SOURCES = ("glue-dir", "hub", "files", "packaged")
+
+# The fields of a recipe, in which people think, by the arguments of `prepare` and `read_table`.
+CUT = {name: f"data.{name}" for name in ("dev_rows", "select_fraction")}
+COLUMNS = {
+    f"{role} must name": f"data.columns.{role} must name" for role in ("text_a", "text_b", "label")
+}
 
 
 @dataclass(frozen=True)
@@ -149,19 +154,12 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
         names = [extra_name(split) for split in spec.dev_splits[1:]]
         extra = dict(zip(names, rest, strict=True))
     dev_rows = settings.dev_rows if dev is None else None
-    try:
+    with named("data", CUT):
         splits = prepare(spec, train, dev, extra, settings.select_fraction, dev_rows, settings.seed)
-    except ValueError as error:
-        # The cut speaks of its own arguments; people know the fields.
-        message = str(error).removeprefix("dev_size ")
-        field_name = "data.dev_rows " if message != str(error) else "data."
-        raise ValueError(field_name + message) from None
     splits = _limited(splits, settings.limit_rows, settings.seed)
     needed = {"select": 0} if settings.select_fraction == 0 else {}
-    try:
+    with named("data", {}):
         check_splits(splits, needed)
-    except ValueError as error:
-        raise ValueError(f"data: {error}") from None
     return spec, splits
 
 
@@ -171,7 +169,7 @@ def _glue(settings: SourceSettings, spec: TaskSpec, split: str) -> Table:
 
     if settings.source == "hub":
         return read_hub(spec, split)
-    with _naming("data.path"):
+    with named("data.path", {}):
         return read_glue_dir(glue_folder(settings.path, spec.name), spec, split)
 
 
@@ -179,25 +177,16 @@ def _own_files(settings: SourceSettings) -> tuple[TaskSpec, Table, Table | None]
     columns = (settings.text_a, settings.text_b, settings.label)
     assert settings.train is not None
     kind: Kind = "regression" if settings.kind == "regression" else "classification"
-    with _naming("data.train"):
+    with named("data.train", {"path must": "data.train must", **COLUMNS}):
         raw = read_table(Path(settings.train), *columns)
         labels = () if kind == "regression" else labels_to_index(raw["label"].tolist())
         train = normalize(raw, kind, labels)
     spec = custom_task(settings.task, kind, labels, settings.text_b is not None)
     dev = None
     if settings.dev is not None:
-        with _naming("data.dev"):
+        with named("data.dev", {"path must": "data.dev must", **COLUMNS}):
             dev = normalize(read_table(Path(settings.dev), *columns), kind, labels)
     return spec, train, dev
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Errors of the block with the field that they are about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _limited(splits: Splits, rows: int | None, seed: int) -> Splits:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import struct
 
 import numpy as np
@@ -52,9 +53,9 @@ def test_a_cut_loses_nothing_repeats_nothing_and_separates_no_duplicates(
     frame = frame_of([text for text, _ in pairs], [label for _, label in pairs])
     frame["row"] = range(len(frame))
     try:
-        rest, taken = split_off(frame, size, seed, stratified)
+        rest, taken = split_off(frame, size, seed, stratified, "dev_rows")
     except ValueError as error:
-        assert "group of duplicates" in str(error)
+        assert "all rows of some text" in str(error)
         return
     assert sorted([*rest["row"], *taken["row"]]) == list(range(len(frame)))
     assert rest["row"].is_monotonic_increasing
@@ -76,7 +77,7 @@ def test_duplicates_ignore_case_and_spacing_but_not_the_boundary_of_a_pair():
 def test_a_stratified_cut_keeps_the_shares_of_the_classes():
     labels = [0] * 700 + [1] * 200 + [2] * 100
     frame = frame_of([f"text {row}" for row in range(1000)], labels)
-    rest, taken = split_off(frame, 0.1, 7, True)
+    rest, taken = split_off(frame, 100, 7, True, "dev_rows")
     assert np.bincount(taken["label"]).tolist() == [70, 20, 10]
     assert np.bincount(rest["label"]).tolist() == [630, 180, 90]
 
@@ -84,22 +85,23 @@ def test_a_stratified_cut_keeps_the_shares_of_the_classes():
 def test_a_cut_depends_on_texts_and_seed_not_on_the_order_of_rows():
     frame = distinct(100)
     shuffled = frame.sample(frac=1, random_state=3).reset_index(drop=True)
-    chosen = set(split_off(frame, 20, 1, True)[1]["text_a"])
-    assert set(split_off(shuffled, 20, 1, True)[1]["text_a"]) == chosen
-    assert set(split_off(frame, 20, 2, True)[1]["text_a"]) != chosen
+    chosen = set(split_off(frame, 20, 1, True, "dev_rows")[1]["text_a"])
+    assert set(split_off(shuffled, 20, 1, True, "dev_rows")[1]["text_a"]) == chosen
+    assert set(split_off(frame, 20, 2, True, "dev_rows")[1]["text_a"]) != chosen
 
 
 def test_a_cut_does_not_change_its_argument():
     frame = distinct(30)
     before = fingerprint(frame)
-    split_off(frame, 5, 0, True)
+    split_off(frame, 5, 0, True, "dev_rows")
     assert fingerprint(frame) == before
 
 
-@pytest.mark.parametrize("size", [0, -1, 39, 1000, 0.0, 1.0, 1.5, 0.001])
-def test_a_size_out_of_bounds_is_refused(size):
-    with pytest.raises(ValueError, match=r"size must be in .*, got"):
-        split_off(distinct(40), size, 0, True)
+@pytest.mark.parametrize("count", [0, -1, 39, 1000])
+def test_a_count_out_of_bounds_is_refused(count):
+    bounds = rf"dev_rows must be in \[1, 38\] for 40 rows of 2 classes, got {count}"
+    with pytest.raises(ValueError, match=bounds):
+        split_off(distinct(40), count, 0, True, "dev_rows")
 
 
 def test_preparing_without_an_official_dev_holds_rows_out_of_train():
@@ -134,20 +136,53 @@ def test_nothing_is_held_back_at_a_fraction_of_zero():
 
 
 @pytest.mark.parametrize(
-    ("dev", "fraction", "dev_size", "message"),
+    ("dev", "fraction", "dev_rows", "message"),
     [
-        (True, 0.1, 5, "dev_size must be null, as the source has a dev split, got 5"),
-        (False, 0.1, None, "dev_size must be a number of rows, .* got None"),
-        (False, 0.1, 19, r"dev_size must be in \[1, 18\] for 20 rows of 2 classes, got 19"),
+        (True, 0.1, 5, "dev_rows must be null, as the source has a dev split, got 5"),
+        (False, 0.1, None, "dev_rows must be a number of rows, .* got None"),
+        (False, 0.1, 19, r"dev_rows must be in \[1, 18\] for 20 rows of 2 classes, got 19"),
+        (False, 0.1, 18, "dev_rows must leave more rows than classes, .*, got 18 of 20 rows of 2"),
+        (True, 0.99, None, "select_fraction must hold back 1 to 18 of 20 rows of 2 .*, got 0.99"),
         (True, 1.0, None, r"select_fraction must be in \[0, 1\), got 1.0"),
         (True, -0.1, None, r"select_fraction must be in \[0, 1\), got -0.1"),
-        (True, 0.001, None, "select_fraction must hold back at least 1 of 20 rows, got 0.001"),
+        (True, 0.001, None, "select_fraction must hold back 1 to 18 of 20 rows .*, got 0.001"),
     ],
 )
-def test_bad_sizes_are_one_line_errors(dev, fraction, dev_size, message):
+def test_bad_sizes_are_one_line_errors(dev, fraction, dev_rows, message):
     official = Table(distinct(6), {}) if dev else None
     with pytest.raises(ValueError, match=message):
-        prepare(YES_NO, Table(distinct(20), {}), official, {}, fraction, dev_size, 0)
+        prepare(YES_NO, Table(distinct(20), {}), official, {}, fraction, dev_rows, 0)
+
+
+@given(
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    copies=st.integers(1, 3),
+    own_dev=st.booleans(),
+    fraction=st.sampled_from([0, 0.01, 0.1, 0.5, 0.99]),
+    dev_rows=st.integers(1, 8),
+)
+def test_a_refused_cut_names_a_field_and_a_bound_that_some_value_meets(
+    counts, copies, own_dev, fraction, dev_rows
+):
+    labels = [code for code, count in enumerate(counts) for _ in range(count)] * copies
+    texts = [f"text {row % sum(counts)}" for row in range(len(labels))]
+    task = custom_task("mine", "classification", tuple("abcd"[: len(counts)]), False)
+    dev = None if own_dev else Table(distinct(2), {})
+    try:
+        prepare(
+            task,
+            Table(frame_of(texts, labels), {}),
+            dev,
+            {},
+            fraction,
+            dev_rows if own_dev else None,
+            0,
+        )
+    except ValueError as error:
+        said = str(error)
+        assert said.startswith(("dev_rows must ", "select_fraction must ", "train must "))
+        for low, high in re.findall(r"(-?\d+)(?:, | to )(-?\d+)", said):
+            assert int(low) <= int(high)
 
 
 def test_a_fingerprint_follows_the_content_and_nothing_else():

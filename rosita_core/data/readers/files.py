@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosita_core.data.labels import NUMBER, label_name
+from rosita_core.data.messages import brief, some
 from rosita_core.data.table import Table, normalized_frame, read_utf8, split_lines, text_columns
 from rosita_core.data.task_spec import Kind
 
@@ -45,8 +46,7 @@ def read_table(path: Path, text_a: str, text_b: str | None, label: str | None) -
         if present.count(name) != 1:
             found = "no such column" if name not in present else "more than one"
             raise ValueError(
-                f"{role} must name one column of {path} ({', '.join(present)}), "
-                f"got {name!r} ({found})"
+                f"{role} must name one column of {path} ({some(present)}), got {name!r} ({found})"
             )
     if not columns[text_a]:
         raise ValueError(f"{path} must have at least 1 row, got 0")
@@ -76,8 +76,8 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
         for row, name in enumerate(names, start=1):
             if name not in index:
                 raise ValueError(
-                    f"label must be one of the training data's ({', '.join(labels)}), "
-                    f"got {name!r} in row {row}"
+                    f"label must be one of the training data's ({some(labels)}), "
+                    f"got {brief(repr(name))} in row {row}"
                 )
         encoded = [index[name] for name in names]
     texts = [raw[name].tolist() for name in text_columns(raw)]
@@ -90,7 +90,9 @@ def _number(value: object, row: int) -> float:
     text = str(value)
     number = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(number):
-        raise ValueError(f"label must be a finite number for regression, got {text!r} in row {row}")
+        raise ValueError(
+            f"label must be a finite number for regression, got {brief(repr(text))} in row {row}"
+        )
     return number
 
 
@@ -108,12 +110,14 @@ def _check_values(path: Path, role: str, name: str, values: list[Any]) -> None:
             raise ValueError(f"{role} ({name!r}) must be text, got {type(value).__name__} {where}")
         if isinstance(value, str):
             if not (label_name(value) if role == "label" else value.strip()):
-                raise ValueError(f"{role} ({name!r}) must not be empty, got {value!r} {where}")
+                raise ValueError(
+                    f"{role} ({name!r}) must not be empty, got {brief(repr(value))} {where}"
+                )
             try:
                 value.encode()
             except UnicodeEncodeError:
                 raise ValueError(
-                    f"{role} ({name!r}) must be valid Unicode, got {value!r} {where}"
+                    f"{role} ({name!r}) must be valid Unicode, got {brief(repr(value))} {where}"
                 ) from None
 
 

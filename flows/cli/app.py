@@ -107,12 +107,15 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
     from flows.cli.plan_tables import show_plan
     from flows.planning.plan import plan as make_plan
     from flows.planning.plan import totals
+    from flows.planning.rows import known_rows
+    from rosita_core.data.sharing import shared
 
-    stages = make_plan(request)
+    stages, rows = make_plan(request), known_rows(request)
     if json_:
-        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        listed = [asdict(stage) for stage in stages]
+        print_json({"recipe": request.recipe.name, "stages": listed, "rows": dict(rows)})
         return
-    show_plan(request, stages, totals(stages))
+    show_plan(request, stages, totals(stages), shared(rows))
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -17,8 +19,10 @@ from tasks.host.wording import duration, listed, when
 COLOURS = {CACHED: "green", TO_RUN: "yellow"}
 
 
-def show_plan(request: Request, stages: tuple[PlannedStage, ...], total: str) -> None:
-    """The stages with key, state and reason, and how much there is to do."""
+def show_plan(
+    request: Request, stages: tuple[PlannedStage, ...], total: str, notes: Sequence[str]
+) -> None:
+    """The stages with key, state and reason, how much there is to do, and notes on the rows."""
     table = Table(
         title=f"{request.recipe.name}: {request.teacher} -> {request.student}", title_justify="left"
     )
@@ -33,6 +37,8 @@ def show_plan(request: Request, stages: tuple[PlannedStage, ...], total: str) ->
     out = console()
     out.print(table)
     out.print(Text(total))
+    for note in notes:
+        out.print(Text(note))
     if first := next((stage.name for stage in stages if stage.status == TO_RUN), None):
         out.print(Text(f"rosita explain {first} says more about a stage."), style="dim")
 

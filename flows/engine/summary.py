@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def summarize(
         "seconds": sum(result.seconds for result, _ in results.values()),
         "select_on_dev": recipe.fidelity.select_on_dev,
         "dev_rows": len(assessment.labels["dev"]),
+        "rows": counted_rows(results["data"][0].metrics),
         "numerics": {
             "device": assessment.device,
             "precision": assessment.precision,
@@ -70,6 +72,15 @@ def summarize(
         "retention": assessment.retention,
         "export_dir": str(export_dir),
         "home": str(request.home),
+    }
+
+
+def counted_rows(metrics: Mapping[str, float | str]) -> dict[str, int]:
+    """What the data stage counted: rows of each split, left out, and in two splits at once."""
+    return {
+        name.removeprefix("rows_"): int(count)
+        for name, count in metrics.items()
+        if name.startswith("rows_")
     }
 
 

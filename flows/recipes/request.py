@@ -135,20 +135,21 @@ def check(recipe: Recipe, home: Path) -> Request:
 
 
 @lru_cache(maxsize=4)
-def read_rows(source: SourceSettings) -> tuple[TaskSpec, int]:
-    """Read and check the data itself, once per process; the task and its training rows.
+def read_rows(source: SourceSettings) -> tuple[TaskSpec, Mapping[str, int]]:
+    """Read and check the data itself, once per process; the task and what `row_counts` says.
 
     Raises:
         ValueError: one line naming what is wrong with it.
         ConnectionError: where it cannot be downloaded.
     """
+    from rosita_core.data.sharing import row_counts
     from rosita_core.data.sources import read_splits
 
     try:
         spec, splits = read_splits(source)
     except RuntimeError as error:
         raise ConnectionError(f"data.source {source.source} cannot be fetched: {error}") from None
-    return spec, len(splits.train)
+    return spec, row_counts(splits)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ generator, so a split stays the same across versions.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,8 @@ def prepare(
     0 holds nothing back.
 
     Rows keep the order of their source. No text stands in two of the splits that were cut here,
-    whatever its case and spacing; an official dev split may share texts with train.
+    whatever its case and spacing. An official dev split may share texts with train; those are not
+    taken for select, unless train has no others.
     Raises ValueError for values out of bounds.
     """
     if not 0 <= select_fraction < 1:
@@ -75,7 +76,7 @@ def prepare(
         dev_frame = dev.frame
     else:
         assert dev_rows is not None
-        rest, dev_frame = split_off(rest, dev_rows, seed, stratified, "dev_rows")
+        rest, dev_frame = split_off(rest, dev_rows, seed, stratified, frozenset(), "dev_rows")
     select = rest.iloc[:0]
     if select_fraction > 0:
         most = _most_to_take(rest, stratified)
@@ -90,7 +91,9 @@ def prepare(
                 f"select_fraction must hold back 1 to {most} of {_described(rest, stratified)}, "
                 f"got {select_fraction}"
             )
-        rest, select = split_off(rest, count, seed, stratified, "select_fraction")
+        reported = (dev_frame, *(table.frame for table in dev_extra.values()))
+        others = frozenset(key for frame in reported for key in text_keys(frame))
+        rest, select = split_off(rest, count, seed, stratified, others, "select_fraction")
     dropped = {"train": train.dropped}
     if dev is not None:
         dropped["dev"] = dev.dropped
@@ -108,17 +111,18 @@ def prepare(
 
 
 def split_off(
-    frame: pd.DataFrame, count: int, seed: int, stratified: bool, name: str
+    frame: pd.DataFrame, count: int, seed: int, stratified: bool, avoid: Set[str], name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut rows off a normalized frame: (rest, taken), both in the order of `frame`.
 
     count: rows to take.
     stratified: keep the shares of the classes (largest remainder); each class leaves at least one
     row in the rest.
+    avoid: `text_keys` that are taken only if nothing else can be.
     name: what the count is called in errors.
 
     Rows with equal `text_keys` stay together. At most `count` rows are taken; fewer only if the
-    duplicates do not fit in what is left to take.
+    duplicates do not fit in what is left to take, or the rest is to be avoided.
     Raises ValueError if the count is out of bounds or nothing fits.
     """
     most = _most_to_take(frame, stratified)
@@ -138,14 +142,9 @@ def split_off(
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)
     salt = str(seed).encode()
-    taken: list[int] = []
-    for key in sorted(groups, key=lambda key: _draw(key, salt)):
-        need = np.bincount(classes[groups[key]], minlength=len(room))
-        if (need <= room).all():
-            room = room - need
-            taken += groups[key]
-            if len(taken) == count:
-                break
+    drawn = sorted(groups, key=lambda key: _draw(key, salt))
+    free = [groups[key] for key in drawn if key not in avoid]
+    taken = _fitting(free, classes, room) or _fitting([groups[k] for k in drawn], classes, room)
     if not taken:
         least = min(len(rows) for rows in groups.values())
         raise ValueError(
@@ -155,6 +154,19 @@ def split_off(
     inside = np.zeros(len(frame), dtype=bool)
     inside[taken] = True
     return frame[~inside].reset_index(drop=True), frame[inside].reset_index(drop=True)
+
+
+def _fitting(groups: Iterable[list[int]], classes: np.ndarray, room: np.ndarray) -> list[int]:
+    """The rows of those groups, in their order, that fit whole in what is left of the room."""
+    taken: list[int] = []
+    for rows in groups:
+        need = np.bincount(classes[rows], minlength=len(room))
+        if (need <= room).all():
+            room = room - need
+            taken += rows
+            if not room.any():
+                break
+    return taken
 
 
 def fingerprint(frame: pd.DataFrame) -> str:

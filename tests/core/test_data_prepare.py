@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rosita_core.data.checks import check_splits
 from rosita_core.data.preparation import fingerprint, prepare, split_off
+from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.storage import load_splits, save_splits
 from rosita_core.data.table import Table, normalized_frame, text_keys
 from rosita_core.data.task_spec import GLUE, custom_task
@@ -53,7 +54,7 @@ def test_a_cut_loses_nothing_repeats_nothing_and_separates_no_duplicates(
     frame = frame_of([text for text, _ in pairs], [label for _, label in pairs])
     frame["row"] = range(len(frame))
     try:
-        rest, taken = split_off(frame, size, seed, stratified, "dev_rows")
+        rest, taken = split_off(frame, size, seed, stratified, frozenset(), "dev_rows")
     except ValueError as error:
         assert "all rows of some text" in str(error)
         return
@@ -77,7 +78,7 @@ def test_duplicates_ignore_case_and_spacing_but_not_the_boundary_of_a_pair():
 def test_a_stratified_cut_keeps_the_shares_of_the_classes():
     labels = [0] * 700 + [1] * 200 + [2] * 100
     frame = frame_of([f"text {row}" for row in range(1000)], labels)
-    rest, taken = split_off(frame, 100, 7, True, "dev_rows")
+    rest, taken = split_off(frame, 100, 7, True, frozenset(), "dev_rows")
     assert np.bincount(taken["label"]).tolist() == [70, 20, 10]
     assert np.bincount(rest["label"]).tolist() == [630, 180, 90]
 
@@ -85,15 +86,15 @@ def test_a_stratified_cut_keeps_the_shares_of_the_classes():
 def test_a_cut_depends_on_texts_and_seed_not_on_the_order_of_rows():
     frame = distinct(100)
     shuffled = frame.sample(frac=1, random_state=3).reset_index(drop=True)
-    chosen = set(split_off(frame, 20, 1, True, "dev_rows")[1]["text_a"])
-    assert set(split_off(shuffled, 20, 1, True, "dev_rows")[1]["text_a"]) == chosen
-    assert set(split_off(frame, 20, 2, True, "dev_rows")[1]["text_a"]) != chosen
+    chosen = set(split_off(frame, 20, 1, True, frozenset(), "dev_rows")[1]["text_a"])
+    assert set(split_off(shuffled, 20, 1, True, frozenset(), "dev_rows")[1]["text_a"]) == chosen
+    assert set(split_off(frame, 20, 2, True, frozenset(), "dev_rows")[1]["text_a"]) != chosen
 
 
 def test_a_cut_does_not_change_its_argument():
     frame = distinct(30)
     before = fingerprint(frame)
-    split_off(frame, 5, 0, True, "dev_rows")
+    split_off(frame, 5, 0, True, frozenset(), "dev_rows")
     assert fingerprint(frame) == before
 
 
@@ -101,7 +102,7 @@ def test_a_cut_does_not_change_its_argument():
 def test_a_count_out_of_bounds_is_refused(count):
     bounds = rf"dev_rows must be in \[1, 38\] for 40 rows of 2 classes, got {count}"
     with pytest.raises(ValueError, match=bounds):
-        split_off(distinct(40), count, 0, True, "dev_rows")
+        split_off(distinct(40), count, 0, True, frozenset(), "dev_rows")
 
 
 def test_preparing_without_an_official_dev_holds_rows_out_of_train():
@@ -125,6 +126,57 @@ def test_an_official_dev_split_is_left_alone_and_select_shares_nothing_with_trai
     assert set(splits.frames()) == {"train", "select", "dev", "dev_other"}
     assert len(splits.select) == 16
     assert not set(splits.select["text_a"]) & set(splits.train["text_a"])
+
+
+@given(st.integers(8, 30), st.sets(st.integers(0, 40), min_size=1), st.integers(0, 3))
+def test_the_dev_rows_choose_nothing(count, also_in_dev, seed):
+    """Checkpoints are chosen on rows whose texts dev has not, if there are any."""
+    train = numbers(count)
+    dev = numbers(41).iloc[sorted(also_in_dev)].reset_index(drop=True)
+    dev["text_a"] = [f" {text.upper()}" for text in dev["text_a"]]
+    dev["text_b"] = [f"text {count - 1 - row}" for row in sorted(also_in_dev)]
+    splits = prepare(NUMBERS, Table(train, {}), Table(dev, {}), {}, 0.4, None, seed)
+    others = count - sum(row < count for row in also_in_dev)
+    counts = row_counts(splits)
+    assert counts["select"] == min(round(0.4 * count), others or count)
+    assert counts["dev_in_select"] == (0 if others else counts["select"])
+    assert counts["dev_in_train"] + counts["dev_in_select"] == count - others
+    assert counts["select_in_train"] == 0
+    assert splits.dev.equals(dev)
+
+
+def test_selection_rows_are_others_than_those_of_every_dev_split_while_there_are_some():
+    train = distinct(40)
+    dev, extra = train.iloc[:20], train.iloc[20:30]
+    splits = prepare(
+        YES_NO, Table(train, {}), Table(dev, {}), {"other": Table(extra, {})}, 0.3, None, 0
+    )
+    assert set(splits.select["text_a"]) == set(train["text_a"][30:])
+    assert row_counts(splits) == {
+        "train": 30,
+        "select": 10,
+        "dev": 20,
+        "dev_other": 10,
+        "select_in_train": 0,
+        "dev_in_train": 20,
+        "dev_other_in_train": 10,
+        "dev_in_select": 0,
+        "dev_other_in_select": 0,
+    }
+    assert shared(row_counts(splits)) == [
+        "20 of 20 dev rows have a text that is in train, too.",
+        "10 of 10 dev_other rows have a text that is in train, too.",
+    ]
+
+
+def test_rows_of_a_dev_split_that_is_train_are_counted_in_both():
+    train = distinct(40)
+    splits = prepare(YES_NO, Table(train, {}), Table(train, {}), {}, 0.2, None, 0)
+    assert shared(row_counts(splits)) == [
+        "32 of 40 dev rows have a text that is in train, too.",
+        "8 of 40 dev rows have a text that chooses checkpoints, too.",
+    ]
+    assert not shared(row_counts(splits_of()))
 
 
 def test_nothing_is_held_back_at_a_fraction_of_zero():

@@ -107,15 +107,16 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
     from flows.cli.plan_tables import show_plan
     from flows.planning.plan import plan as make_plan
     from flows.planning.plan import totals
-    from flows.planning.rows import known_rows
-    from rosita_core.data.sharing import shared
 
-    stages, rows = make_plan(request), known_rows(request)
+    planned = make_plan(request)
     if json_:
-        listed = [asdict(stage) for stage in stages]
-        print_json({"recipe": request.recipe.name, "stages": listed, "rows": dict(rows)})
+        parts = asdict(planned)
+        print_json(
+            {"recipe": request.recipe.name, "stages": parts["stages"]}
+            | {"rows": parts["rows"]["counts"], "cuts": parts["rows"]["cuts"]}
+        )
         return
-    show_plan(request, stages, totals(stages), shared(rows))
+    show_plan(request, planned, totals(planned.stages))
 
 
 @app.command()

@@ -21,6 +21,7 @@ NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
 def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
     # Here, because measuring brings torch, which the other tables do without.
+    from flows.engine.cuts import cut_rows
     from flows.engine.summary import comparison_rows
     from rosita_core.data.sharing import shared
 
@@ -40,7 +41,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         f"Scores on {summary['dev_rows']:,} dev rows ({_chosen_by(summary)}); "
         f"{numerics['device']}, {numerics['precision']}, {numerics['threads']} threads."
     )
-    for note in shared(summary["rows"]):
+    for note in (*shared(summary["rows"]), *cut_rows(summary["cuts"])):
         out.print(Text(note))
     retention = summary["retention"]
     kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
@@ -34,6 +35,7 @@ def summarize(
         name: disk_mb(store.path(results[stage][0].artifact))
         for name, stage in ((TEACHER, "teacher"), (STUDENT, last))
     }
+    lengths = encoded_lengths(request, store.path(results["data"][0].artifact))
     return {
         "run_id": run_id,
         "mlflow_run_id": mlflow_run_id,
@@ -50,6 +52,7 @@ def summarize(
         "select_on_dev": recipe.fidelity.select_on_dev,
         "dev_rows": len(assessment.labels["dev"]),
         "rows": counted_rows(results["data"][0].metrics),
+        "cuts": [asdict(cut) for cut in cuts(request, lengths, False)],
         "numerics": {
             "device": assessment.device,
             "precision": assessment.precision,

@@ -219,7 +219,7 @@ def _units(node: Node, request: Request, records: dict[str, StageResult]) -> flo
     if "data" in records:
         original = int(records["data"].metrics["rows_train"])
     elif is_here(request):
-        original = read_rows(request.source)[1]["train"]
+        original = read_rows(request.source).counts["train"]
     if node.name == "augment" or original is None:
         return original
     if not hasattr(node.config, "training"):

@@ -58,6 +58,17 @@ def text_keys(frame: pd.DataFrame) -> list[str]:
     return ["\x1f".join(texts) for texts in zip(*parts, strict=True)]
 
 
+def spread(frame: pd.DataFrame, rows: int, letters: int) -> pd.DataFrame:
+    """Rows from everywhere in a frame, in its order: at most `rows`, of about `letters` in all.
+
+    One at least, unless the frame is empty.
+    """
+    there = sum(int(frame[name].str.len().sum()) for name in text_columns(frame))
+    most = max(1, min(rows, len(frame) * letters // max(there, 1)))
+    step = max(1, -(-len(frame) // most))
+    return frame.iloc[::step].copy()
+
+
 def read_utf8(path: Path) -> str:
     """The text of a file, without a byte-order mark.
 

@@ -16,7 +16,7 @@ from rosita_core.data.checks import check_splits
 from rosita_core.data.preparation import fingerprint, prepare, split_off
 from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.storage import load_splits, save_splits
-from rosita_core.data.table import Table, normalized_frame, text_keys
+from rosita_core.data.table import Table, normalized_frame, spread, text_keys
 from rosita_core.data.task_spec import GLUE, custom_task
 
 YES_NO = custom_task("mine", "classification", ("no", "yes"), False)
@@ -73,6 +73,18 @@ def test_duplicates_ignore_case_and_spacing_but_not_the_boundary_of_a_pair():
     )
     assert keys[0] == keys[1] != keys[2]
     assert len(set(text_keys(frame_of(["Straße", "STRASSE"], [0, 1])))) == 1
+
+
+@given(st.integers(0, 50), st.integers(1, 60), st.integers(1, 400))
+def test_spread_rows_are_few_in_order_and_from_everywhere(count, rows, letters):
+    frame = distinct(count)
+    found = spread(frame, rows, letters)
+    assert found.equals(frame.loc[found.index])
+    assert bool(count) <= len(found) <= max(1, min(rows, count))
+    if len(frame) <= rows and sum(map(len, frame["text_a"])) <= letters:
+        assert found.equals(frame)
+    gaps = np.diff([*found.index, count])
+    assert not count or (found.index[0] == 0 and gaps.max() <= gaps[0])
 
 
 def test_a_stratified_cut_keeps_the_shares_of_the_classes():

@@ -52,13 +52,17 @@ def test_own_classes_of_single_texts(
     dev = csv_file(tmp_path / "dev.csv", "sentence,verdict", [*rows[48:58], *shared])
     columns = {"text_a": "sentence", "label": "verdict"}
     recipe = own_recipe(tmp_path, train=train, dev=dev, dev_rows=None, columns=columns)
-    summary = compressed(home, recipe, "kd_setting=1", *TINY)
+    summary = compressed(home, recipe, "kd_setting=1", "width.max_length=9", *TINY)
     assert (summary["task"], summary["score_name"]) == ("custom", "accuracy")
     assert summary["dev_rows"] == summary["rows"]["dev"] == 12
     assert (summary["rows"]["dev_in_train"], summary["rows"]["dev_in_select"]) == (2, 0)
     show_comparison(summary, tmp_path / "summary.json")
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "Scores on 12 dev rows (they chose nothing);" in said
+    cuts = [(cut["max_length"], cut["shares"]["dev"]) for cut in summary["cuts"]]
+    assert cuts == [(64, 0.0), (9, 1.0)]
+    assert "teacher.max_length 64 cuts no row." in said
+    assert "width.max_length 9 cuts 100.0 % of train, 100.0 % of select and 100.0 % of dev" in said
     assert "2 of 12 dev rows have a text that is in train, too." in said
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}

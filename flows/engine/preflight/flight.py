@@ -253,7 +253,7 @@ def _real_rows(request: Request, done: Results) -> dict[str, int]:
     rows = (
         int(done[DATA].metrics["rows_train"])
         if DATA in done
-        else read_rows(request.source)[1]["train"]
+        else read_rows(request.source).counts["train"]
     )
     most = rows * (1 + request.recipe.augment.copies)
     augmented = int(done[AUGMENT].metrics["rows_train"]) if AUGMENT in done else most

@@ -82,8 +82,9 @@ def cut_rows(cuts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         verb = "cuts" if len(cuts) == 1 or len(fields) == 1 else "cut"
         if any(cut["shares"].values()):
             about = "about " if cut["sampled"] else ""
-            shares = [f"{_percent(share)} of {split}" for split, share in cut["shares"].items()]
-            yield f"{name} {cut['max_length']} {verb} {about}{listed(tuple(shares))} rows."
+            shares = cut["shares"]
+            said = tuple(f"{_percent(shares[split])} of {split}" for split in _ordered(shares))
+            yield f"{name} {cut['max_length']} {verb} {about}{listed(said)} rows."
         else:
             of = " of a sample" if cut["sampled"] else ""
             yield f"{name} {cut['max_length']} {verb} no row{of}."

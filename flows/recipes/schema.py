@@ -78,8 +78,16 @@ class Data(Section):
         "hub", description="a GLUE directory, the hub, own files, or the demo's package"
     )
     path: str | None = Field(None, description="glue-dir: the task's directory or its parent")
-    train: str | None = Field(None, description="files: .csv, .tsv, .jsonl or .parquet")
-    dev: str | None = Field(None, description="files: rows to report on; none holds some out")
+    train: str | None = Field(
+        None,
+        description="files: .csv, .tsv, .jsonl, .ndjson, .json (each with .gz, too), .parquet, "
+        "a folder of Parquet files, or one that datasets saved",
+    )
+    dev: str | None = Field(
+        None,
+        description="files: rows to report on, as train (of a folder its split validation); none "
+        "holds some out",
+    )
     columns: Columns = Columns()
     kind: Literal["classification", "regression"] = Field(
         "classification", description="what a custom task predicts"

@@ -10,11 +10,17 @@ import numpy as np
 import pandas as pd
 
 from rosita_core.data.checks import check_splits
-from rosita_core.data.labels import labels_to_index
 from rosita_core.data.messages import named
 from rosita_core.data.preparation import Splits, prepare
 from rosita_core.data.readers import film_reviews
-from rosita_core.data.readers.files import normalize, read_table
+from rosita_core.data.readers.files import (
+    DEV_SPLITS,
+    TRAIN_SPLITS,
+    class_order,
+    normalize,
+    read_table,
+    table_files,
+)
 from rosita_core.data.table import Table, text_keys
 from rosita_core.data.task_spec import (
     FILM_REVIEWS,
@@ -91,17 +97,20 @@ def source_digest(
         return hashlib.sha256(f"{HUB_REPOSITORY}@{HUB_REVISION}/{task}".encode()).hexdigest()
     if source == "glue-dir":
         folder = glue_folder(path, task)
-        splits = ("train", *GLUE[task].dev_splits)
-        files = {f"data.path: {split}.tsv": str(folder / f"{split}.tsv") for split in splits}
+        names = [f"{split}.tsv" for split in ("train", *GLUE[task].dev_splits)]
+        sources = [(f"data.path: {name}", folder / name, TRAIN_SPLITS) for name in names]
     else:
-        named = {"data.train": train, "data.dev": dev}
-        files = {field: name for field, name in named.items() if name is not None}
+        own = (("data.train", train, TRAIN_SPLITS), ("data.dev", dev, DEV_SPLITS))
+        sources = [(field, Path(name), splits) for field, name, splits in own if name is not None]
     total = hashlib.sha256()
-    for field_name, name in files.items():
-        if not Path(name).is_file():
-            raise ValueError(f"{field_name} must be an existing file, got {name}")
-        with Path(name).open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+    for field_name, source_path, splits in sources:
+        with named(field_name, {"path must": f"{field_name} must"}):
+            files = table_files(source_path, splits)
+        # A file more in train and one less in dev are other data.
+        total.update(f"{len(files)}|".encode())
+        for one in files:
+            with one.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
@@ -178,14 +187,14 @@ def _own_files(settings: SourceSettings) -> tuple[TaskSpec, Table, Table | None]
     assert settings.train is not None
     kind: Kind = "regression" if settings.kind == "regression" else "classification"
     with named("data.train", {"path must": "data.train must", **COLUMNS}):
-        raw = read_table(Path(settings.train), *columns)
-        labels = () if kind == "regression" else labels_to_index(raw["label"].tolist())
+        raw = read_table(Path(settings.train), *columns, TRAIN_SPLITS)
+        labels = () if kind == "regression" else class_order(raw["label"])
         train = normalize(raw, kind, labels)
     spec = custom_task(settings.task, kind, labels, settings.text_b is not None)
     dev = None
     if settings.dev is not None:
         with named("data.dev", {"path must": "data.dev must", **COLUMNS}):
-            dev = normalize(read_table(Path(settings.dev), *columns), kind, labels)
+            dev = normalize(read_table(Path(settings.dev), *columns, DEV_SPLITS), kind, labels)
     return spec, train, dev
 
 

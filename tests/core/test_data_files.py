@@ -1,5 +1,6 @@
 """The user's own files: every format reads to the same frame, every fault names its place."""
 
+import gzip
 import json
 
 import pandas as pd
@@ -8,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from rosita_core.data.labels import labels_to_index
-from rosita_core.data.readers.files import normalize, read_table
+from rosita_core.data.readers import files
+from rosita_core.data.readers.files import normalize
+
+
+def read_table(path, text_a, text_b, label):
+    return files.read_table(path, text_a, text_b, label, ("train",))
+
 
 ROWS = [
     {"review": 'He said "no", twice', "other": "NA", "stars": "4"},
@@ -152,3 +159,65 @@ def test_labels_typed_in_several_ways_are_the_classes_of_train(tmp_path):
     labels = labels_to_index(train["label"].tolist())
     assert labels == ("0", "1")
     assert normalize(dev, "classification", labels).frame["label"].tolist() == [1]
+
+
+JSON = {
+    "own.json": json.dumps(ROWS, indent=1),
+    "lines.json": "".join(json.dumps(row) + "\n" for row in ROWS),
+    "data.json": json.dumps({"version": 1, "data": ROWS}),
+    "columns.json": json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}),
+    "pandas.json": json.dumps(
+        {name: {str(i): row[name] for i, row in enumerate(ROWS)} for name in ROWS[0]}
+    ),
+    "own.ndjson": "".join(json.dumps(row) + "\n" for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_every_shape_of_json_reads_to_the_same_frame(tmp_path, name, zipped):
+    path = tmp_path / f"{name}{'.gz' if zipped else ''}"
+    path.write_bytes(gzip.compress(JSON[name].encode()) if zipped else JSON[name].encode())
+    raw = read_table(path, "review", "other", "stars")
+    assert raw["text_a"].tolist() == [row["review"] for row in ROWS]
+    assert raw["text_b"].tolist() == ["NA", "null", "nan"]
+    assert raw["label"].tolist() == ["4", "10", "4"]
+
+
+def test_one_object_is_one_row(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps(ROWS[0]))
+    assert len(read_table(tmp_path / "own.json", "review", None, "stars")) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_gzipped_text_reads_as_it_was(tmp_path, ending):
+    plain = write(tmp_path / f"own.{ending}", ROWS)
+    zipped = tmp_path / f"zipped.{ending}.GZ"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_table(zipped, "review", "other", "stars").equals(
+        read_table(plain, "review", "other", "stars")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("own.json", b'{"text": ', "must be JSON, got: Expecting value"),
+        ("own.json", b"[" * 100_000, "must be JSON, got: maximum recursion depth"),
+        ("own.json", b"3", "must hold an array of objects, got int"),
+        ("own.json", b'[{"text": "a", "label": 1}, 3]', "object a row, got int in row 2"),
+        ("own.json", b'{"text": ["a"], "label": [1, 2]}', "must have the same rows in label, text"),
+        ("own.json", b'{"text": {"0": "a"}, "label": {"1": 1}}', "must have the same rows in"),
+        ("own.json", b'{"body": ["a"], "label": [1]}', r"\(body, label\), got 'text' \(no such"),
+        ("own.json", b"[]", "must name one column"),
+        ("own.jsonl", b"[" * 100_000, "must be JSONL, got line 1: maximum recursion depth"),
+        ("own.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "must be a whole gzip file"),
+        ("own.csv.gz", gzip.compress(b"text,label\n\xff,1\n"), "UTF-8, got byte 0xff in line 2"),
+        ("own.parquet.gz", b"PAR1", "path must end in one of .csv, .tsv, .jsonl, .parquet,"),
+    ],
+)
+def test_every_fault_of_json_and_gzip_is_one_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(tmp_path / name, "text", None, "label")
+    assert "\n" not in str(caught.value)

@@ -197,7 +197,7 @@ def test_no_file_at_all(home: Path) -> None:
 def test_unsupported_file(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.xls").write_text("x")
     said = refused(home, "--recipe", own(tmp_path / "rows.xls"))
-    assert said.startswith("data.train must end in one of .csv, .tsv, .jsonl, .parquet, got")
+    assert said.startswith("data.train must end in one of .csv, .tsv, .jsonl, .parquet, .nd")
 
 
 def test_text_that_is_not_utf_8(own: Callable[..., str], home: Path, tmp_path: Path) -> None:

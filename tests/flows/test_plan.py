@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from command_line import csv_file, recipe_file, rosita
 
@@ -182,6 +183,16 @@ def test_rows_that_train_and_dev_share_are_counted(tmp_path: Path) -> None:
     rows = rosita("plan", "--recipe", recipe, "--json", home=tmp_path / "home").document["rows"]
     assert (rows["train"], rows["dev"], rows["dev_in_train"]) == (36, 40, 36)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_folder_with_splits_is_train_and_dev(tmp_path: Path) -> None:
+    for split, first, last in (("train", 0, 40), ("validation", 40, 46), ("test", 46, 50)):
+        rows = [{"text": f"film number {i}", "label": i % 2} for i in range(first, last)]
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    data = {"source": "files", "train": str(tmp_path), "dev": str(tmp_path), "limit_rows": None}
+    recipe = recipe_file(tmp_path, {"base": "smoke", "task": "custom", "data": data})
+    rows = rosita("plan", "--recipe", recipe, "--json", home=tmp_path / "home").document["rows"]
+    assert (rows["train"] + rows["select"], rows["dev"], rows["dev_in_train"]) == (40, 6, 0)
 
 
 def test_rows_are_counted_as_the_data_stage_did(smoke_home: Any) -> None:

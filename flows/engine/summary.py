@@ -131,7 +131,10 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         (f"multiply-adds, {summary['macs_tokens']} tokens", "macs"),
     ):
         rows.append(_ratio_row(label, teacher[field], student[field], "{:,.0f}"))
-    for name, value in teacher["metrics"].items():
+    # The metric that compares models leads.
+    metrics = teacher["metrics"]
+    for name in sorted(metrics, key=lambda name: (name != summary["score_name"], name)):
+        value = metrics[name]
         ours = student["metrics"][name]
         kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))

@@ -279,5 +279,6 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         path=data.path,
         train=data.train,
         dev=data.dev,
+        score=data.score,
         cache=str(Home(home).downloads),
     )

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flows.recipes.validation_errors import first_complaint
-from rosita_core.data.task_spec import GLUE
+from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
 
 Positive = Annotated[int, Field(ge=1)]
@@ -91,6 +91,11 @@ class Data(Section):
     columns: Columns = Columns()
     kind: Literal["classification", "regression"] = Field(
         "classification", description="what a custom task predicts"
+    )
+    score: ClassScore = Field(
+        "accuracy",
+        description="what compares models of a custom task with classes; f1 is that of the second "
+        "of two",
     )
     select_fraction: Fraction = Field(
         0.1, description="part of the training rows that chooses checkpoints and nothing else"
@@ -288,6 +293,11 @@ class Recipe(Section):
         if source != "files" and self.data.kind != "classification":
             raise ValueError(
                 f"data.kind must be left alone unless task is custom, got {self.data.kind!r}"
+            )
+        if (source != "files" or self.data.kind == "regression") and self.data.score != "accuracy":
+            raise ValueError(
+                f"data.score must be left alone unless task is custom with classes, "
+                f"got {self.data.score!r}"
             )
         if source == "packaged" and self.data.dev_rows is None:
             raise ValueError("data.dev_rows must be set for data.source packaged, got none")

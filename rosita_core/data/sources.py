@@ -27,6 +27,7 @@ from rosita_core.data.task_spec import (
     GLUE,
     HUB_REPOSITORY,
     HUB_REVISION,
+    ClassScore,
     Kind,
     TaskSpec,
     custom_task,
@@ -59,6 +60,7 @@ class SourceSettings:
         seed: of the split.
         path: directory in the GLUE layout.
         train, dev: files of a custom task.
+        score: what compares models of a custom task with classes.
         cache: where downloads are kept.
     """
 
@@ -76,6 +78,7 @@ class SourceSettings:
     path: str | None = field(metadata=NOT_IN_KEY)
     train: str | None = field(metadata=NOT_IN_KEY)
     dev: str | None = field(metadata=NOT_IN_KEY)
+    score: ClassScore = field(metadata=NOT_IN_KEY)
     cache: str = field(metadata=NOT_IN_KEY)
 
 
@@ -190,7 +193,8 @@ def _own_files(settings: SourceSettings) -> tuple[TaskSpec, Table, Table | None]
         raw = read_table(Path(settings.train), *columns, TRAIN_SPLITS)
         labels = () if kind == "regression" else class_order(raw["label"])
         train = normalize(raw, kind, labels)
-    spec = custom_task(settings.task, kind, labels, settings.text_b is not None)
+    with named("data", {"score must": "data.score must"}):
+        spec = custom_task(settings.task, kind, labels, settings.text_b is not None, settings.score)
     dev = None
     if settings.dev is not None:
         with named("data.dev", {"path must": "data.dev must", **COLUMNS}):

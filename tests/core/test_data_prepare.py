@@ -19,8 +19,8 @@ from rosita_core.data.storage import load_splits, save_splits
 from rosita_core.data.table import Table, normalized_frame, spread, text_keys
 from rosita_core.data.task_spec import GLUE, custom_task
 
-YES_NO = custom_task("mine", "classification", ("no", "yes"), False)
-NUMBERS = custom_task("mine", "regression", (), True)
+YES_NO = custom_task("mine", "classification", ("no", "yes"), False, "accuracy")
+NUMBERS = custom_task("mine", "regression", (), True, "accuracy")
 
 
 def frame_of(texts, labels, text_b=None, kind="classification"):
@@ -230,7 +230,7 @@ def test_a_refused_cut_names_a_field_and_a_bound_that_some_value_meets(
 ):
     labels = [code for code, count in enumerate(counts) for _ in range(count)] * copies
     texts = [f"text {row % sum(counts)}" for row in range(len(labels))]
-    task = custom_task("mine", "classification", tuple("abcd"[: len(counts)]), False)
+    task = custom_task("mine", "classification", tuple("abcd"[: len(counts)]), False, "mcc")
     dev = None if own_dev else Table(distinct(2), {})
     try:
         prepare(

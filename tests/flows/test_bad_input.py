@@ -78,6 +78,11 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("data.source=hub", "data.source must be packaged for task film-reviews, got 'hub'"),
         ("task=custom", "data.source must be files for task custom, got 'packaged'"),
         ("task=sst2", "data.source must be hub or glue-dir for task sst2, got 'packaged'"),
+        ("data.score=brier", "data.score must be accuracy, f1, macro_f1 or mcc, got 'brier'"),
+        (
+            "data.score=mcc",
+            "data.score must be left alone unless task is custom with classes, got 'mcc'",
+        ),
         ("data.select_fraction=0", "data.select_fraction must be above 0 unless fidelity."),
         (
             "augment.proposers.vectors=null",
@@ -240,6 +245,18 @@ def test_label_that_is_no_number(own: Callable[..., str], home: Path, tmp_path: 
     train = csv_file(tmp_path / "train.csv", "text,label", [*ROWS, "so so,medium"])
     said = refused(home, "--recipe", own(train, kind="regression"))
     assert said.startswith("data.train: label must be a finite number for regression, got 'medium'")
+
+
+def test_f1_of_three_classes_and_scores_of_numbers(
+    own: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    rows = [f"film number {i},{i % 3}" for i in range(60)]
+    train = csv_file(tmp_path / "train.csv", "text,label", rows)
+    assert refused(home, "--recipe", own(train, score="f1")) == (
+        "data.score must be one of accuracy, macro_f1, mcc for 3 classes, got 'f1'"
+    )
+    said = refused(home, "--recipe", own(train, kind="regression", score="f1"))
+    assert said == "data.score must be left alone unless task is custom with classes, got 'f1'"
 
 
 def test_second_text_that_is_not_there(own: Callable[..., str], home: Path) -> None:

@@ -114,11 +114,15 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
     from flows.planning.plan import plan as make_plan
     from flows.planning.plan import totals
 
-    stages = make_plan(request)
+    planned = make_plan(request)
     if json_:
-        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        parts = asdict(planned)
+        print_json(
+            {"recipe": request.recipe.name, "stages": parts["stages"]}
+            | {"rows": parts["rows"]["counts"], "cuts": parts["rows"]["cuts"]}
+        )
         return
-    show_plan(request, stages, totals(stages))
+    show_plan(request, planned, totals(planned.stages))
 
 
 @app.command()

@@ -33,7 +33,8 @@ def predict(
         typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
     ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="A CSV, TSV, JSONL or Parquet file of texts.")
+        Path | None,
+        typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of texts."),
     ] = None,
     text_a: Annotated[
         str | None, typer.Option("--text-a", help="Its column of the (first) text.")
@@ -214,10 +215,17 @@ def _texts(
     text_b_column: str | None,
 ) -> pd.DataFrame:
     from flows.serving.predict import read_lines, texts_frame
+    from rosita_core.data.messages import named
     from rosita_core.data.readers.files import read_table
 
     if input_ is not None and text_a is not None:
-        return read_table(input_, text_a, text_b_column, None)
+        options = {
+            "path must": "input must",
+            "text_a must name": "text_a must name",
+            "text_b must name": "text_b_column must name",
+        }
+        with named("input", options):
+            return read_table(input_, text_a, text_b_column, None, ())
     if text is not None:
         return texts_frame([text], None if text_b is None else [text_b])
     return read_lines(sys.stdin.buffer.read())

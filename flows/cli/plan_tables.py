@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from flows.engine.cuts import cut_rows
 from flows.planning.differences import Difference, shown
 from flows.planning.explain import NEVER, Explanation, Reasons
-from flows.planning.plan import PlannedStage
+from flows.planning.plan import Plan
 from flows.planning.stage_states import CACHED, TO_RUN, WAITS
 from flows.recipes.request import Request
+from rosita_core.data.sharing import shared
 from tasks.host.console import console
 from tasks.host.wording import duration, listed, when
 
 COLOURS = {CACHED: "green", TO_RUN: "yellow"}
 
 
-def show_plan(request: Request, stages: tuple[PlannedStage, ...], total: str) -> None:
-    """The stages with key, state and reason, and how much there is to do."""
+def show_plan(request: Request, plan: Plan, total: str) -> None:
+    """The stages with key, state and reason, how much there is to do, and notes on the rows."""
     table = Table(
         title=f"{request.recipe.name}: {request.teacher} -> {request.student}", title_justify="left"
     )
     for name in ("stage", "key", "state"):
         table.add_column(name, no_wrap=True)
     table.add_column("why", overflow="fold")
-    for stage in stages:
+    for stage in plan.stages:
         key = stage.key[:12] if stage.key else "-"
         why = stage.reason or f"took {duration(stage.seconds or 0)}"
         state = Text(stage.status, style=COLOURS.get(stage.status, ""))
@@ -33,7 +37,9 @@ def show_plan(request: Request, stages: tuple[PlannedStage, ...], total: str) ->
     out = console()
     out.print(table)
     out.print(Text(total))
-    if first := next((stage.name for stage in stages if stage.status == TO_RUN), None):
+    for note in (*shared(plan.rows.counts), *cut_rows([asdict(cut) for cut in plan.rows.cuts])):
+        out.print(Text(note))
+    if first := next((stage.name for stage in plan.stages if stage.status == TO_RUN), None):
         out.print(Text(f"rosita explain {first} says more about a stage."), style="dim")
 
 

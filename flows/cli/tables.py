@@ -21,7 +21,9 @@ NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
 def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
     # Here, because measuring brings torch, which the other tables do without.
+    from flows.engine.cuts import cut_rows
     from flows.engine.summary import comparison_rows
+    from rosita_core.data.sharing import shared
 
     numerics = summary["numerics"]
     table = Table(
@@ -35,11 +37,12 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         table.add_row(*row.values())
     out = console()
     out.print(table)
-    rule = "the same rows chose checkpoints" if summary["select_on_dev"] else "they chose nothing"
     out.print(
-        f"Scores on {summary['dev_rows']:,} dev rows ({rule}); {numerics['device']}, "
-        f"{numerics['precision']}, {numerics['threads']} threads."
+        f"Scores on {summary['dev_rows']:,} dev rows ({_chosen_by(summary)}); "
+        f"{numerics['device']}, {numerics['precision']}, {numerics['threads']} threads."
     )
+    for note in (*shared(summary["rows"]), *cut_rows(summary["cuts"])):
+        out.print(Text(note))
     retention = summary["retention"]
     kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"
     print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
@@ -54,6 +57,14 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         print(NOT_SENT)
     print("to see the runs:  rosita ui")
     print(f"summary: {path}")
+
+
+def _chosen_by(summary: dict[str, Any]) -> str:
+    """Whether the reported rows chose checkpoints."""
+    if summary["select_on_dev"]:
+        return "the same rows chose checkpoints"
+    chose = summary["rows"]["dev_in_select"]
+    return f"{chose:,} of them chose checkpoints" if chose else "they chose nothing"
 
 
 def show_stage(document: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
     if record is not None:
         check_steps(request, int(record.metrics["rows_train"]))
     elif download or is_here(request):
-        check_steps(request, read_rows(request.source)[1])
+        check_steps(request, read_rows(request.source).counts["train"])
     return request
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
@@ -33,6 +35,7 @@ def summarize(
         name: disk_mb(store.path(results[stage][0].artifact))
         for name, stage in ((TEACHER, "teacher"), (STUDENT, last))
     }
+    lengths = encoded_lengths(request, store.path(results["data"][0].artifact))
     return {
         "run_id": run_id,
         "mlflow_run_id": mlflow_run_id,
@@ -48,6 +51,8 @@ def summarize(
         "seconds": sum(result.seconds for result, _ in results.values()),
         "select_on_dev": recipe.fidelity.select_on_dev,
         "dev_rows": len(assessment.labels["dev"]),
+        "rows": counted_rows(results["data"][0].metrics),
+        "cuts": [asdict(cut) for cut in cuts(request, lengths, False)],
         "numerics": {
             "device": assessment.device,
             "precision": assessment.precision,
@@ -70,6 +75,15 @@ def summarize(
         "retention": assessment.retention,
         "export_dir": str(export_dir),
         "home": str(request.home),
+    }
+
+
+def counted_rows(metrics: Mapping[str, float | str]) -> dict[str, int]:
+    """What the data stage counted: rows of each split, left out, and in two splits at once."""
+    return {
+        name.removeprefix("rows_"): int(count)
+        for name, count in metrics.items()
+        if name.startswith("rows_")
     }
 
 
@@ -117,7 +131,10 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         (f"multiply-adds, {summary['macs_tokens']} tokens", "macs"),
     ):
         rows.append(_ratio_row(label, teacher[field], student[field], "{:,.0f}"))
-    for name, value in teacher["metrics"].items():
+    # The metric that compares models leads.
+    metrics = teacher["metrics"]
+    for name in sorted(metrics, key=lambda name: (name != summary["score_name"], name)):
+        value = metrics[name]
         ours = student["metrics"][name]
         kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))

@@ -143,7 +143,7 @@ def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:
     if (data := results.get(vertex.needs.get("data", ""))) is not None:
         original = int(data.metrics["rows_train"])
     elif is_here(request):
-        original = read_rows(request.source)[1]
+        original = read_rows(request.source).counts["train"]
     if vertex.name == "augment" or original is None:
         return original
     if not hasattr(vertex.node.config, "training"):

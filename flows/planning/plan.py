@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.planning.attempts import basis, maker
 from flows.planning.differences import Difference
 from flows.planning.explain import NEVER, Reasons, reasons_of
+from flows.planning.rows import KnownRows, known_rows
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage, first_to_run, nearest, survey
 from flows.recipes.request import Request
 from tasks.host.wording import duration, listed
@@ -38,10 +39,21 @@ class PlannedStage:
     last_seconds: float | None
 
 
-def plan(request: Request) -> tuple[PlannedStage, ...]:
-    """The stages of a recipe with their state; computes and writes nothing."""
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a recipe with their state, and what is known of its rows."""
+
+    stages: tuple[PlannedStage, ...]
+    rows: KnownRows
+
+
+def plan(request: Request) -> Plan:
+    """What a run of the recipe would do; computes and writes nothing."""
     stages = survey(request)
-    return tuple(_planned(stage, stages, request) for stage in stages.values())
+    return Plan(
+        tuple(_planned(stage, stages, request) for stage in stages.values()),
+        known_rows(request, stages["data"].record),
+    )
 
 
 def _planned(stage: SurveyedStage, stages: Survey, request: Request) -> PlannedStage:

@@ -35,6 +35,8 @@ from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rosita_core.data.sources import SourceSettings
 
 BYTES_PER_PARAMETER = 4
@@ -42,6 +44,9 @@ BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
+# Of each split, to be tokenized in a moment.
+SAMPLED_ROWS = 2_000
+SAMPLED_LETTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,21 @@ class Request:
         return len(self.spec.labels) or 1
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a source say before any of them is used.
+
+    Attributes:
+        spec: the task.
+        counts: see `rosita_core.data.sharing.row_counts`.
+        samples: split -> some of its rows, from everywhere in it.
+    """
+
+    spec: TaskSpec
+    counts: Mapping[str, int]
+    samples: Mapping[str, pd.DataFrame]
+
+
 def check(recipe: Recipe, home: Path) -> Request:
     """Everything that can be known to be wrong before the first stage, but for the data's rows.
 
@@ -113,7 +133,7 @@ def check(recipe: Recipe, home: Path) -> Request:
             weights = dict(check_weights(model_path, config))
     source = source_settings(recipe, home)
     if spec is None:
-        spec, _ = read_rows(source)
+        spec = read_rows(source).spec
     outputs = len(spec.labels) or 1
     if recipe.teacher.epochs == 0:
         with naming("teacher."):
@@ -135,20 +155,26 @@ def check(recipe: Recipe, home: Path) -> Request:
 
 
 @lru_cache(maxsize=4)
-def read_rows(source: SourceSettings) -> tuple[TaskSpec, int]:
-    """Read and check the data itself, once per process; the task and its training rows.
+def read_rows(source: SourceSettings) -> Rows:
+    """Read and check the data itself, once per process.
 
     Raises:
         ValueError: one line naming what is wrong with it.
         ConnectionError: where it cannot be downloaded.
     """
+    from rosita_core.data.sharing import row_counts
     from rosita_core.data.sources import read_splits
+    from rosita_core.data.table import spread
 
     try:
         spec, splits = read_splits(source)
     except RuntimeError as error:
         raise ConnectionError(f"data.source {source.source} cannot be fetched: {error}") from None
-    return spec, len(splits.train)
+    samples = {
+        name: spread(frame, SAMPLED_ROWS, SAMPLED_LETTERS)
+        for name, frame in splits.frames().items()
+    }
+    return Rows(spec, row_counts(splits), samples)
 
 
 @contextmanager
@@ -253,5 +279,6 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         path=data.path,
         train=data.train,
         dev=data.dev,
+        score=data.score,
         cache=str(Home(home).downloads),
     )

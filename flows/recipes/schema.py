@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flows.recipes.validation_errors import first_complaint
-from rosita_core.data.task_spec import GLUE
+from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
 
 Positive = Annotated[int, Field(ge=1)]
@@ -78,11 +78,24 @@ class Data(Section):
         "hub", description="a GLUE directory, the hub, own files, or the demo's package"
     )
     path: str | None = Field(None, description="glue-dir: the task's directory or its parent")
-    train: str | None = Field(None, description="files: .csv, .tsv, .jsonl or .parquet")
-    dev: str | None = Field(None, description="files: rows to report on; none holds some out")
+    train: str | None = Field(
+        None,
+        description="files: .csv, .tsv, .jsonl, .ndjson, .json (each with .gz, too), .parquet, "
+        "a folder of Parquet files, or one that datasets saved",
+    )
+    dev: str | None = Field(
+        None,
+        description="files: rows to report on, as train (of a folder its split validation); none "
+        "holds some out",
+    )
     columns: Columns = Columns()
     kind: Literal["classification", "regression"] = Field(
         "classification", description="what a custom task predicts"
+    )
+    score: ClassScore = Field(
+        "accuracy",
+        description="what compares models of a custom task with classes; f1 is that of the second "
+        "of two",
     )
     select_fraction: Fraction = Field(
         0.1, description="part of the training rows that chooses checkpoints and nothing else"
@@ -280,6 +293,11 @@ class Recipe(Section):
         if source != "files" and self.data.kind != "classification":
             raise ValueError(
                 f"data.kind must be left alone unless task is custom, got {self.data.kind!r}"
+            )
+        if (source != "files" or self.data.kind == "regression") and self.data.score != "accuracy":
+            raise ValueError(
+                f"data.score must be left alone unless task is custom with classes, "
+                f"got {self.data.score!r}"
             )
         if source == "packaged" and self.data.dev_rows is None:
             raise ValueError("data.dev_rows must be set for data.source packaged, got none")

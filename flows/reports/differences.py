@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flows.reports.parts import Table, number_column, p_value, points, text_column
 from flows.reports.records import Records
 from flows.reports.tables import TEACHER
+from rosita_core.data.task_spec import CLASS_METRICS
 from rosita_core.measuring.significance.comparison import holm, mcnemar, paired_bootstrap
 
 SPLIT = "dev"
@@ -22,7 +23,6 @@ CONFIDENCE = 0.95
 SEED = 20210311
 ALPHA = 0.05
 ALL_PAIRS_UP_TO = 6
-CLASS_METRICS = ("accuracy", "f1", "mcc")
 
 METHOD = (
     f"Differences are in points (hundredths of the metric) between means over seeds, with the "

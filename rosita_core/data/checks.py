@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from rosita_core.data.messages import brief, some
 from rosita_core.data.preparation import Splits
 from rosita_core.data.table import text_columns
 
@@ -49,7 +50,9 @@ def _check_texts(split: str, frame: pd.DataFrame, pair: bool) -> None:
             raise ValueError(f"{name} of {split} must not be null, got null in row {null[0] + 1}")
         for row, text in enumerate(frame[name], start=1):
             if not text.strip():
-                raise ValueError(f"{name} of {split} must not be empty, got {text!r} in row {row}")
+                raise ValueError(
+                    f"{name} of {split} must not be empty, got {brief(repr(text))} in row {row}"
+                )
 
 
 def _check_numbers(split: str, frame: pd.DataFrame) -> None:
@@ -71,14 +74,13 @@ def _check_classes(splits: Splits) -> None:
                     f"label of {name} must be in [0, {count - 1}], got {label} in row {row}"
                 )
     if len(splits.train) and len(learned) < 2:
-        raise ValueError(
-            f"label of train must have at least 2 classes, got 1 ({splits.labels[learned[0]]})"
-        )
-    names = ", ".join(splits.labels[label] for label in learned)
+        only = brief(splits.labels[learned[0]])
+        raise ValueError(f"label of train must have at least 2 classes, got 1 ({only})")
+    names = some([splits.labels[label] for label in learned])
     for name, frame in splits.frames().items():
         for row, label in enumerate(frame["label"].tolist(), start=1):
             if label not in learned:
                 raise ValueError(
                     f"label of {name} must be one that train has ({names}), "
-                    f"got {splits.labels[label]} in row {row}"
+                    f"got {brief(splits.labels[label])} in row {row}"
                 )

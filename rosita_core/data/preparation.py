@@ -5,7 +5,7 @@ generator, so a split stays the same across versions.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,44 +48,52 @@ def prepare(
     dev: Table | None,
     dev_extra: Mapping[str, Table],
     select_fraction: float,
-    dev_size: int | None,
+    dev_rows: int | None,
     seed: int,
 ) -> Splits:
     """Cut the sources of a task into train, select and dev.
 
     dev: the official dev split, taken as it is; None for sources without one, which then give up
-    `dev_size` rows of train to it. dev_size must be None where `dev` is given.
+    `dev_rows` rows of train to it. dev_rows must be None where `dev` is given.
     select_fraction: part of the training data, in [0, 1), that is held back to choose checkpoints;
     0 holds nothing back.
 
     Rows keep the order of their source. No text stands in two of the splits that were cut here,
-    whatever its case and spacing; an official dev split may share texts with train.
+    whatever its case and spacing. An official dev split may share texts with train; those are not
+    taken for select, unless train has no others.
     Raises ValueError for values out of bounds.
     """
     if not 0 <= select_fraction < 1:
         raise ValueError(f"select_fraction must be in [0, 1), got {select_fraction}")
-    if (dev is None) == (dev_size is None):
+    if (dev is None) == (dev_rows is None):
         want = "a number of rows, as the source has no dev split"
         if dev is not None:
             want = "null, as the source has a dev split"
-        raise ValueError(f"dev_size must be {want}, got {dev_size}")
+        raise ValueError(f"dev_rows must be {want}, got {dev_rows}")
     stratified = task.kind == "classification"
     rest = train.frame
     if dev is not None:
         dev_frame = dev.frame
     else:
-        assert dev_size is not None
-        _check_cut("dev_size", dev_size, rest, stratified)
-        rest, dev_frame = split_off(rest, dev_size, seed, stratified)
+        assert dev_rows is not None
+        rest, dev_frame = split_off(rest, dev_rows, seed, stratified, frozenset(), "dev_rows")
     select = rest.iloc[:0]
     if select_fraction > 0:
-        count = round(select_fraction * len(rest))
-        if count < 1:
+        most = _most_to_take(rest, stratified)
+        if most < 1 and dev_rows is not None:
             raise ValueError(
-                f"select_fraction must hold back at least 1 of {len(rest)} rows, "
+                f"dev_rows must leave more rows than classes, so that some choose checkpoints, "
+                f"got {dev_rows} of {_described(train.frame, stratified)}"
+            )
+        count = round(select_fraction * len(rest))
+        if most >= 1 and not 1 <= count <= most:
+            raise ValueError(
+                f"select_fraction must hold back 1 to {most} of {_described(rest, stratified)}, "
                 f"got {select_fraction}"
             )
-        rest, select = split_off(rest, count, seed, stratified)
+        reported = (dev_frame, *(table.frame for table in dev_extra.values()))
+        others = frozenset(key for frame in reported for key in text_keys(frame))
+        rest, select = split_off(rest, count, seed, stratified, others, "select_fraction")
     dropped = {"train": train.dropped}
     if dev is not None:
         dropped["dev"] = dev.dropped
@@ -103,25 +111,30 @@ def prepare(
 
 
 def split_off(
-    frame: pd.DataFrame, size: float, seed: int, stratified: bool
+    frame: pd.DataFrame, count: int, seed: int, stratified: bool, avoid: Set[str], name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut rows off a normalized frame: (rest, taken), both in the order of `frame`.
 
-    size: a number of rows if it is an int, a fraction in (0, 1) of them if it is a float.
+    count: rows to take.
     stratified: keep the shares of the classes (largest remainder); each class leaves at least one
     row in the rest.
+    avoid: `text_keys` that are taken only if nothing else can be.
+    name: what the count is called in errors.
 
-    Rows with equal `text_keys` stay together. At most `size` rows are taken; fewer only if the
-    duplicates do not fit in what is left to take.
-    Raises ValueError if the size is out of bounds or nothing fits.
+    Rows with equal `text_keys` stay together. At most `count` rows are taken; fewer only if the
+    duplicates do not fit in what is left to take, or the rest is to be avoided.
+    Raises ValueError if the count is out of bounds or nothing fits.
     """
-    if isinstance(size, float):
-        if not 0 < size < 1:
-            raise ValueError(f"size must be in (0, 1) as a fraction, got {size}")
-        count = round(size * len(frame))
-    else:
-        count = int(size)
-    _check_cut("size", count, frame, stratified)
+    most = _most_to_take(frame, stratified)
+    if most < 1:
+        raise ValueError(
+            "train must have more rows than classes, so that some can be held out, "
+            f"got {_described(frame, stratified)}"
+        )
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"{name} must be in [1, {most}] for {_described(frame, stratified)}, got {count}"
+        )
     classes = _class_codes(frame, stratified)
     room = _quotas(np.bincount(classes), count)
     keys = text_keys(frame)
@@ -129,21 +142,31 @@ def split_off(
     for row, key in enumerate(keys):
         groups.setdefault(key, []).append(row)
     salt = str(seed).encode()
-    taken: list[int] = []
-    for key in sorted(groups, key=lambda key: _draw(key, salt)):
-        need = np.bincount(classes[groups[key]], minlength=len(room))
-        if (need <= room).all():
-            room = room - need
-            taken += groups[key]
-            if len(taken) == count:
-                break
+    drawn = sorted(groups, key=lambda key: _draw(key, salt))
+    free = [groups[key] for key in drawn if key not in avoid]
+    taken = _fitting(free, classes, room) or _fitting([groups[k] for k in drawn], classes, room)
     if not taken:
+        least = min(len(rows) for rows in groups.values())
         raise ValueError(
-            f"size must fit a whole group of duplicates, got {count} of {len(frame)} rows"
+            f"{name} must leave room for all rows of some text in the shares of their classes, "
+            f"got {count} of {len(frame)} rows, and {least} or more of each text"
         )
     inside = np.zeros(len(frame), dtype=bool)
     inside[taken] = True
     return frame[~inside].reset_index(drop=True), frame[inside].reset_index(drop=True)
+
+
+def _fitting(groups: Iterable[list[int]], classes: np.ndarray, room: np.ndarray) -> list[int]:
+    """The rows of those groups, in their order, that fit whole in what is left of the room."""
+    taken: list[int] = []
+    for rows in groups:
+        need = np.bincount(classes[rows], minlength=len(room))
+        if (need <= room).all():
+            room = room - need
+            taken += rows
+            if not room.any():
+                break
+    return taken
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
@@ -169,11 +192,14 @@ def fingerprint(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _check_cut(field: str, size: int, frame: pd.DataFrame, stratified: bool) -> None:
-    classes = frame["label"].nunique() if stratified else 1
-    if not 1 <= size <= len(frame) - classes:
-        reason = f"{len(frame)} rows of {classes} classes" if stratified else f"{len(frame)} rows"
-        raise ValueError(f"{field} must be in [1, {len(frame) - classes}] for {reason}, got {size}")
+def _most_to_take(frame: pd.DataFrame, stratified: bool) -> int:
+    """How many rows can be cut off so that one of each class is left."""
+    return len(frame) - (frame["label"].nunique() if stratified else 1)
+
+
+def _described(frame: pd.DataFrame, stratified: bool) -> str:
+    classes = f" of {frame['label'].nunique()} classes" if stratified else ""
+    return f"{len(frame)} rows{classes}"
 
 
 def _class_codes(frame: pd.DataFrame, stratified: bool) -> np.ndarray:

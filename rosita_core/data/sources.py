@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,15 +10,24 @@ import numpy as np
 import pandas as pd
 
 from rosita_core.data.checks import check_splits
+from rosita_core.data.messages import named
 from rosita_core.data.preparation import Splits, prepare
 from rosita_core.data.readers import film_reviews
-from rosita_core.data.readers.files import labels_to_index, normalize, read_table
+from rosita_core.data.readers.files import (
+    DEV_SPLITS,
+    TRAIN_SPLITS,
+    class_order,
+    normalize,
+    read_table,
+    table_files,
+)
 from rosita_core.data.table import Table, text_keys
 from rosita_core.data.task_spec import (
     FILM_REVIEWS,
     GLUE,
     HUB_REPOSITORY,
     HUB_REVISION,
+    ClassScore,
     Kind,
     TaskSpec,
     custom_task,
@@ -29,6 +36,12 @@ from rosita_core.data.task_spec import (
 
 NOT_IN_KEY = {"in_key": False}
 SOURCES = ("glue-dir", "hub", "files", "packaged")
+
+# The fields of a recipe, in which people think, by the arguments of `prepare` and `read_table`.
+CUT = {name: f"data.{name}" for name in ("dev_rows", "select_fraction")}
+COLUMNS = {
+    f"{role} must name": f"data.columns.{role} must name" for role in ("text_a", "text_b", "label")
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,7 @@ class SourceSettings:
         seed: of the split.
         path: directory in the GLUE layout.
         train, dev: files of a custom task.
+        score: what compares models of a custom task with classes.
         cache: where downloads are kept.
     """
 
@@ -64,6 +78,7 @@ class SourceSettings:
     path: str | None = field(metadata=NOT_IN_KEY)
     train: str | None = field(metadata=NOT_IN_KEY)
     dev: str | None = field(metadata=NOT_IN_KEY)
+    score: ClassScore = field(metadata=NOT_IN_KEY)
     cache: str = field(metadata=NOT_IN_KEY)
 
 
@@ -85,17 +100,20 @@ def source_digest(
         return hashlib.sha256(f"{HUB_REPOSITORY}@{HUB_REVISION}/{task}".encode()).hexdigest()
     if source == "glue-dir":
         folder = glue_folder(path, task)
-        splits = ("train", *GLUE[task].dev_splits)
-        files = {f"data.path: {split}.tsv": str(folder / f"{split}.tsv") for split in splits}
+        names = [f"{split}.tsv" for split in ("train", *GLUE[task].dev_splits)]
+        sources = [(f"data.path: {name}", folder / name, TRAIN_SPLITS) for name in names]
     else:
-        named = {"data.train": train, "data.dev": dev}
-        files = {field: name for field, name in named.items() if name is not None}
+        own = (("data.train", train, TRAIN_SPLITS), ("data.dev", dev, DEV_SPLITS))
+        sources = [(field, Path(name), splits) for field, name, splits in own if name is not None]
     total = hashlib.sha256()
-    for field_name, name in files.items():
-        if not Path(name).is_file():
-            raise ValueError(f"{field_name} must be an existing file, got {name}")
-        with Path(name).open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+    for field_name, source_path, splits in sources:
+        with named(field_name, {"path must": f"{field_name} must"}):
+            files = table_files(source_path, splits)
+        # A file more in train and one less in dev are other data.
+        total.update(f"{len(files)}|".encode())
+        for one in files:
+            with one.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
@@ -148,19 +166,12 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
         names = [extra_name(split) for split in spec.dev_splits[1:]]
         extra = dict(zip(names, rest, strict=True))
     dev_rows = settings.dev_rows if dev is None else None
-    try:
+    with named("data", CUT):
         splits = prepare(spec, train, dev, extra, settings.select_fraction, dev_rows, settings.seed)
-    except ValueError as error:
-        # The cut speaks of its own arguments; people know the fields.
-        message = str(error).removeprefix("dev_size ")
-        field_name = "data.dev_rows " if message != str(error) else "data."
-        raise ValueError(field_name + message) from None
     splits = _limited(splits, settings.limit_rows, settings.seed)
     needed = {"select": 0} if settings.select_fraction == 0 else {}
-    try:
+    with named("data", {}):
         check_splits(splits, needed)
-    except ValueError as error:
-        raise ValueError(f"data: {error}") from None
     return spec, splits
 
 
@@ -170,7 +181,7 @@ def _glue(settings: SourceSettings, spec: TaskSpec, split: str) -> Table:
 
     if settings.source == "hub":
         return read_hub(spec, split)
-    with _naming("data.path"):
+    with named("data.path", {}):
         return read_glue_dir(glue_folder(settings.path, spec.name), spec, split)
 
 
@@ -178,25 +189,17 @@ def _own_files(settings: SourceSettings) -> tuple[TaskSpec, Table, Table | None]
     columns = (settings.text_a, settings.text_b, settings.label)
     assert settings.train is not None
     kind: Kind = "regression" if settings.kind == "regression" else "classification"
-    with _naming("data.train"):
-        raw = read_table(Path(settings.train), *columns)
-        labels = () if kind == "regression" else labels_to_index(raw["label"].tolist())
+    with named("data.train", {"path must": "data.train must", **COLUMNS}):
+        raw = read_table(Path(settings.train), *columns, TRAIN_SPLITS)
+        labels = () if kind == "regression" else class_order(raw["label"])
         train = normalize(raw, kind, labels)
-    spec = custom_task(settings.task, kind, labels, settings.text_b is not None)
+    with named("data", {"score must": "data.score must"}):
+        spec = custom_task(settings.task, kind, labels, settings.text_b is not None, settings.score)
     dev = None
     if settings.dev is not None:
-        with _naming("data.dev"):
-            dev = normalize(read_table(Path(settings.dev), *columns), kind, labels)
+        with named("data.dev", {"path must": "data.dev must", **COLUMNS}):
+            dev = normalize(read_table(Path(settings.dev), *columns, DEV_SPLITS), kind, labels)
     return spec, train, dev
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Errors of the block with the field that they are about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _limited(splits: Splits, rows: int | None, seed: int) -> Splits:

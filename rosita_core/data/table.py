@@ -5,6 +5,8 @@ classification, float64 for regression. The index counts rows from 0; messages f
 rows from 1.
 """
 
+import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ import pandas as pd
 
 from rosita_core.data.task_spec import Kind
 
+GZIP = b"\x1f\x8b"
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -22,6 +26,21 @@ class Table:
 
     frame: pd.DataFrame
     dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a reader found in a source.
+
+    Attributes:
+        present: names of all columns.
+        values: by name, of the columns that were asked for and are there, as they stand there.
+        classes: by name, of the columns whose values are indices of classes: these, in order.
+    """
+
+    present: list[str]
+    values: dict[str, list[Any]]
+    classes: Mapping[str, tuple[str, ...]]
 
 
 def normalized_frame(
@@ -58,14 +77,30 @@ def text_keys(frame: pd.DataFrame) -> list[str]:
     return ["\x1f".join(texts) for texts in zip(*parts, strict=True)]
 
 
-def read_utf8(path: Path) -> str:
-    """The text of a file, without a byte-order mark.
+def spread(frame: pd.DataFrame, rows: int, letters: int) -> pd.DataFrame:
+    """Rows from everywhere in a frame, in its order: at most `rows`, of about `letters` in all.
 
-    Raises ValueError if the file is missing, empty, or not UTF-8 (naming line and byte).
+    One at least, unless the frame is empty.
+    """
+    there = sum(int(frame[name].str.len().sum()) for name in text_columns(frame))
+    most = max(1, min(rows, len(frame) * letters // max(there, 1)))
+    step = max(1, -(-len(frame) // most))
+    return frame.iloc[::step].copy()
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file, which may be gzipped, without a byte-order mark.
+
+    Raises ValueError if the file is missing, empty, damaged, or not UTF-8 (naming line and byte).
     """
     if not path.is_file():
         raise ValueError(f"path must be an existing file, got {path}")
     raw = path.read_bytes()
+    if raw.startswith(GZIP):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} must be a whole gzip file, got: {error}") from None
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

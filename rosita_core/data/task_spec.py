@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal["classification", "regression"]
+ClassScore = Literal["accuracy", "f1", "macro_f1", "mcc"]
+CLASS_METRICS: tuple[str, ...] = get_args(ClassScore)
+"""Metrics of classes, as named by `rosita_core.measuring.metrics`."""
 
 HUB_REPOSITORY = "nyu-mll/glue"
 HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -102,23 +105,34 @@ FILM_REVIEWS = TaskSpec(
 )
 
 
-def custom_task(name: str, kind: Kind, labels: tuple[str, ...], pair: bool) -> TaskSpec:
-    """The task of a user's own data: scored by accuracy, or by the correlations of GLUE's STS-B.
+def custom_task(
+    name: str, kind: Kind, labels: tuple[str, ...], pair: bool, score: ClassScore
+) -> TaskSpec:
+    """The task of a user's own data: of classes, or scored by the correlations of GLUE's STS-B.
 
-    Raises ValueError for an unknown kind, and for class names given to a regression.
+    score: of classes, what compares models. The others are reported, too: f1, which is that of the
+    second class, where there are two.
+
+    Raises ValueError for an unknown kind, for class names given to a regression, and for f1 of
+    more than two classes.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     regression = kind == "regression"
     if regression and labels:
         raise ValueError(f"labels must be empty for regression, got {', '.join(labels)}")
+    defined = tuple(metric for metric in CLASS_METRICS if metric != "f1" or len(labels) == 2)
+    if not regression and score not in defined:
+        raise ValueError(
+            f"score must be one of {', '.join(defined)} for {len(labels)} classes, got {score!r}"
+        )
     return TaskSpec(
         name=name,
         kind=kind,
         labels=labels,
         pair=pair,
-        metrics=REGRESSION_METRICS if regression else ("accuracy",),
-        score="pearson_spearman" if regression else "accuracy",
+        metrics=REGRESSION_METRICS if regression else defined,
+        score="pearson_spearman" if regression else score,
         hub_name=None,
         dev_splits=(),
     )

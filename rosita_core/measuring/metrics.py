@@ -1,4 +1,4 @@
-"""The metrics of GLUE, from predictions and labels."""
+"""The metrics of GLUE and of own data, from predictions and labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,11 +17,13 @@ def compute_metrics(
 ) -> dict[str, float]:
     """Compute the named metrics of N predictions.
 
-    names: of mcc, accuracy, f1 (of class 1), pearson, spearman, pearson_spearman (the mean of the
-    two). predictions, labels: N class indices for the first three, N numbers for the others.
+    names: of mcc, accuracy, f1 (of class 1), macro_f1 (the mean over classes), pearson, spearman,
+    pearson_spearman (the mean of the two). predictions, labels: N class indices for the first four,
+    N numbers for the others.
 
     A correlation with a constant is not defined; mcc, pearson and spearman are then 0.0, so that
-    a model that learned nothing scores as one. f1 is 0.0 if class 1 is neither predicted nor true.
+    a model that learned nothing scores as one. f1 is 0.0 if class 1 is neither predicted nor true;
+    macro_f1 leaves such classes out.
     Raises ValueError for an unknown name, other shapes, no rows, values that are not finite, or
     numbers where classes are needed.
     """
@@ -84,6 +86,11 @@ def _f1(predicted: Values, true: Values) -> float:
     return float(f1_score(true, predicted, zero_division=0.0))
 
 
+def _macro_f1(predicted: Values, true: Values) -> float:
+    _require_classes(predicted, true)
+    return float(f1_score(true, predicted, average="macro", zero_division=0.0))
+
+
 def _pearson(predicted: Values, true: Values) -> float:
     if _constant(predicted) or _constant(true):
         return 0.0
@@ -111,6 +118,7 @@ _METRICS: dict[str, Callable[[Values, Values], float]] = {
     "mcc": _mcc,
     "accuracy": _accuracy,
     "f1": _f1,
+    "macro_f1": _macro_f1,
     "pearson": _pearson,
     "spearman": _spearman,
     "pearson_spearman": _pearson_spearman,

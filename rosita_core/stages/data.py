@@ -8,6 +8,7 @@ from typing import Any
 
 from rosita_core.data.encoding import encode
 from rosita_core.data.preparation import fingerprint
+from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
 from rosita_core.data.storage import save_splits
 from rosita_core.training.progress import Progress, Report
@@ -42,7 +43,8 @@ def prepare_data(
     save_splits(splits, folder / "splits")
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "encoded").mkdir()
-    facts: dict[str, float | str] = {}
+    counted = row_counts(splits)
+    facts: dict[str, float | str] = {f"rows_{name}": float(n) for name, n in counted.items()}
     frames = {name: frame for name, frame in splits.frames().items() if len(frame)}
     if settings.select_on_dev:
         frames["select"] = splits.dev
@@ -55,4 +57,6 @@ def prepare_data(
         for reason, dropped in counts.items():
             message = f"{name}: {dropped:,} rows left out ({reason})"
             report(Progress(len(frames), len(frames), {}, None, message))
+    for message in shared(counted):
+        report(Progress(len(frames), len(frames), {}, None, message))
     return facts | {"fingerprint": fingerprint(splits.train)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from rosita_core.data.task_spec import CLASS_METRICS
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.significance.comparison import (
     holm,
@@ -16,7 +17,6 @@ from rosita_core.measuring.significance.comparison import (
 )
 from rosita_core.measuring.significance.resampled import grouped_rows, resampled_scores
 
-CLASS_METRICS = ("accuracy", "f1", "mcc")
 NUMBER_METRICS = ("pearson", "spearman", "pearson_spearman")
 USUAL = {"resamples": 2_000, "confidence": 0.95, "seed": 7}
 
@@ -95,15 +95,17 @@ def test_a_resample_scores_what_its_rows_score(rng, metric):
             assert scores[resample, model] == pytest.approx(expected, abs=1e-10)
 
 
-def test_mcc_of_several_classes_in_a_resample(rng):
-    labels = rng.integers(0, 3, 90)
+@pytest.mark.parametrize("metric", ["mcc", "macro_f1"])
+def test_metrics_of_several_classes_in_a_resample(rng, metric):
+    # The last class is so rare that a resample may have none of it.
+    labels = np.append(rng.integers(0, 3, 89), 4)
     models = np.where(rng.random((2, 90)) < 0.6, labels, rng.integers(0, 3, (2, 90)))
     rows = grouped_rows(labels, models)
-    weights = rows.draw(rng, 5)
-    scores = resampled_scores("mcc", rows, weights)
+    weights = rows.draw(rng, 20)
+    scores = resampled_scores(metric, rows, weights)
     for resample, counts in enumerate(weights.astype(int)):
         drawn, true = np.repeat(rows.predictions[1], counts), np.repeat(rows.labels, counts)
-        expected = compute_metrics(["mcc"], drawn, true)["mcc"]
+        expected = compute_metrics([metric], drawn, true)[metric]
         assert scores[resample, 1] == pytest.approx(expected)
 
 

@@ -1,5 +1,6 @@
 """The user's own files: every format reads to the same frame, every fault names its place."""
 
+import gzip
 import json
 
 import pandas as pd
@@ -7,7 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rosita_core.data.readers.files import labels_to_index, normalize, read_table
+from rosita_core.data.labels import labels_to_index
+from rosita_core.data.readers import files
+from rosita_core.data.readers.files import normalize
+
+
+def read_table(path, text_a, text_b, label):
+    return files.read_table(path, text_a, text_b, label, ("train",))
+
 
 ROWS = [
     {"review": 'He said "no", twice', "other": "NA", "stars": "4"},
@@ -48,6 +56,13 @@ def test_csv_keeps_line_breaks_inside_quotes_and_skips_blank_lines(tmp_path):
     assert raw["text_a"].tolist() == ["two\nlines", "plain"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_text_may_be_as_long_as_a_book(tmp_path, ending):
+    texts = ["word " * 200_000 + "end", "word " * 30_000 + "end"]
+    path = write(tmp_path / f"own.{ending}", [{"text": text, "label": "a"} for text in texts])
+    assert read_table(path, "text", None, "label")["text_a"].tolist() == texts
+
+
 def test_tsv_quotes_are_characters(tmp_path):
     path = tmp_path / "own.tsv"
     path.write_text('text\tlabel\n"open quote\ta\nnext\tb\n')
@@ -74,6 +89,11 @@ def test_a_blank_line_of_a_single_column_is_an_empty_text_not_nothing(tmp_path):
         ("own.csv", b'text,label\na,1\n"b,1\nc,1\n', "must be CSV, got line 4"),
         ("own.csv", b"text,label\na,1\n  ,1\n", "must not be empty, got '  ' in row 2"),
         ("own.csv", b"text,label\na,1\nb,\n", r"label \('label'\) must not be empty, .* in row 2"),
+        (
+            "own.csv",
+            "text,label\na,1\nb,\u00a0\u200b\n".encode(),
+            r"label \('label'\) must not be empty, .* in row 2",
+        ),
         ("own.csv", b"text,label\na,1\nb\xff,1\n", "UTF-8, got byte 0xff in line 3"),
         ("own.tsv", b"text\tlabel\na\t1\nb\t1\t2\n", "2 fields in each row, got 3 in line 3"),
         ("own.jsonl", b'{"text": "a", "label": 1}\n{"text": \n', "must be JSONL, got line 2"),
@@ -104,13 +124,6 @@ def test_parquet_nulls_name_their_row_and_keep_integers(tmp_path):
     assert read_table(path, "text", None, "label")["label"].tolist() == [1, 2]
 
 
-def test_class_names_sort_by_value_if_all_are_numbers_and_as_text_otherwise():
-    assert labels_to_index(["10", "9", "-1", "9"]) == ("-1", "9", "10")
-    assert labels_to_index(["10", "9", "none"]) == ("10", "9", "none")
-    assert labels_to_index([2, 10, 2]) == labels_to_index([2.0, 10.0]) == ("2", "10")
-    assert labels_to_index(["nan", "1"]) == ("1", "nan")
-
-
 def test_classes_mean_the_same_in_every_file_format(tmp_path):
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": 0}]
     train = read_table(write(tmp_path / "train.csv", rows), "text", None, "label")
@@ -134,3 +147,77 @@ def test_a_class_that_train_lacks_and_a_label_that_is_no_number_name_their_row()
     frame = normalize(good, "regression", ()).frame
     assert frame["label"].tolist() == [1.5, -2.0]
     assert frame["text_b"].tolist() == ["c", "d"]
+
+
+def test_labels_typed_in_several_ways_are_the_classes_of_train(tmp_path):
+    rows = [{"text": "a", "label": 0.0}, {"text": "b", "label": 1.0}]
+    train = read_table(write(tmp_path / "train.csv", rows), "text", None, "label")
+    dev = read_table(
+        write(tmp_path / "dev.csv", [{"text": "c", "label": " 1"}]), "text", None, "label"
+    )
+    assert train["label"].tolist() == ["0.0", "1.0"]
+    labels = labels_to_index(train["label"].tolist())
+    assert labels == ("0", "1")
+    assert normalize(dev, "classification", labels).frame["label"].tolist() == [1]
+
+
+JSON = {
+    "own.json": json.dumps(ROWS, indent=1),
+    "lines.json": "".join(json.dumps(row) + "\n" for row in ROWS),
+    "data.json": json.dumps({"version": 1, "data": ROWS}),
+    "columns.json": json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}),
+    "pandas.json": json.dumps(
+        {name: {str(i): row[name] for i, row in enumerate(ROWS)} for name in ROWS[0]}
+    ),
+    "own.ndjson": "".join(json.dumps(row) + "\n" for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_every_shape_of_json_reads_to_the_same_frame(tmp_path, name, zipped):
+    path = tmp_path / f"{name}{'.gz' if zipped else ''}"
+    path.write_bytes(gzip.compress(JSON[name].encode()) if zipped else JSON[name].encode())
+    raw = read_table(path, "review", "other", "stars")
+    assert raw["text_a"].tolist() == [row["review"] for row in ROWS]
+    assert raw["text_b"].tolist() == ["NA", "null", "nan"]
+    assert raw["label"].tolist() == ["4", "10", "4"]
+
+
+def test_one_object_is_one_row(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps(ROWS[0]))
+    assert len(read_table(tmp_path / "own.json", "review", None, "stars")) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_gzipped_text_reads_as_it_was(tmp_path, ending):
+    plain = write(tmp_path / f"own.{ending}", ROWS)
+    zipped = tmp_path / f"zipped.{ending}.GZ"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_table(zipped, "review", "other", "stars").equals(
+        read_table(plain, "review", "other", "stars")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("own.json", b'{"text": ', "must be JSON, got: Expecting value"),
+        ("own.json", b"[" * 100_000, "must be JSON, got: maximum recursion depth"),
+        ("own.json", b"3", "must hold an array of objects, got int"),
+        ("own.json", b'[{"text": "a", "label": 1}, 3]', "object a row, got int in row 2"),
+        ("own.json", b'{"text": ["a"], "label": [1, 2]}', "must have the same rows in label, text"),
+        ("own.json", b'{"text": {"0": "a"}, "label": {"1": 1}}', "must have the same rows in"),
+        ("own.json", b'{"body": ["a"], "label": [1]}', r"\(body, label\), got 'text' \(no such"),
+        ("own.json", b"[]", "must name one column"),
+        ("own.jsonl", b"[" * 100_000, "must be JSONL, got line 1: maximum recursion depth"),
+        ("own.csv.gz", gzip.compress(b"text,label\na,1\n")[:-9], "must be a whole gzip file"),
+        ("own.csv.gz", gzip.compress(b"text,label\n\xff,1\n"), "UTF-8, got byte 0xff in line 2"),
+        ("own.parquet.gz", b"PAR1", "path must end in one of .csv, .tsv, .jsonl, .parquet,"),
+    ],
+)
+def test_every_fault_of_json_and_gzip_is_one_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(tmp_path / name, "text", None, "label")
+    assert "\n" not in str(caught.value)

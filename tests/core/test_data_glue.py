@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from rosita_core.data.readers.glue import GLUE, from_hub_dataset, read_glue_dir, read_hub
-from rosita_core.data.task_spec import FILM_REVIEWS, custom_task, extra_name
+from rosita_core.data.task_spec import CLASS_METRICS, FILM_REVIEWS, custom_task, extra_name
 
 GLUE_DIR = Path(
     os.environ.get("GLUE_DIR", Path(__file__).resolve().parents[2].parent / "shared/data/glue")
@@ -187,12 +187,18 @@ def test_hub_with_other_classes_or_without_labels_is_refused():
 
 
 def test_custom_tasks_are_scored_by_kind():
-    assert custom_task("mine", "classification", ("no", "yes"), False).score == "accuracy"
-    assert custom_task("mine", "regression", (), True).score == "pearson_spearman"
+    assert custom_task("mine", "regression", (), True, "accuracy").score == "pearson_spearman"
+    for score in CLASS_METRICS:
+        spec = custom_task("mine", "classification", ("no", "yes"), False, score)
+        assert (spec.score, spec.metrics) == (score, CLASS_METRICS)
+    three = custom_task("mine", "classification", ("a", "b", "c"), False, "macro_f1")
+    assert (three.score, three.metrics) == ("macro_f1", ("accuracy", "macro_f1", "mcc"))
+    with pytest.raises(ValueError, match="one of accuracy, macro_f1, mcc for 3 classes, got 'f1'"):
+        custom_task("mine", "classification", ("a", "b", "c"), False, "f1")
     with pytest.raises(ValueError, match="kind must be one of classification, regression"):
-        custom_task("mine", "ranking", (), False)  # type: ignore[arg-type]
+        custom_task("mine", "ranking", (), False, "accuracy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="labels must be empty for regression, got a, b"):
-        custom_task("mine", "regression", ("a", "b"), False)
+        custom_task("mine", "regression", ("a", "b"), False, "accuracy")
 
 
 @pytest.mark.parametrize(

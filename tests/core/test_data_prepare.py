@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import struct
 
 import numpy as np
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from rosita_core.data.checks import check_splits
 from rosita_core.data.preparation import fingerprint, prepare, split_off
+from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.storage import load_splits, save_splits
-from rosita_core.data.table import Table, normalized_frame, text_keys
+from rosita_core.data.table import Table, normalized_frame, spread, text_keys
 from rosita_core.data.task_spec import GLUE, custom_task
 
-YES_NO = custom_task("mine", "classification", ("no", "yes"), False)
-NUMBERS = custom_task("mine", "regression", (), True)
+YES_NO = custom_task("mine", "classification", ("no", "yes"), False, "accuracy")
+NUMBERS = custom_task("mine", "regression", (), True, "accuracy")
 
 
 def frame_of(texts, labels, text_b=None, kind="classification"):
@@ -52,9 +54,9 @@ def test_a_cut_loses_nothing_repeats_nothing_and_separates_no_duplicates(
     frame = frame_of([text for text, _ in pairs], [label for _, label in pairs])
     frame["row"] = range(len(frame))
     try:
-        rest, taken = split_off(frame, size, seed, stratified)
+        rest, taken = split_off(frame, size, seed, stratified, frozenset(), "dev_rows")
     except ValueError as error:
-        assert "group of duplicates" in str(error)
+        assert "all rows of some text" in str(error)
         return
     assert sorted([*rest["row"], *taken["row"]]) == list(range(len(frame)))
     assert rest["row"].is_monotonic_increasing
@@ -73,10 +75,22 @@ def test_duplicates_ignore_case_and_spacing_but_not_the_boundary_of_a_pair():
     assert len(set(text_keys(frame_of(["Straße", "STRASSE"], [0, 1])))) == 1
 
 
+@given(st.integers(0, 50), st.integers(1, 60), st.integers(1, 400))
+def test_spread_rows_are_few_in_order_and_from_everywhere(count, rows, letters):
+    frame = distinct(count)
+    found = spread(frame, rows, letters)
+    assert found.equals(frame.loc[found.index])
+    assert bool(count) <= len(found) <= max(1, min(rows, count))
+    if len(frame) <= rows and sum(map(len, frame["text_a"])) <= letters:
+        assert found.equals(frame)
+    gaps = np.diff([*found.index, count])
+    assert not count or (found.index[0] == 0 and gaps.max() <= gaps[0])
+
+
 def test_a_stratified_cut_keeps_the_shares_of_the_classes():
     labels = [0] * 700 + [1] * 200 + [2] * 100
     frame = frame_of([f"text {row}" for row in range(1000)], labels)
-    rest, taken = split_off(frame, 0.1, 7, True)
+    rest, taken = split_off(frame, 100, 7, True, frozenset(), "dev_rows")
     assert np.bincount(taken["label"]).tolist() == [70, 20, 10]
     assert np.bincount(rest["label"]).tolist() == [630, 180, 90]
 
@@ -84,22 +98,23 @@ def test_a_stratified_cut_keeps_the_shares_of_the_classes():
 def test_a_cut_depends_on_texts_and_seed_not_on_the_order_of_rows():
     frame = distinct(100)
     shuffled = frame.sample(frac=1, random_state=3).reset_index(drop=True)
-    chosen = set(split_off(frame, 20, 1, True)[1]["text_a"])
-    assert set(split_off(shuffled, 20, 1, True)[1]["text_a"]) == chosen
-    assert set(split_off(frame, 20, 2, True)[1]["text_a"]) != chosen
+    chosen = set(split_off(frame, 20, 1, True, frozenset(), "dev_rows")[1]["text_a"])
+    assert set(split_off(shuffled, 20, 1, True, frozenset(), "dev_rows")[1]["text_a"]) == chosen
+    assert set(split_off(frame, 20, 2, True, frozenset(), "dev_rows")[1]["text_a"]) != chosen
 
 
 def test_a_cut_does_not_change_its_argument():
     frame = distinct(30)
     before = fingerprint(frame)
-    split_off(frame, 5, 0, True)
+    split_off(frame, 5, 0, True, frozenset(), "dev_rows")
     assert fingerprint(frame) == before
 
 
-@pytest.mark.parametrize("size", [0, -1, 39, 1000, 0.0, 1.0, 1.5, 0.001])
-def test_a_size_out_of_bounds_is_refused(size):
-    with pytest.raises(ValueError, match=r"size must be in .*, got"):
-        split_off(distinct(40), size, 0, True)
+@pytest.mark.parametrize("count", [0, -1, 39, 1000])
+def test_a_count_out_of_bounds_is_refused(count):
+    bounds = rf"dev_rows must be in \[1, 38\] for 40 rows of 2 classes, got {count}"
+    with pytest.raises(ValueError, match=bounds):
+        split_off(distinct(40), count, 0, True, frozenset(), "dev_rows")
 
 
 def test_preparing_without_an_official_dev_holds_rows_out_of_train():
@@ -125,6 +140,57 @@ def test_an_official_dev_split_is_left_alone_and_select_shares_nothing_with_trai
     assert not set(splits.select["text_a"]) & set(splits.train["text_a"])
 
 
+@given(st.integers(8, 30), st.sets(st.integers(0, 40), min_size=1), st.integers(0, 3))
+def test_the_dev_rows_choose_nothing(count, also_in_dev, seed):
+    """Checkpoints are chosen on rows whose texts dev has not, if there are any."""
+    train = numbers(count)
+    dev = numbers(41).iloc[sorted(also_in_dev)].reset_index(drop=True)
+    dev["text_a"] = [f" {text.upper()}" for text in dev["text_a"]]
+    dev["text_b"] = [f"text {count - 1 - row}" for row in sorted(also_in_dev)]
+    splits = prepare(NUMBERS, Table(train, {}), Table(dev, {}), {}, 0.4, None, seed)
+    others = count - sum(row < count for row in also_in_dev)
+    counts = row_counts(splits)
+    assert counts["select"] == min(round(0.4 * count), others or count)
+    assert counts["dev_in_select"] == (0 if others else counts["select"])
+    assert counts["dev_in_train"] + counts["dev_in_select"] == count - others
+    assert counts["select_in_train"] == 0
+    assert splits.dev.equals(dev)
+
+
+def test_selection_rows_are_others_than_those_of_every_dev_split_while_there_are_some():
+    train = distinct(40)
+    dev, extra = train.iloc[:20], train.iloc[20:30]
+    splits = prepare(
+        YES_NO, Table(train, {}), Table(dev, {}), {"other": Table(extra, {})}, 0.3, None, 0
+    )
+    assert set(splits.select["text_a"]) == set(train["text_a"][30:])
+    assert row_counts(splits) == {
+        "train": 30,
+        "select": 10,
+        "dev": 20,
+        "dev_other": 10,
+        "select_in_train": 0,
+        "dev_in_train": 20,
+        "dev_other_in_train": 10,
+        "dev_in_select": 0,
+        "dev_other_in_select": 0,
+    }
+    assert shared(row_counts(splits)) == [
+        "20 of 20 dev rows have a text that is in train, too.",
+        "10 of 10 dev_other rows have a text that is in train, too.",
+    ]
+
+
+def test_rows_of_a_dev_split_that_is_train_are_counted_in_both():
+    train = distinct(40)
+    splits = prepare(YES_NO, Table(train, {}), Table(train, {}), {}, 0.2, None, 0)
+    assert shared(row_counts(splits)) == [
+        "32 of 40 dev rows have a text that is in train, too.",
+        "8 of 40 dev rows have a text that chooses checkpoints, too.",
+    ]
+    assert not shared(row_counts(splits_of()))
+
+
 def test_nothing_is_held_back_at_a_fraction_of_zero():
     splits = prepare(YES_NO, Table(distinct(20), {}), Table(distinct(5), {}), {}, 0, None, 0)
     assert (len(splits.train), len(splits.select)) == (20, 0)
@@ -134,20 +200,53 @@ def test_nothing_is_held_back_at_a_fraction_of_zero():
 
 
 @pytest.mark.parametrize(
-    ("dev", "fraction", "dev_size", "message"),
+    ("dev", "fraction", "dev_rows", "message"),
     [
-        (True, 0.1, 5, "dev_size must be null, as the source has a dev split, got 5"),
-        (False, 0.1, None, "dev_size must be a number of rows, .* got None"),
-        (False, 0.1, 19, r"dev_size must be in \[1, 18\] for 20 rows of 2 classes, got 19"),
+        (True, 0.1, 5, "dev_rows must be null, as the source has a dev split, got 5"),
+        (False, 0.1, None, "dev_rows must be a number of rows, .* got None"),
+        (False, 0.1, 19, r"dev_rows must be in \[1, 18\] for 20 rows of 2 classes, got 19"),
+        (False, 0.1, 18, "dev_rows must leave more rows than classes, .*, got 18 of 20 rows of 2"),
+        (True, 0.99, None, "select_fraction must hold back 1 to 18 of 20 rows of 2 .*, got 0.99"),
         (True, 1.0, None, r"select_fraction must be in \[0, 1\), got 1.0"),
         (True, -0.1, None, r"select_fraction must be in \[0, 1\), got -0.1"),
-        (True, 0.001, None, "select_fraction must hold back at least 1 of 20 rows, got 0.001"),
+        (True, 0.001, None, "select_fraction must hold back 1 to 18 of 20 rows .*, got 0.001"),
     ],
 )
-def test_bad_sizes_are_one_line_errors(dev, fraction, dev_size, message):
+def test_bad_sizes_are_one_line_errors(dev, fraction, dev_rows, message):
     official = Table(distinct(6), {}) if dev else None
     with pytest.raises(ValueError, match=message):
-        prepare(YES_NO, Table(distinct(20), {}), official, {}, fraction, dev_size, 0)
+        prepare(YES_NO, Table(distinct(20), {}), official, {}, fraction, dev_rows, 0)
+
+
+@given(
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    copies=st.integers(1, 3),
+    own_dev=st.booleans(),
+    fraction=st.sampled_from([0, 0.01, 0.1, 0.5, 0.99]),
+    dev_rows=st.integers(1, 8),
+)
+def test_a_refused_cut_names_a_field_and_a_bound_that_some_value_meets(
+    counts, copies, own_dev, fraction, dev_rows
+):
+    labels = [code for code, count in enumerate(counts) for _ in range(count)] * copies
+    texts = [f"text {row % sum(counts)}" for row in range(len(labels))]
+    task = custom_task("mine", "classification", tuple("abcd"[: len(counts)]), False, "mcc")
+    dev = None if own_dev else Table(distinct(2), {})
+    try:
+        prepare(
+            task,
+            Table(frame_of(texts, labels), {}),
+            dev,
+            {},
+            fraction,
+            dev_rows if own_dev else None,
+            0,
+        )
+    except ValueError as error:
+        said = str(error)
+        assert said.startswith(("dev_rows must ", "select_fraction must ", "train must "))
+        for low, high in re.findall(r"(-?\d+)(?:, | to )(-?\d+)", said):
+            assert int(low) <= int(high)
 
 
 def test_a_fingerprint_follows_the_content_and_nothing_else():

@@ -10,7 +10,7 @@ from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
 from rosita_core.measuring.metrics import compute_metrics, score_of, with_suffix
 from rosita_core.measuring.score import Scoring, score_logits
 
-CLASSES = ("mcc", "accuracy", "f1")
+CLASSES = ("mcc", "accuracy", "f1", "macro_f1")
 NUMBERS = ("pearson", "spearman", "pearson_spearman")
 
 
@@ -29,6 +29,8 @@ def test_binary_metrics_follow_from_the_confusion_counts(rng):
     assert list(found) == list(CLASSES)
     assert found["accuracy"] == pytest.approx((tp + tn) / 200)
     assert found["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
+    other = 2 * tn / (2 * tn + fp + fn)
+    assert found["macro_f1"] == pytest.approx((found["f1"] + other) / 2)
     root = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     assert found["mcc"] == pytest.approx((tp * tn - fp * fn) / root)
 
@@ -52,6 +54,16 @@ def test_pearson_ignores_scale_spearman_any_monotone_map(rng):
     assert bent["pearson"] != pytest.approx(base["pearson"])
     assert base["pearson"] == pytest.approx(np.corrcoef(predicted, true)[0, 1])
     assert base["pearson_spearman"] == pytest.approx((base["pearson"] + base["spearman"]) / 2)
+
+
+def test_macro_f1_counts_every_class_alike_and_none_that_is_not_there():
+    true = np.array([0] * 8 + [1] + [3])
+    found = compute_metrics(["macro_f1"], np.array([0] * 8 + [1] + [1]), true)["macro_f1"]
+    assert found == pytest.approx((1 + 2 / 3 + 0) / 3)
+    names = np.array([7, 2, 5, 0])
+    assert compute_metrics(["macro_f1"], names[np.array([0] * 8 + [1] + [1])], names[true]) == {
+        "macro_f1": pytest.approx(found)
+    }
 
 
 def test_three_classes_have_accuracy_and_mcc_but_no_f1():

@@ -78,6 +78,11 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("data.source=hub", "data.source must be packaged for task film-reviews, got 'hub'"),
         ("task=custom", "data.source must be files for task custom, got 'packaged'"),
         ("task=sst2", "data.source must be hub or glue-dir for task sst2, got 'packaged'"),
+        ("data.score=brier", "data.score must be accuracy, f1, macro_f1 or mcc, got 'brier'"),
+        (
+            "data.score=mcc",
+            "data.score must be left alone unless task is custom with classes, got 'mcc'",
+        ),
         ("data.select_fraction=0", "data.select_fraction must be above 0 unless fidelity."),
         (
             "augment.proposers.vectors=null",
@@ -148,6 +153,25 @@ def test_missing_recipe_file(home: Path, tmp_path: Path) -> None:
         ("text,label", [*ROWS, " ,1"], "text_a ('text') must not be empty, got ' ' in row 61"),
         ("text,label", [*ROWS, "a,b,1"], "must have 2 fields in each row, got 3 in line 62"),
         ("text,label", ROWS[:8], "data.dev_rows must be in [1, 6] for 8 rows of 2 classes, got 10"),
+        (
+            "text,label",
+            [f"film,{i % 2}" for i in range(60)],
+            "data.dev_rows must leave room for all rows of some text in the shares of their "
+            "classes, got 10 of 60 rows, and 60 or more of each text",
+        ),
+        (
+            "text,label",
+            [f"film,row {i}" for i in range(60)],
+            "data: train must have more rows than classes, so that some can be held out, "
+            "got 60 rows of 60 classes",
+        ),
+        (
+            ",".join(f"column{i}" for i in range(150)),
+            [",".join(["x"] * 150)],
+            "data.columns.text_a must name one column of {train} (column0, column1, column2, "
+            "column3, column4, column5, column6, column7, column8, column9, and 140 more), "
+            "got 'text' (no such column)",
+        ),
     ],
 )
 def test_rows_of_own_data(
@@ -178,7 +202,7 @@ def test_no_file_at_all(home: Path) -> None:
 def test_unsupported_file(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.xls").write_text("x")
     said = refused(home, "--recipe", own(tmp_path / "rows.xls"))
-    assert said.startswith("data.train: path must end in one of .csv, .tsv, .jsonl, .parquet, got")
+    assert said.startswith("data.train must end in one of .csv, .tsv, .jsonl, .parquet, .nd")
 
 
 def test_text_that_is_not_utf_8(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
@@ -203,10 +227,36 @@ def test_label_that_train_lacks(own: Callable[..., str], home: Path, tmp_path: P
     assert said == "data.dev: label must be one of the training data's (0, 1), got '2' in row 5"
 
 
+def test_label_that_150_classes_of_train_lack(
+    own: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    rows = [f"film number {i},class {i % 150:03}" for i in range(600)]
+    train = csv_file(tmp_path / "train.csv", "text,label", rows)
+    dev = csv_file(tmp_path / "dev.csv", "text,label", [*rows[:9], f"strange,{'long ' * 50}"])
+    shown = ", ".join(f"class {i:03}" for i in range(10))
+    said = refused(home, "--recipe", own(train, dev=dev))
+    assert said == (
+        f"data.dev: label must be one of the training data's ({shown}, and 140 more), "
+        f"got '{('long ' * 12)[:58]}… in row 10"
+    )
+
+
 def test_label_that_is_no_number(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
     train = csv_file(tmp_path / "train.csv", "text,label", [*ROWS, "so so,medium"])
     said = refused(home, "--recipe", own(train, kind="regression"))
     assert said.startswith("data.train: label must be a finite number for regression, got 'medium'")
+
+
+def test_f1_of_three_classes_and_scores_of_numbers(
+    own: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    rows = [f"film number {i},{i % 3}" for i in range(60)]
+    train = csv_file(tmp_path / "train.csv", "text,label", rows)
+    assert refused(home, "--recipe", own(train, score="f1")) == (
+        "data.score must be one of accuracy, macro_f1, mcc for 3 classes, got 'f1'"
+    )
+    said = refused(home, "--recipe", own(train, kind="regression", score="f1"))
+    assert said == "data.score must be left alone unless task is custom with classes, got 'f1'"
 
 
 def test_second_text_that_is_not_there(own: Callable[..., str], home: Path) -> None:

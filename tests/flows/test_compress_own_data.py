@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from command_line import csv_file, recipe_file
+from command_line import csv_file, recipe_file, rosita
 from compressions import TINY, artifact, compressed
 
+from flows.cli.tables import show_comparison
 from tasks.store.artifacts import Store
 
 pytestmark = pytest.mark.usefixtures("in_prefect")
@@ -40,16 +41,45 @@ def own_recipe(folder: Path, **data: Any) -> str:
     return recipe_file(folder, {"base": "smoke", "task": "custom", "data": section})
 
 
-def test_own_classes_of_single_texts(home: Path, tmp_path: Path) -> None:
+def test_own_classes_of_single_texts(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     texts = sentences(60, 1)
     rows = [f"{text},{('bad', 'fair', 'good')[i % 3]}" for i, text in enumerate(texts)]
     train = csv_file(tmp_path / "train.csv", "sentence,verdict", rows[:48])
-    dev = csv_file(tmp_path / "dev.csv", "sentence,verdict", rows[48:])
+    # Two rows of train, too: one as it is, one in capitals.
+    shared = [rows[3], f"{texts[4].upper()}  ,fair "]
+    dev = csv_file(tmp_path / "dev.csv", "sentence,verdict", [*rows[48:58], *shared])
     columns = {"text_a": "sentence", "label": "verdict"}
-    recipe = own_recipe(tmp_path, train=train, dev=dev, dev_rows=None, columns=columns)
-    summary = compressed(home, recipe, "kd_setting=1", *TINY)
-    assert (summary["task"], summary["score_name"]) == ("custom", "accuracy")
-    assert summary["dev_rows"] == 12
+    data = {"train": train, "dev": dev, "dev_rows": None, "columns": columns}
+    recipe = own_recipe(tmp_path, **data, score="macro_f1")
+    changes = ("kd_setting=1", "width.max_length=9", *TINY)
+    summary = compressed(home, recipe, *changes)
+    assert (summary["task"], summary["score_name"]) == ("custom", "macro_f1")
+    for model in (summary["teacher"], summary["student"]):
+        assert model["score"] == model["metrics"]["macro_f1"]
+        assert set(model["metrics"]) == {"accuracy", "macro_f1", "mcc"}
+    assert summary["retention"] == summary["student"]["score"] / summary["teacher"]["score"]
+    assert summary["dev_rows"] == summary["rows"]["dev"] == 12
+    assert (summary["rows"]["dev_in_train"], summary["rows"]["dev_in_select"]) == (2, 0)
+    show_comparison(summary, tmp_path / "summary.json")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Scores on 12 dev rows (they chose nothing);" in said
+    metrics = [said.index(f"dev {name} ") for name in ("macro_f1", "accuracy", "mcc")]
+    assert metrics == sorted(metrics)
+    assert "% of the macro_f1." in said
+    # Rows are the same by whatever score; what chooses checkpoints is not.
+    sets = [f"--set={change}" for change in (*changes, "data.score=accuracy")]
+    planned = rosita("plan", "--recipe", recipe, *sets, "--json", home=home).document["stages"]
+    status = {stage["name"]: (stage["status"], stage["reason"]) for stage in planned}
+    assert status["data"] == ("cached", "")
+    assert status["teacher"][0] == "to run"
+    assert "config.scoring.score macro_f1 -> accuracy" in status["teacher"][1]
+    cuts = [(cut["max_length"], cut["shares"]["dev"]) for cut in summary["cuts"]]
+    assert cuts == [(64, 0.0), (9, 1.0)]
+    assert "teacher.max_length 64 cuts no row." in said
+    assert "width.max_length 9 cuts 100.0 % of train, 100.0 % of select and 100.0 % of dev" in said
+    assert "2 of 12 dev rows have a text that is in train, too." in said
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
     assert summary["registered_model"]["name"] == "rosita-custom"

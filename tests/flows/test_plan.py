@@ -7,8 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from command_line import rosita
+from command_line import csv_file, recipe_file, rosita
 
 from tasks.host.wording import duration
 
@@ -168,6 +169,36 @@ def test_table_for_people(smoke_home: Any) -> None:
         assert name in done.stdout
     assert "a4_l4_f128_e32 -> a2_l2_f32_e8" in done.stdout
     assert "8 cached, 0 to run." in done.stdout
+
+
+def test_rows_that_train_and_dev_share_are_counted(tmp_path: Path) -> None:
+    rows = [f"film number {i},{i % 2}" for i in range(40)]
+    train = csv_file(tmp_path / "rows.csv", "text,label", rows)
+    data = {"source": "files", "train": train, "dev": train, "limit_rows": None}
+    recipe = recipe_file(tmp_path, {"base": "smoke", "task": "custom", "data": data})
+    done = rosita("plan", "--recipe", recipe, home=tmp_path / "home")
+    assert done.code == 0, done.stderr
+    assert "36 of 40 dev rows have a text that is in train, too." in done.stdout
+    assert "4 of 40 dev rows have a text that chooses checkpoints, too." in done.stdout
+    rows = rosita("plan", "--recipe", recipe, "--json", home=tmp_path / "home").document["rows"]
+    assert (rows["train"], rows["dev"], rows["dev_in_train"]) == (36, 40, 36)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_folder_with_splits_is_train_and_dev(tmp_path: Path) -> None:
+    for split, first, last in (("train", 0, 40), ("validation", 40, 46), ("test", 46, 50)):
+        rows = [{"text": f"film number {i}", "label": i % 2} for i in range(first, last)]
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    data = {"source": "files", "train": str(tmp_path), "dev": str(tmp_path), "limit_rows": None}
+    recipe = recipe_file(tmp_path, {"base": "smoke", "task": "custom", "data": data})
+    rows = rosita("plan", "--recipe", recipe, "--json", home=tmp_path / "home").document["rows"]
+    assert (rows["train"] + rows["select"], rows["dev"], rows["dev_in_train"]) == (40, 6, 0)
+
+
+def test_rows_are_counted_as_the_data_stage_did(smoke_home: Any) -> None:
+    done = rosita("plan", "--recipe", "smoke", "--json", home=smoke_home.home)
+    assert done.document["rows"] == smoke_home.summary["rows"]
+    assert done.document["rows"]["dev_in_train"] == 0
 
 
 def test_how_much_there_is_to_do(smoke_home: Any) -> None:

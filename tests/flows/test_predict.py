@@ -139,6 +139,7 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--input", "x.xls", "--text-a", "x"), "input must end in one of .csv, "),
         (("text", "--output", "answers.txt"), "output must end in one of"),
         (("text", "--output", "no/such/folder/a.csv"), "output must be in a folder"),
         (("text", "--text-b", "second"), "which reads one text, got two texts"),

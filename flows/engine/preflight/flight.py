@@ -245,7 +245,11 @@ class _Flight:
 
 def _real_rows(request: Request, done: Results) -> dict[str, int]:
     """Training rows of the run, before and after augmentation; the latter at most."""
-    rows = int(done[DATA].metrics["rows_train"]) if DATA in done else read_rows(request.source)[1]
+    rows = (
+        int(done[DATA].metrics["rows_train"])
+        if DATA in done
+        else read_rows(request.source).counts["train"]
+    )
     most = rows * (1 + request.recipe.augment.copies)
     augmented = int(done[AUGMENT].metrics["rows_train"]) if AUGMENT in done else most
     return {DATA: rows, AUGMENT: augmented}

@@ -1,15 +1,15 @@
-"""A user's own data: CSV, TSV, JSONL or Parquet with named columns.
+"""A user's own data: CSV, TSV, JSON, JSONL or Parquet with named columns, or a folder of such rows.
 
 CSV is quoted as in RFC 4180. TSV is not quoted at all, as is usual for sentences: a quote is a
-character of the text. Rows are counted from 1, without the header.
+character of the text. Rows are counted from 1, without the header. What is text may be gzipped.
+Class names that come with a file (`ClassLabel` of the `datasets` library) are its labels.
 """
 
 import csv
 import io
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +17,108 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rosita_core.data.table import Table, normalized_frame, read_utf8, split_lines, text_columns
+from rosita_core.data.labels import NUMBER, label_name, labels_to_index
+from rosita_core.data.messages import brief, some
+from rosita_core.data.table import (
+    Columns,
+    Table,
+    normalized_frame,
+    read_utf8,
+    split_lines,
+    text_columns,
+)
 from rosita_core.data.task_spec import Kind
 
-_Columns = tuple[list[str], dict[str, list[Any]]]
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+TRAIN_SPLITS: tuple[str, ...] = ("train",)
+DEV_SPLITS: tuple[str, ...] = ("validation", "dev", "valid", "val")
+"""What the split may be called where a folder holds several."""
 
 
-def read_table(path: Path, text_a: str, text_b: str | None, label: str | None) -> pd.DataFrame:
+def read_table(
+    path: Path, text_a: str, text_b: str | None, label: str | None, splits: Sequence[str]
+) -> pd.DataFrame:
     """Read the named columns of a file as `text_a`, `text_b` and `label` (as it stands there).
 
-    path: ends in .csv, .tsv, .jsonl or .parquet.
-    text_b: None for single texts. label: None for texts without labels.
+    path: ends in .csv, .tsv, .jsonl, .ndjson or .json, with or without .gz, or in .parquet; or a
+    folder of Parquet files, or one that `datasets` saved.
+    text_b: None for single texts. label: None for texts without labels; of classes with names of
+    their own a categorical column.
+    splits: names of the split that is read from a folder of several (see `folders.parquet_files`).
 
     Raises ValueError for a missing file, an unsupported ending, a missing column (naming those
     that exist), text that is not UTF-8, a null or empty text or label (naming the row), and a
     file without rows.
     """
     path = Path(path)
-    if path.suffix.lower() not in _READERS:
-        raise ValueError(f"path must end in one of {', '.join(_READERS)}, got {path}")
-    if not path.is_file():
-        raise ValueError(f"path must be an existing file, got {path}")
     roles = {"text_a": text_a, "text_b": text_b, "label": label}
     wanted = {role: name for role, name in roles.items() if name is not None}
-    present, columns = _READERS[path.suffix.lower()](path, sorted(set(wanted.values())))
+    found = _read(path, sorted(set(wanted.values())), splits)
     for role, name in wanted.items():
-        if present.count(name) != 1:
-            found = "no such column" if name not in present else "more than one"
+        if found.present.count(name) != 1:
+            why = "no such column" if name not in found.present else "more than one"
             raise ValueError(
-                f"{role} must name one column of {path} ({', '.join(present)}), "
-                f"got {name!r} ({found})"
+                f"{role} must name one column of {path} ({some(found.present)}), "
+                f"got {name!r} ({why})"
             )
-    if not columns[text_a]:
+    if not found.values[text_a]:
         raise ValueError(f"{path} must have at least 1 row, got 0")
     for role, name in wanted.items():
-        _check_values(path, role, name, columns[name])
+        _check_values(path, role, name, found.values[name])
     return pd.DataFrame(
         {
-            role: pd.Series(columns[name], dtype=object if role == "label" else "str")
+            role: _labels(found, name)
+            if role == "label"
+            else pd.Series(found.values[name], dtype="str")
             for role, name in wanted.items()
         }
     )
 
 
-def labels_to_index(train_labels: Sequence[Any]) -> tuple[str, ...]:
-    """The class names of own data in index order: sorted, by value if all of them are numbers."""
-    names = {label_name(value) for value in train_labels}
-    if all(_NUMBER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=lambda name: (float(name), name)))
-    return tuple(sorted(names))
+def table_files(path: Path, splits: Sequence[str]) -> list[Path]:
+    """The files whose content decides what `read_table` finds, in their order.
+
+    Raises ValueError where there are none.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"path must be an existing file, got {path}")
+        return [path]
+    # Here, because `datasets` takes a second to import and most sources do not need it.
+    from rosita_core.data.readers.folders import is_saved, parquet_files, saved_files
+
+    return saved_files(path, splits) if is_saved(path) else parquet_files(path, splits)
 
 
-def label_name(value: object) -> str:
-    """The class name of a label; 1, 1.0 and "1" are one class, whatever the file format."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def class_order(labels: pd.Series) -> tuple[str, ...]:
+    """The classes of the labels that `read_table` found in training data, in index order."""
+    if isinstance(labels.dtype, pd.CategoricalDtype):
+        return tuple(labels.dtype.categories)
+    return labels_to_index(labels.tolist())
+
+
+def _read(path: Path, wanted: list[str], splits: Sequence[str]) -> Columns:
+    if path.is_dir():
+        from rosita_core.data.readers.folders import is_saved, parquet_files, read_saved
+
+        if is_saved(path):
+            return read_saved(path, splits, wanted)
+        return _read_shards(parquet_files(path, splits), wanted)
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    if ending not in _READERS or (ending == ".parquet" and path.suffix.lower() != ending):
+        raise ValueError(
+            f"path must end in one of {', '.join(_READERS)}, or in .gz after one of them that is "
+            f"text, or be a folder, got {path}"
+        )
+    if not path.is_file():
+        raise ValueError(f"path must be an existing file, got {path}")
+    return _READERS[ending](path, wanted)
+
+
+def _labels(found: Columns, name: str) -> pd.Series:
+    if name not in found.classes:
+        return pd.Series(found.values[name], dtype=object)
+    names = dict.fromkeys(map(label_name, found.classes[name]))
+    return pd.Series(map(label_name, found.values[name]), dtype=pd.CategoricalDtype(list(names)))
 
 
 def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
@@ -88,13 +133,14 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
         encoded = [_number(value, row) for row, value in enumerate(values, start=1)]
     else:
         index = {name: position for position, name in enumerate(labels)}
-        for row, value in enumerate(values, start=1):
-            if label_name(value) not in index:
+        names = [label_name(value) for value in values]
+        for row, name in enumerate(names, start=1):
+            if name not in index:
                 raise ValueError(
-                    f"label must be one of the training data's ({', '.join(labels)}), "
-                    f"got {label_name(value)!r} in row {row}"
+                    f"label must be one of the training data's ({some(labels)}), "
+                    f"got {brief(repr(name))} in row {row}"
                 )
-        encoded = [index[label_name(value)] for value in values]
+        encoded = [index[name] for name in names]
     texts = [raw[name].tolist() for name in text_columns(raw)]
     return Table(
         normalized_frame(texts[0], texts[1] if len(texts) > 1 else None, encoded, kind), {}
@@ -103,9 +149,11 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
 
 def _number(value: object, row: int) -> float:
     text = str(value)
-    number = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
+    number = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(number):
-        raise ValueError(f"label must be a finite number for regression, got {text!r} in row {row}")
+        raise ValueError(
+            f"label must be a finite number for regression, got {brief(repr(text))} in row {row}"
+        )
     return number
 
 
@@ -122,19 +170,21 @@ def _check_values(path: Path, role: str, name: str, values: list[Any]) -> None:
         elif not isinstance(value, str):
             raise ValueError(f"{role} ({name!r}) must be text, got {type(value).__name__} {where}")
         if isinstance(value, str):
-            if not value.strip():
-                raise ValueError(f"{role} ({name!r}) must not be empty, got {value!r} {where}")
+            if not (label_name(value) if role == "label" else value.strip()):
+                raise ValueError(
+                    f"{role} ({name!r}) must not be empty, got {brief(repr(value))} {where}"
+                )
             try:
                 value.encode()
             except UnicodeEncodeError:
                 raise ValueError(
-                    f"{role} ({name!r}) must be valid Unicode, got {value!r} {where}"
+                    f"{role} ({name!r}) must be valid Unicode, got {brief(repr(value))} {where}"
                 ) from None
 
 
 def _collect(
     path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]], wanted: list[str]
-) -> _Columns:
+) -> Columns:
     positions = {name: header.index(name) for name in wanted if name in header}
     columns: dict[str, list[Any]] = {name: [] for name in positions}
     for line, fields in rows:
@@ -150,11 +200,14 @@ def _collect(
             )
         for name, position in positions.items():
             columns[name].append(fields[position])
-    return header, columns
+    return Columns(header, columns, {})
 
 
-def _read_csv(path: Path, wanted: list[str]) -> _Columns:
-    reader = csv.reader(io.StringIO(read_utf8(path), newline=""), strict=True)
+def _read_csv(path: Path, wanted: list[str]) -> Columns:
+    text = read_utf8(path)
+    # Python refuses cells above 131,072 characters; a cell may be a whole document.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(fields for fields in reader if fields)
         rows = ((reader.line_num, fields) for fields in reader)
@@ -163,49 +216,109 @@ def _read_csv(path: Path, wanted: list[str]) -> _Columns:
         raise ValueError(f"{path} must be CSV, got line {reader.line_num}: {error}") from None
 
 
-def _read_tsv(path: Path, wanted: list[str]) -> _Columns:
+def _read_tsv(path: Path, wanted: list[str]) -> Columns:
     lines = split_lines(read_utf8(path))
     rows = ((number, line.split("\t")) for number, line in enumerate(lines, start=1))
     header = next(fields for _, fields in rows if fields != [""])
     return _collect(path, header, rows, wanted)
 
 
-def _read_jsonl(path: Path, wanted: list[str]) -> _Columns:
+def _read_jsonl(path: Path, wanted: list[str]) -> Columns:
+    return _read_lines(path, read_utf8(path), wanted)
+
+
+def _read_lines(path: Path, text: str, wanted: list[str]) -> Columns:
+    def parsed(number: int, line: str) -> Any:
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} must be JSONL, got line {number}: {error}") from None
+
+    lines = enumerate(split_lines(text), start=1)
+    rows = ((number, parsed(number, line)) for number, line in lines if line.strip())
+    return _read_objects(path, "line", rows, wanted)
+
+
+def _read_json(path: Path, wanted: list[str]) -> Columns:
+    """An array of objects (maybe the `data` of an object), an object of columns, or JSONL."""
+    text = read_utf8(path)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if getattr(error, "msg", None) == "Extra data":
+            return _read_lines(path, text, wanted)
+        raise ValueError(f"{path} must be JSON, got: {error}") from None
+    if isinstance(document, dict):
+        if all(isinstance(document.get(name), (list, dict)) for name in wanted):
+            return _read_columns(path, document, wanted)
+        document = document.get("data", [document])
+    if not isinstance(document, list):
+        found = type(document).__name__
+        raise ValueError(f"{path} must hold an array of objects, got {found}")
+    return _read_objects(path, "row", enumerate(document, start=1), wanted)
+
+
+def _read_objects(
+    path: Path, unit: str, rows: Iterable[tuple[int, Any]], wanted: list[str]
+) -> Columns:
     present: dict[str, None] = {}
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    for number, line in enumerate(split_lines(read_utf8(path)), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} must be JSONL, got line {number}: {error}") from None
+    for number, row in rows:
         if (found := type(row).__name__) != "dict":
             raise ValueError(
-                f"{path} must hold one JSON object a line, got {found} in line {number}"
+                f"{path} must hold one JSON object a {unit}, got {found} in {unit} {number}"
             )
         present.update(dict.fromkeys(row))
         for name in wanted:
             columns[name].append(row.get(name))
-    return list(present), columns
+    return Columns(list(present), columns, {})
 
 
-def _read_parquet(path: Path, wanted: list[str]) -> _Columns:
+def _read_columns(path: Path, document: dict[str, Any], wanted: list[str]) -> Columns:
+    """Columns of values, or of values by row as pandas writes them."""
+    rows = [list(document[name]) for name in wanted if isinstance(document[name], dict)]
+    values = {
+        name: list(column.values()) if isinstance(column := document[name], dict) else column
+        for name in wanted
+    }
+    if len({len(column) for column in values.values()}) > 1 or any(r != rows[0] for r in rows):
+        raise ValueError(f"{path} must have the same rows in {some(wanted)}, got others")
+    return Columns(list(document), values, {})
+
+
+def _read_shards(paths: list[Path], wanted: list[str]) -> Columns:
+    parts = [_read_parquet(path, wanted) for path in paths]
+    first = parts[0]
+    for path, part in zip(paths, parts, strict=True):
+        if part.values.keys() != first.values.keys() or part.classes != first.classes:
+            raise ValueError(f"{path} must have the columns and classes of {paths[0]}, got others")
+    values = {name: [v for part in parts for v in part.values[name]] for name in first.values}
+    return Columns(first.present, values, first.classes)
+
+
+def _read_parquet(path: Path, wanted: list[str]) -> Columns:
     try:
         with pq.ParquetFile(path) as file:
-            present = list(file.schema_arrow.names)
-            table = file.read(columns=[name for name in wanted if name in present])
+            schema = file.schema_arrow
+            table = file.read(columns=[name for name in wanted if name in schema.names])
         # Through Python values, because pandas turns integers with a null into floats.
-        columns = {name: table.column(name).to_pylist() for name in set(table.column_names)}
+        values = {name: table.column(name).to_pylist() for name in set(table.column_names)}
     except (pa.ArrowException, KeyError) as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path} must be a Parquet file, got: {cause}") from None
-    return present, columns
+    found = Columns(list(schema.names), values, {})
+    if b"huggingface" not in (schema.metadata or {}):
+        return found
+    from rosita_core.data.readers.folders import features_of, with_classes
+
+    return with_classes(found, features_of(schema, path), path)
 
 
-_READERS: dict[str, Callable[[Path, list[str]], _Columns]] = {
+_READERS: dict[str, Callable[[Path, list[str]], Columns]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
 }

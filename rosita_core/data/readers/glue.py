@@ -11,6 +11,8 @@ from typing import Any
 import datasets
 import pandas as pd
 
+from rosita_core.data.labels import label_name
+from rosita_core.data.messages import brief, some
 from rosita_core.data.table import (
     Table,
     normalized_frame,
@@ -77,9 +79,7 @@ def read_glue_dir(path: Path, task: TaskSpec, split: str) -> Table:
     name_a, name_b, name_label = _FILE_COLUMNS[task.name]
     wanted = [name for name in (name_a, name_b, name_label) if name is not None]
     if not set(wanted) <= set(header):
-        raise ValueError(
-            f"{file} must have the columns {', '.join(wanted)}, got {', '.join(header)}"
-        )
+        raise ValueError(f"{file} must have the columns {', '.join(wanted)}, got {some(header)}")
     at_a, at_label = header.index(name_a), header.index(name_label)
     at_b = header.index(name_b) if name_b is not None else None
     parse = _label_parser(task)
@@ -171,9 +171,10 @@ def _label_parser(task: TaskSpec) -> Callable[[str], float]:
     index = {name: position for position, name in enumerate(names)}
 
     def parse(value: str) -> float:
-        if value not in index:
-            raise ValueError(f"label must be one of {', '.join(index)}, got {value!r}")
-        return index[value]
+        name = label_name(value)
+        if name not in index:
+            raise ValueError(f"label must be one of {', '.join(index)}, got {brief(repr(value))}")
+        return index[name]
 
     return parse
 
@@ -182,7 +183,7 @@ def _parse_number(value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ValueError(f"label must be a number, got {value!r}") from None
+        raise ValueError(f"label must be a number, got {brief(repr(value))}") from None
 
 
 def _without_empty(frame: pd.DataFrame, split: str, dropped: dict[str, int]) -> Table:

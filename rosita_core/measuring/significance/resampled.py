@@ -7,6 +7,7 @@ however many rows there are. Letters: N rows, U groups, M models, R resamples, C
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +67,8 @@ def resampled_scores(metric: str, rows: GroupedRows, weights_RU: Floats) -> Floa
     if metric == "accuracy":
         right_MU = rows.predictions == rows.labels
         return weights_RU @ right_MU.T / weights_RU.sum(1, keepdims=True)
-    if metric in ("f1", "mcc"):
-        score = _f1 if metric == "f1" else _mcc
+    if metric in OF_CONFUSIONS:
+        score = OF_CONFUSIONS[metric]
         columns = [score(_confusions(rows, model, weights_RU)) for model in rows.predictions]
     elif metric in ("pearson", "spearman", "pearson_spearman"):
         columns = _correlations(metric, rows, weights_RU)
@@ -88,9 +89,18 @@ def _confusions(rows: GroupedRows, model: NDArray[np.generic], weights_RU: Float
 def _f1(confusions: Floats) -> Floats:
     if confusions.shape[1] < 2:
         return np.zeros(len(confusions))
-    right = confusions[:, 1, 1]
-    named = confusions[:, 1, :].sum(1) + confusions[:, :, 1].sum(1)
-    return _ratio(2 * right, named)
+    return _f1_of_classes(confusions)[0][:, 1]
+
+
+def _macro_f1(confusions: Floats) -> Floats:
+    f1_RC, named_RC = _f1_of_classes(confusions)
+    return _ratio(f1_RC.sum(1), (named_RC > 0).sum(1).astype(np.float64))
+
+
+def _f1_of_classes(confusions: Floats) -> tuple[Floats, Floats]:
+    """(R, C) f1 of each class, and how often it was predicted and true."""
+    named_RC = confusions.sum(2) + confusions.sum(1)
+    return _ratio(2 * np.diagonal(confusions, axis1=1, axis2=2), named_RC), named_RC
 
 
 def _mcc(confusions: Floats) -> Floats:
@@ -143,3 +153,10 @@ def _ranks(values_U: Floats, weights_RU: Floats) -> Floats:
 def _ratio(above: Floats, below: Floats) -> Floats:
     """above / below, and 0 where below is 0: nothing to divide scores nothing."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+OF_CONFUSIONS: dict[str, Callable[[Floats], Floats]] = {
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "mcc": _mcc,
+}

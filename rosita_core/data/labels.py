@@ -1,0 +1,43 @@
+"""Classes of own data: what a label is called, and which names a task has."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# Codes such as 007 are no numbers.
+_PLAIN = re.compile(r"([+-]?)(0|[1-9][0-9]*|(?=\.[0-9]))(?:\.([0-9]*))?")
+# What Unicode counts as space, and the two marks without width that editors leave behind.
+_SPACE = re.compile(r"[\s\u200b\ufeff]+")
+
+
+@lru_cache(maxsize=1024, typed=True)
+def label_name(value: object) -> str:
+    """The class name of a label, whatever the file format and however it was typed.
+
+    Space around a name and its amount inside do not count, nor does how Unicode composes a letter;
+    1, 1.0, +1 and "1" are one class. Case counts.
+    """
+    if isinstance(value, Decimal) or (isinstance(value, float) and math.isfinite(value)):
+        value = format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
+    text = _SPACE.sub(" ", unicodedata.normalize("NFC", str(value))).strip()
+    number = _PLAIN.fullmatch(text)
+    return text if number is None else _shortest(*number.groups())
+
+
+def labels_to_index(train_labels: Iterable[object]) -> tuple[str, ...]:
+    """The class names of own data in index order: sorted, by value if all of them are numbers."""
+    names = {label_name(value) for value in train_labels}
+    if all(NUMBER.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=lambda name: (float(name), name)))
+    return tuple(sorted(names))
+
+
+def _shortest(sign: str, whole: str, fraction: str | None) -> str:
+    """A decimal number with nothing that says nothing."""
+    fraction = (fraction or "").rstrip("0")
+    number = (whole or "0") + (f".{fraction}" if fraction else "")
+    return f"-{number}" if sign == "-" and number != "0" else number

@@ -110,7 +110,8 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
 
     stages = make_plan(request)
     if json_:
-        print_json({"recipe": request.recipe.name, "stages": [asdict(s) for s in stages]})
+        document = {"recipe": request.recipe.name, "notes": list(request.notes)}
+        print_json(document | {"stages": [asdict(stage) for stage in stages]})
         return
     show_plan(request, stages, totals(stages))
 

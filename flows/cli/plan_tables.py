@@ -32,6 +32,8 @@ def show_plan(request: Request, stages: tuple[PlannedStage, ...], total: str) ->
         table.add_row(stage.name, key, state, Text(why))
     out = console()
     out.print(table)
+    for note in request.notes:
+        out.print(Text(note))
     out.print(Text(total))
     if first := next((stage.name for stage in stages if stage.status == TO_RUN), None):
         out.print(Text(f"rosita explain {first} says more about a stage."), style="dim")

@@ -17,6 +17,7 @@ from rosita_core.model.locate import (
     CHECKPOINT_FILES,
     RANDOM_MODELS,
     TOKENIZER_FILES,
+    config_of,
     files_digest,
     locate,
     locate_vectors,
@@ -25,12 +26,7 @@ from rosita_core.model.locate import (
     weights_digest,
 )
 from rosita_core.model.shape import Shape, count_parameters
-from rosita_core.model.weights import (
-    check_classifier,
-    check_masked_lm,
-    check_weights,
-    tensor_shapes,
-)
+from rosita_core.model.weights import Weights, check_classifier, check_weights
 from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
@@ -72,6 +68,7 @@ class Request:
         tokenizer: of the pretrained model.
         mlm, vectors: what proposes words for the augmentation; None where nothing does.
         source: which data.
+        notes: sentences that a plan says about it.
     """
 
     recipe: Recipe
@@ -85,6 +82,7 @@ class Request:
     mlm: Found | None
     vectors: Found | None
     source: SourceSettings
+    notes: tuple[str, ...]
 
     @property
     def outputs(self) -> int:
@@ -108,15 +106,13 @@ def check(recipe: Recipe, home: Path) -> Request:
         model_path = locate(recipe.teacher.model)
         config = read_config(recipe.teacher.model)
         _check_dropout(recipe, config)
-        weights = {}
-        if recipe.teacher.model not in RANDOM_MODELS:
-            weights = dict(check_weights(model_path, config))
     source = source_settings(recipe, home)
     if spec is None:
         spec, _ = read_rows(source)
     outputs = len(spec.labels) or 1
-    if recipe.teacher.epochs == 0:
-        with naming("teacher."):
+    with naming("teacher."):
+        weights = _weights(recipe, model_path, outputs)
+        if recipe.teacher.epochs == 0:
             check_classifier(weights, config, outputs, spec.labels)
     teacher, student = shapes(recipe, outputs)
     return Request(
@@ -131,6 +127,7 @@ def check(recipe: Recipe, home: Path) -> Request:
         mlm=mlm,
         vectors=vectors,
         source=source,
+        notes=_notes(weights),
     )
 
 
@@ -175,6 +172,22 @@ def _check_lengths(recipe: Recipe, positions: int) -> None:
             )
 
 
+def _weights(recipe: Recipe, folder: Path, outputs: int) -> Weights:
+    """What the checkpoint has of the teacher; nothing where weights are random anyway."""
+    if recipe.teacher.model in RANDOM_MODELS:
+        return Weights({}, (), 0)
+    return check_weights(folder, config_of(folder), outputs)
+
+
+def _notes(weights: Weights) -> tuple[str, ...]:
+    """What is drawn at random, in a sentence."""
+    if not weights.fresh:
+        return ()
+    parts = " and ".join(weights.fresh)
+    has = f"one of {weights.outputs} outputs" if weights.outputs else "none"
+    return (f"teacher.model: a new {parts}, drawn at random; the checkpoint has {has}",)
+
+
 def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     """The masked language model and the word vectors, where they are read."""
     augment, proposers = recipe.augment, recipe.augment.proposers
@@ -189,9 +202,8 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     if proposers.mlm is not None:
         try:
             folder = locate(proposers.mlm)
-            check_masked_lm(folder / "config.json")
-            tensor_shapes(folder)
             mlm = Found(folder, files_digest(folder, CHECKPOINT_FILES + TOKENIZER_FILES))
+            _check_proposer(mlm, augment.candidates)
         except ValueError as error:
             message = str(error).removeprefix("model ")
             raise ValueError(f"augment.proposers.mlm {message}") from None
@@ -201,6 +213,17 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
         place, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
         vectors = Found(path, files_digest(place, (pattern,)))
     return mlm, vectors
+
+
+@lru_cache(maxsize=4)
+def _check_proposer(mlm: Found, candidates: int) -> None:
+    """Load the masked language model once, as the stage will; its digest has read it anyway."""
+    from transformers.utils import logging as transformers_logging
+
+    from rosita_core.augmentation.masked_lm import load_proposer
+
+    transformers_logging.disable_progress_bar()
+    load_proposer(mlm.path, "cpu", 1, candidates)
 
 
 def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:

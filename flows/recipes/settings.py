@@ -179,12 +179,11 @@ def export_settings(request: Request) -> ExportSettings:
 
 
 def _pretrained(request: Request) -> Pretrained:
-    recipe, regression = request.recipe, request.spec.kind == "regression"
+    recipe = request.recipe
     return Pretrained(
         family=request.family,
         digest=request.model.digest,
         outputs=request.outputs,
-        problem_type="regression" if regression else "single_label_classification",
         seed=recipe.seed,
         name=recipe.teacher.model,
         path=str(request.model.path),

@@ -20,8 +20,10 @@ from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
+from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.model.pretrained import load_pretrained, read_source_config
+from rosita_core.model.pretrained import load_pretrained
+from rosita_core.model.weights import check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 
@@ -99,7 +101,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) 
         ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
     """
     transformers_logging.disable_progress_bar()
-    config = read_source_config(str(folder))
+    config = config_of(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"model must have a tokenizer ({' or '.join(TOKENIZER_FILES)}), got none in {folder}"
@@ -132,13 +134,11 @@ def load_classifier(folder: Path) -> RositaForSequenceClassification:
     Raises:
         ValueError: where the directory is no checkpoint of a supported architecture.
     """
-    config = read_source_config(str(folder))
+    config = config_of(folder)
     # transformers writes id2label unless there are two classes, its own default.
     outputs = len(config.get("id2label") or (0, 1))
-    regression = outputs == 1 or config.get("problem_type") == "regression"
-    kind = "regression" if regression else "single_label_classification"
-    model = load_pretrained(str(folder), outputs, kind, UNUSED_SEED)
-    return model.eval()
+    check_classifier(check_weights(folder, config, outputs), config, outputs, ())
+    return load_pretrained(folder, outputs, UNUSED_SEED)
 
 
 def read_lines(raw: bytes) -> pd.DataFrame:

@@ -2,17 +2,26 @@
 V vocabulary."""
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
 
 from rosita_core.augmentation.words import is_candidate
 
+_SHOWN = 3
 _LETTERS = re.compile(r"[a-z]+")
 
 
@@ -132,6 +141,54 @@ class MaskedLMProposer:
         logits_BV = self.model(**arguments).logits[:, 0]
         top: torch.Tensor = logits_BV.topk(self.top, dim=1).indices
         return top
+
+
+def load_proposer(folder: Path, device: str, batch_size: int, top: int) -> MaskedLMProposer:
+    """The proposer of a checkpoint, on `device`; see `MaskedLMProposer` for sizes and errors.
+
+    Raises:
+        ValueError: where the checkpoint cannot be read, or lacks weights of a masked language
+            model, which transformers would draw at random; the first ones are named.
+    """
+    _check_head(folder / "config.json")
+    said = logging.get_verbosity()
+    # What it says of missing weights in a table is said below in a line.
+    logging.set_verbosity_error()
+    try:
+        model, found = AutoModelForMaskedLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    # transformers has many errors for files that it cannot use.
+    except Exception as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(
+            f"model must be a masked language model that transformers can read, got {folder}: "
+            f"{type(error).__name__}: {cause}"
+        ) from None
+    finally:
+        logging.set_verbosity(said)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise ValueError(
+            f"model must be a masked language model with all its weights, got no "
+            f"{', '.join(missing[:_SHOWN])}{more} in {folder}"
+        )
+    return MaskedLMProposer(model.to(device).eval(), tokenizer, batch_size, top)
+
+
+def _check_head(config_file: Path) -> None:
+    """Whether a checkpoint says that it has a masked language model's head."""
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        architectures = [str(name) for name in config.get("architectures") or ()]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"model must have a config.json that is JSON, got: {error}") from None
+    if not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in architectures):
+        raise ValueError(
+            f"model must be a masked language model, got {', '.join(architectures) or 'none'} "
+            f"in {config_file.parent}"
+        )
 
 
 def _positions(model: PreTrainedModel) -> int:

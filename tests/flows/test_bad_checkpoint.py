@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from command_line import rosita
 from refusals import refused
-from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    DistilBertConfig,
+)
 
 from rosita_core.model.locate import locate
 
@@ -118,7 +126,10 @@ def _no_safetensors(folder: Path) -> None:
         (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
         (
             _more_layers_than_weights,
-            "must have the weights of its config, got no encoder.layer.2.intermediate.dense.weight",
+            "must have the weights of its config, got no "
+            "bert.encoder.layer.2.attention.self.query.weight, "
+            "bert.encoder.layer.2.attention.self.query.bias, "
+            "bert.encoder.layer.2.attention.self.key.weight and 13 more in {model}",
         ),
         (
             _other_vocabulary,
@@ -153,6 +164,71 @@ def test_teacher_with_its_classes_in_another_order(
     assert said == (
         "teacher.model must have the classes negative, positive in this order to be used without "
         "training, got POSITIVE, NEGATIVE"
+    )
+
+
+def _rewrite(model: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    state = change(load_file(model / "model.safetensors"))
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+
+
+def _copied(checkpoint: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, folder / "model"))
+
+
+@pytest.mark.parametrize(
+    "part", ["bert.encoder.layer.1.output.LayerNorm.weight", "classifier.bias"]
+)
+def test_a_missing_tensor_is_refused_alike_by_every_command(
+    part: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    _rewrite(model, lambda state: {name: t for name, t in state.items() if name != part})
+    said = f"model must have the weights of its config, got no {part} in {model}"
+    own = ("--recipe", "smoke", f"--set=teacher.model={model}", "--set=depth.keep_layers=2")
+    changes = (*own, "--set=width.ffn_units=16", "--set=width.embedding_rank=8")
+    for command in ("plan", "compress"):
+        assert refused(home, *changes, command=command) == f"teacher.{said}"
+    assert refused(home, "text", "--model", str(model), command="predict") == said
+
+
+def test_weights_of_a_wrapper_answer_as_before(
+    checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    before = rosita("predict", "a text", "--model", str(model), home=home)
+    assert before.code == 0, before.stderr
+    _rewrite(model, lambda state: {f"module.{name}": tensor for name, tensor in state.items()})
+    assert rosita("predict", "a text", "--model", str(model), home=home).stdout == before.stdout
+
+
+def test_the_plan_says_what_is_drawn_at_random(
+    checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "width.embedding_rank=8")
+    plan = ("plan", "--recipe", "smoke", f"--set=teacher.model={model}")
+    plan = (*plan, *(f"--set={change}" for change in sizes))
+    assert rosita(*plan, "--json", home=home).document["notes"] == []
+    _change(model, id2label={"0": "a", "1": "b", "2": "c"})
+    wide = {"classifier.weight": torch.zeros(3, 16), "classifier.bias": torch.zeros(3)}
+    _rewrite(model, lambda state: state | wide)
+    said = "teacher.model: a new classifier, drawn at random; the checkpoint has one of 3 outputs"
+    assert rosita(*plan, "--json", home=home).document["notes"] == [said]
+    assert said in " ".join(rosita(*plan, home=home).stdout.split())
+
+
+def test_a_masked_language_model_without_all_of_its_head(home: Path, tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path / "mlm")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(locate("minilm-l6") / name, tmp_path / "mlm" / name)
+    mlm = f"--set=augment.proposers.mlm={tmp_path / 'mlm'}"
+    assert rosita("plan", "--recipe", "smoke", mlm, home=home).code == 0
+    gone = "cls.predictions.transform.dense.weight"
+    _rewrite(tmp_path / "mlm", lambda state: {n: t for n, t in state.items() if n != gone})
+    assert refused(home, "--recipe", "smoke", mlm, command="plan") == (
+        "augment.proposers.mlm must be a masked language model with all its weights, "
+        f"got no {gone} in {tmp_path / 'mlm'}"
     )
 
 

@@ -13,6 +13,7 @@ from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
 from rosita_core.model.families import Family, family_of
+from rosita_core.model.labels import class_names, order_of, telling_names
 from rosita_core.model.locate import (
     CHECKPOINT_FILES,
     RANDOM_MODELS,
@@ -68,6 +69,8 @@ class Request:
         tokenizer: of the pretrained model.
         mlm, vectors: what proposes words for the augmentation; None where nothing does.
         source: which data.
+        order: the pretrained model's outputs in the order of the task's classes.
+        labels: what the compressed model calls these classes; empty for regression.
         notes: sentences that a plan says about it.
     """
 
@@ -82,6 +85,8 @@ class Request:
     mlm: Found | None
     vectors: Found | None
     source: SourceSettings
+    order: tuple[int, ...]
+    labels: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -112,8 +117,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     outputs = len(spec.labels) or 1
     with naming("teacher."):
         weights = _weights(recipe, model_path, outputs)
-        if recipe.teacher.epochs == 0:
-            check_classifier(weights, config, outputs, spec.labels)
+        order, labels = _classes(recipe, weights, model_path, spec.labels)
     teacher, student = shapes(recipe, outputs)
     return Request(
         recipe=recipe,
@@ -127,6 +131,8 @@ def check(recipe: Recipe, home: Path) -> Request:
         mlm=mlm,
         vectors=vectors,
         source=source,
+        order=order,
+        labels=labels,
         notes=_notes(weights),
     )
 
@@ -177,6 +183,35 @@ def _weights(recipe: Recipe, folder: Path, outputs: int) -> Weights:
     if recipe.teacher.model in RANDOM_MODELS:
         return Weights({}, (), 0)
     return check_weights(folder, config_of(folder), outputs)
+
+
+def _classes(
+    recipe: Recipe, weights: Weights, folder: Path, labels: tuple[str, ...]
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The checkpoint's outputs in the order of the data's classes, and what these are called."""
+    outputs, given = len(labels) or 1, recipe.teacher.labels
+    as_it_is = recipe.teacher.epochs == 0
+    if as_it_is:
+        check_classifier(weights, outputs)
+    if given and weights.outputs != outputs:
+        raise ValueError(
+            f"labels must be left out for a checkpoint without {outputs} classes, "
+            f"got {weights.outputs or 'none'} in {folder}"
+        )
+    if not labels or weights.outputs != outputs:
+        return tuple(range(outputs)), labels
+    config = config_of(folder)
+    try:
+        order = order_of(labels, config, given or {}, str(folder))
+    except ValueError:
+        if as_it_is or given:
+            raise
+        # Training teaches it which class is which.
+        return tuple(range(outputs)), labels
+    names = class_names(config, str(folder))
+    if not as_it_is:
+        return order, labels
+    return order, telling_names(labels, tuple(names[output] for output in order))
 
 
 def _notes(weights: Weights) -> tuple[str, ...]:

@@ -126,8 +126,24 @@ class Distilled(Training):
     temperature: float = Field(1.0, gt=0)
 
 
+def _texts(value: Any) -> Any:
+    # YAML reads a class that is called 0 as a number.
+    if not isinstance(value, dict):
+        return value
+    return {_text(name): _text(label) for name, label in value.items()}
+
+
+def _text(value: Any) -> Any:
+    whole = isinstance(value, float) and value.is_integer()
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(int(value) if whole else value) if number else value
+
+
 class Teacher(Training):
     model: str = Field(description="minilm-l6, bert-base, a checkpoint directory or a hub model")
+    labels: Annotated[dict[str, str], BeforeValidator(_texts)] | None = Field(
+        None, description="class of the checkpoint -> class of the data, where names do not tell"
+    )
 
 
 class Student(Distilled):

@@ -20,6 +20,7 @@ from rosita_core.data.encoding import Encoded, encode, special_tokens
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
+from rosita_core.model.labels import class_names
 from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import load_pretrained
@@ -135,9 +136,8 @@ def load_classifier(folder: Path) -> RositaForSequenceClassification:
         ValueError: where the directory is no checkpoint of a supported architecture.
     """
     config = config_of(folder)
-    # transformers writes id2label unless there are two classes, its own default.
-    outputs = len(config.get("id2label") or (0, 1))
-    check_classifier(check_weights(folder, config, outputs), config, outputs, ())
+    outputs = len(class_names(config, str(folder)))
+    check_classifier(check_weights(folder, config, outputs), outputs)
     return load_pretrained(folder, outputs, UNUSED_SEED)
 
 

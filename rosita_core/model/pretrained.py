@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rosita_core.model.checkpoint import build, fresh
 from rosita_core.model.families import Family, family_of
+from rosita_core.model.labels import class_names
 from rosita_core.model.locate import MODELS, RANDOM_MODELS, config_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.weights import check_weights, read_weights
 
 NOT_IN_KEY = {"in_key": False}
@@ -22,6 +23,7 @@ class Pretrained:
         family: what reads its checkpoint.
         digest: of its configuration and weights.
         outputs: C, classes or 1 for regression.
+        order: the checkpoint's outputs in the order of the task's classes.
         seed: of weights that the checkpoint does not have.
         name: what the recipe calls it.
         path: the directory of the checkpoint.
@@ -30,6 +32,7 @@ class Pretrained:
     family: Family
     digest: str
     outputs: int
+    order: tuple[int, ...]
     seed: int
     name: str = field(metadata=NOT_IN_KEY)
     path: str = field(metadata=NOT_IN_KEY)
@@ -45,7 +48,7 @@ def load(pretrained: Pretrained) -> RositaForSequenceClassification:
     if pretrained.name in RANDOM_MODELS:
         named = MODELS[pretrained.name].config or {}
         return fresh(pretrained.family.config(named, outputs), seed)
-    return load_pretrained(Path(pretrained.path), outputs, seed)
+    return _in_order(load_pretrained(Path(pretrained.path), outputs, seed), pretrained.order)
 
 
 def load_pretrained(folder: Path, outputs: int, seed: int) -> RositaForSequenceClassification:
@@ -65,10 +68,26 @@ def load_pretrained(folder: Path, outputs: int, seed: int) -> RositaForSequenceC
     values = config_of(folder)
     weights = check_weights(folder, values, outputs)
     config = family_of(values, str(folder)).config(values, outputs)
-    if weights.outputs == outputs and values.get("id2label"):
-        config.id2label = {int(index): name for index, name in values["id2label"].items()}
-        config.label2id = {name: index for index, name in config.id2label.items()}
+    if weights.outputs == outputs:
+        _name(config, class_names(values, str(folder)))
     state = read_weights(weights)
     if weights.fresh:
         state = fresh(config, seed).state_dict() | state
     return build(config, state).eval()
+
+
+def _in_order(
+    model: RositaForSequenceClassification, order: tuple[int, ...]
+) -> RositaForSequenceClassification:
+    """`model` with its outputs in another order, names and all."""
+    state, names = model.state_dict(), list((model.config.id2label or {}).values())
+    for part in ("classifier.weight", "classifier.bias"):
+        state[part] = state[part][list(order)]
+    config = RositaConfig.from_dict(model.config.to_dict())
+    _name(config, tuple(names[output] for output in order))
+    return build(config, state).eval()
+
+
+def _name(config: RositaConfig, names: tuple[str, ...]) -> None:
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}

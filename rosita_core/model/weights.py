@@ -114,27 +114,16 @@ def read_weights(weights: Weights) -> dict[str, torch.Tensor]:
     return state
 
 
-def check_classifier(
-    weights: Weights, config: Config, outputs: int, labels: tuple[str, ...]
-) -> None:
-    """Whether a checkpoint is a classifier of this task already, as it must be to skip training.
+def check_classifier(weights: Weights, outputs: int) -> None:
+    """Whether a checkpoint has a trained classifier already, as it must to skip training.
 
     Raises:
-        ValueError: where it has no classifier, one of another size, or one that names the task's
-            classes in another order.
+        ValueError: where it has none, or one of another size.
     """
     if weights.outputs != outputs:
         raise ValueError(
             f"model must be a classifier with {outputs} outputs to be used without training, "
             f"got {weights.outputs or 'none'}"
-        )
-    names = config.get("id2label") or {}
-    order = tuple(str(names.get(str(index), "")).casefold() for index in range(outputs))
-    wanted = tuple(label.casefold() for label in labels)
-    if order != wanted and sorted(order) == sorted(wanted):
-        raise ValueError(
-            f"model must have the classes {', '.join(labels)} in this order to be used without "
-            f"training, got {', '.join(names.values())}"
         )
 
 

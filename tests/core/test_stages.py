@@ -23,7 +23,7 @@ from rosita_core.stages.width import WidthSettings, prune_width
 from rosita_core.training.hard_labels import hard_label_objective
 
 # Which pretrained model a stage starts from is its caller's business: the kernels get the model.
-ORIGIN = Pretrained(Bert(), "digest", 2, 0, "tiny", "nowhere")
+ORIGIN = Pretrained(Bert(), "digest", 2, (0, 1), 0, "tiny", "nowhere")
 
 
 @pytest.fixture

@@ -152,21 +152,6 @@ def test_checkpoint(
     assert message.format(model=model) in said
 
 
-def test_teacher_with_its_classes_in_another_order(
-    checkpoint: Path, home: Path, tmp_path: Path
-) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(checkpoint, model)
-    _change(model, id2label={"0": "POSITIVE", "1": "NEGATIVE"})
-    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "teacher.epochs=0")
-    changes = (f"teacher.model={model}", *sizes)
-    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
-    assert said == (
-        "teacher.model must have the classes negative, positive in this order to be used without "
-        "training, got POSITIVE, NEGATIVE"
-    )
-
-
 def _rewrite(model: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     state = change(load_file(model / "model.safetensors"))
     save_file(state, model / "model.safetensors", metadata={"format": "pt"})

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
+from flows.recipes.teacher import check_teacher
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
 from rosita_core.model.families import Family, family_of
-from rosita_core.model.labels import class_names, order_of, telling_names
 from rosita_core.model.locate import (
     CHECKPOINT_FILES,
-    RANDOM_MODELS,
     TOKENIZER_FILES,
-    config_of,
     files_digest,
     locate,
     locate_vectors,
@@ -27,7 +25,6 @@ from rosita_core.model.locate import (
     weights_digest,
 )
 from rosita_core.model.shape import Shape, count_parameters
-from rosita_core.model.weights import Weights, check_classifier, check_weights
 from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from rosita_core.data.sources import SourceSettings
 
 BYTES_PER_PARAMETER = 4
-BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
@@ -110,15 +106,13 @@ def check(recipe: Recipe, home: Path) -> Request:
     with naming("teacher."):
         model_path = locate(recipe.teacher.model)
         config = read_config(recipe.teacher.model)
-        _check_dropout(recipe, config)
     source = source_settings(recipe, home)
     if spec is None:
         spec, _ = read_rows(source)
-    outputs = len(spec.labels) or 1
+    teacher, student = shapes(recipe, len(spec.labels) or 1)
+    tokenizer = Found(model_path, tokenizer_digest(recipe.teacher.model))
     with naming("teacher."):
-        weights = _weights(recipe, model_path, outputs)
-        order, labels = _classes(recipe, weights, model_path, spec.labels)
-    teacher, student = shapes(recipe, outputs)
+        checked = check_teacher(recipe, spec, model_path, tokenizer.digest)
     return Request(
         recipe=recipe,
         home=home,
@@ -127,13 +121,13 @@ def check(recipe: Recipe, home: Path) -> Request:
         student=student,
         model=Found(model_path, weights_digest(recipe.teacher.model)),
         family=family_of(config, recipe.teacher.model),
-        tokenizer=Found(model_path, tokenizer_digest(recipe.teacher.model)),
+        tokenizer=tokenizer,
         mlm=mlm,
         vectors=vectors,
         source=source,
-        order=order,
-        labels=labels,
-        notes=_notes(weights),
+        order=checked.order,
+        labels=checked.labels,
+        notes=checked.notes,
     )
 
 
@@ -178,51 +172,6 @@ def _check_lengths(recipe: Recipe, positions: int) -> None:
             )
 
 
-def _weights(recipe: Recipe, folder: Path, outputs: int) -> Weights:
-    """What the checkpoint has of the teacher; nothing where weights are random anyway."""
-    if recipe.teacher.model in RANDOM_MODELS:
-        return Weights({}, (), 0)
-    return check_weights(folder, config_of(folder), outputs)
-
-
-def _classes(
-    recipe: Recipe, weights: Weights, folder: Path, labels: tuple[str, ...]
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The checkpoint's outputs in the order of the data's classes, and what these are called."""
-    outputs, given = len(labels) or 1, recipe.teacher.labels
-    as_it_is = recipe.teacher.epochs == 0
-    if as_it_is:
-        check_classifier(weights, outputs)
-    if given and weights.outputs != outputs:
-        raise ValueError(
-            f"labels must be left out for a checkpoint without {outputs} classes, "
-            f"got {weights.outputs or 'none'} in {folder}"
-        )
-    if not labels or weights.outputs != outputs:
-        return tuple(range(outputs)), labels
-    config = config_of(folder)
-    try:
-        order = order_of(labels, config, given or {}, str(folder))
-    except ValueError:
-        if as_it_is or given:
-            raise
-        # Training teaches it which class is which.
-        return tuple(range(outputs)), labels
-    names = class_names(config, str(folder))
-    if not as_it_is:
-        return order, labels
-    return order, telling_names(labels, tuple(names[output] for output in order))
-
-
-def _notes(weights: Weights) -> tuple[str, ...]:
-    """What is drawn at random, in a sentence."""
-    if not weights.fresh:
-        return ()
-    parts = " and ".join(weights.fresh)
-    has = f"one of {weights.outputs} outputs" if weights.outputs else "none"
-    return (f"teacher.model: a new {parts}, drawn at random; the checkpoint has {has}",)
-
-
 def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     """The masked language model and the word vectors, where they are read."""
     augment, proposers = recipe.augment, recipe.augment.proposers
@@ -259,19 +208,6 @@ def _check_proposer(mlm: Found, candidates: int) -> None:
 
     transformers_logging.disable_progress_bar()
     load_proposer(mlm.path, "cpu", 1, candidates)
-
-
-def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
-    """Until its first prune a student equals its teacher but for dropout, and has no gradient."""
-    rates = [
-        config.get(name, BERT_DROPOUT)
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
-    ]
-    if recipe.kd_setting in ("3", "4") and not any(rates):
-        raise ValueError(
-            f"model must have dropout above 0 in its config.json for KD setting "
-            f"{recipe.kd_setting}, whose first prune ranks by the gradient that it makes, got 0"
-        )
 
 
 def check_home(home: Path, parameters: int) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
+from rosita_core.data.framing import check_tokenizer, load_tokenizer
 from rosita_core.export import Format
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
@@ -58,12 +57,12 @@ def export_checkpoint(
         folder: made where it is missing; files in it are replaced.
 
     Raises:
-        ValueError: where labels do not fit the model's outputs or repeat, where the tokenizer is
-            missing, or where it has more tokens than the model.
+        ValueError: where labels do not fit the model's outputs or repeat, or the tokenizer is
+            missing or does not fit the model (see `check_tokenizer`).
     """
     _check_labels(labels, model.config)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(tokenizer_dir, model.config, folder)
+    _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     save(build(_config_to_export(model.config, labels), state), folder)
     source = files("rosita_core.model").joinpath(MODEL_SOURCE).read_text(encoding="utf-8")
@@ -107,23 +106,21 @@ def _check_labels(labels: tuple[str, ...], config: RositaConfig) -> None:
         raise ValueError(f"labels must differ from each other, got {repeated[0]!r} twice")
 
 
-def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, folder: Path) -> None:
+def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, folder: Path) -> None:
     # Checked here because transformers would look for a missing directory on the hub.
     if not any((tokenizer_dir / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"tokenizer must be a directory with {' or '.join(TOKENIZER_FILES)}, "
             f"got {tokenizer_dir}"
         )
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"tokenizer must have at most the model's {config.vocab_size} tokens, "
-            f"got {len(tokenizer)}"
-        )
+    tokenizer = load_tokenizer(tokenizer_dir)
+    check_tokenizer(tokenizer, config.vocab_size, config.type_vocab_size, pair)
     # A checkpoint for sentence vectors may cut and pad every text to a length of its own.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     for name in LENGTH_SETTINGS:
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.model_max_length = config.max_position_embeddings
+    # Positions are counted from the left, and so the model has learned.
+    tokenizer.padding_side = "right"
     tokenizer.save_pretrained(folder)

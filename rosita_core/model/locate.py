@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rosita_core.model.families import family_of
+from rosita_core.model.families import check_supported, family_of
 from rosita_core.model.shape import Shape
 
 # Named after what they are; their family knows the sizes that they leave out.
@@ -103,7 +103,9 @@ def config_of(folder: Path) -> Mapping[str, Any]:
         raise ValueError(
             f"model must have a config.json that is JSON, got {path}: {error}"
         ) from None
-    return family_of(config, str(folder)).completed(config, str(folder))
+    family = family_of(config, str(folder))
+    check_supported(config, str(folder))
+    return family.completed(config, str(folder))
 
 
 def shape_from(config: Mapping[str, Any], outputs: int) -> Shape:

@@ -14,7 +14,7 @@ from rosita_core.stages.assess import assess
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, Work, attempt
 from tasks.execution.model_inputs import model
-from tasks.execution.row_inputs import rows, special
+from tasks.execution.row_inputs import framing, rows
 from tasks.execution.set_up import set_up
 
 
@@ -28,7 +28,7 @@ def assess_student(stage: Stage, context: Context, upstream: list[StageResult]) 
         assessment = assess(
             {"teacher": model(work, "teacher"), "student": model(work, "student")},
             {split: rows(work, "data", split) for split in splits},
-            special(work),
+            framing(work),
             stage.config,
             placement,
             work.report,

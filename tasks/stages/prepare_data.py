@@ -1,8 +1,10 @@
 """Stage `data`."""
 
-from prefect import task
-from transformers import AutoTokenizer
+from pathlib import Path
 
+from prefect import task
+
+from rosita_core.data.framing import load_tokenizer
 from rosita_core.stages.data import prepare_data as kernel
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, StageResult, attempt
@@ -14,7 +16,7 @@ def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
     """Read, split, check and tokenize the data."""
     with attempt(stage, context) as work:
         set_up(work)
-        tokenizer = AutoTokenizer.from_pretrained(stage.config.tokenizer)
+        tokenizer = load_tokenizer(Path(stage.config.tokenizer))
         with work.output() as folder:
             facts = kernel(stage.config, tokenizer, folder, work.report)
         if work.tracking is not None and work.run is not None:

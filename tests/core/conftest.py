@@ -9,7 +9,8 @@ import torch
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import framing_of
 from rosita_core.distillation.objectives.predictions import Predictions
 from rosita_core.distillation.objectives.states import States
 from rosita_core.measuring.score import Scoring
@@ -35,14 +36,14 @@ def placement():
 
 
 @pytest.fixture(scope="session")
-def run_of(special):
+def run_of(framing):
     """A factory of training runs on the CPU; what they do not name is empty or silent."""
 
     def make(rows, selection=None, report=None, checkpoints=None, placement=CPU):
         return TrainingRun(
             rows,
             rows if selection is None else selection,
-            special,
+            framing,
             placement,
             report or (lambda _: None),
             checkpoints or NoCheckpoints(),
@@ -57,8 +58,8 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def special(tokenizer):
-    return special_tokens(tokenizer)
+def framing(tokenizer):
+    return framing_of(tokenizer)
 
 
 @pytest.fixture(scope="session")

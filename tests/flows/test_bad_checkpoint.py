@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import rosita
+from command_line import csv_file, recipe_file, rosita
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -175,6 +176,90 @@ def test_a_missing_tensor_is_refused_alike_by_every_command(
     for command in ("plan", "compress"):
         assert refused(home, *changes, command=command) == f"teacher.{said}"
     assert refused(home, "text", "--model", str(model), command="predict") == said
+
+
+def _token_classification(folder: Path) -> None:
+    _change(folder, architectures=["BertForTokenClassification"])
+
+
+def _multi_label(folder: Path) -> None:
+    _change(folder, problem_type="multi_label_classification")
+
+
+def _several_numbers(folder: Path) -> None:
+    _change(folder, problem_type="regression", id2label={"0": "warm", "1": "bright"})
+
+
+def _pruned_heads(folder: Path) -> None:
+    _change(folder, pruned_heads={"0": [1]})
+
+
+def _decoder(folder: Path) -> None:
+    _change(folder, is_decoder=True)
+
+
+def _added_tokens(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<url>", "<user>"])
+    tokenizer.save_pretrained(folder)
+
+
+def _no_rust(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("a 1\n")
+    (folder / "bpe.codes").write_text("#version\n")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_token_classification, "must classify whole texts, got token classification in {model}"),
+        (_multi_label, "must predict one class or number, got multi-label classification in "),
+        (_several_numbers, "must predict one class or number, got 2 numbers in {model}"),
+        (_pruned_heads, "must have all heads of its attention, got pruned_heads {{'0': [1]}} in "),
+        (_decoder, "must be an encoder in floats, got is_decoder in {model}"),
+        (_added_tokens, "its tokenizer's 30,524 tokens, got 30,522 without '<url>'"),
+        (_no_rust, "must have a tokenizer with a Rust backend, got PhobertTokenizer in {model}"),
+    ],
+)
+def test_what_a_later_stage_could_not_use_is_refused_alike_by_every_command(
+    damage: Callable[[Path], None], message: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    damage(model)
+    own = ("--recipe", "smoke", f"--set=teacher.model={model}", "--set=depth.keep_layers=2")
+    changes = (*own, "--set=width.ffn_units=16", "--set=width.embedding_rank=8")
+    said = [refused(home, *changes, command=command) for command in ("plan", "compress")]
+    said.append("teacher." + refused(home, "text", "--model", str(model), command="predict"))
+    assert said[0] == said[1] == said[2]
+    assert said[0].startswith("teacher.model ")
+    assert message.format(model=model) in said[0]
+
+
+def test_pairs_of_a_model_with_one_token_type(checkpoint: Path, home: Path, tmp_path: Path) -> None:
+    model = _copied(checkpoint, tmp_path)
+    _change(model, type_vocab_size=1)
+    name = "bert.embeddings.token_type_embeddings.weight"
+    _rewrite(model, lambda state: state | {name: state[name][:1].clone()})
+    rows = [f"text {i},a reply,{('no', 'yes')[i % 2]}" for i in range(60)]
+    train = csv_file(tmp_path / "rows.csv", "text,reply,label", rows)
+    data = {"source": "files", "train": train, "dev_rows": 10, "limit_rows": None}
+    sizes = {
+        "depth": {"keep_layers": 1},
+        "width": {"keep_heads": 2, "ffn_units": 16, "embedding_rank": 8},
+    }
+    own = {"base": "smoke", "task": "custom", "teacher": {"model": str(model)}, **sizes}
+    single = recipe_file(tmp_path, own | {"data": data})
+    assert rosita("plan", "--recipe", single, home=home).code == 0
+    assert rosita("predict", "a text", "--model", str(model), home=home).code == 0
+    columns = {"text_a": "text", "text_b": "reply", "label": "label"}
+    pairs = recipe_file(tmp_path, own | {"data": data | {"columns": columns}})
+    said = "model must have a token type for each that its tokenizer gives to pairs, 2, got 1"
+    for command in ("plan", "compress"):
+        assert refused(home, "--recipe", pairs, command=command) == f"teacher.{said}"
+    texts = ("a text", "--text-b", "a reply")
+    assert refused(home, *texts, "--model", str(model), command="predict") == said
 
 
 def test_weights_of_a_wrapper_answer_as_before(

@@ -63,6 +63,40 @@ def family_of(config: object, source: str) -> Family:
     return family
 
 
+def check_supported(config: Config, source: str) -> None:
+    """Whether a checkpoint is an encoder, or a classifier of whole texts, that can be compressed.
+
+    Raises:
+        ValueError: naming what it is instead.
+    """
+    kinds = config.get("architectures") or []
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+        raise ValueError(f"model must have a list of architectures, got {kinds!r} in {source}")
+    for kind in kinds:
+        if kind.endswith("ForTokenClassification"):
+            raise ValueError(
+                f"model must classify whole texts, got token classification in {source}"
+            )
+    problem = config.get("problem_type")
+    if problem == "multi_label_classification":
+        raise ValueError(
+            f"model must predict one class or number, got multi-label classification in {source}"
+        )
+    outputs = config.get("id2label") or {}
+    if problem == "regression" and len(outputs) > 1:
+        raise ValueError(
+            f"model must predict one class or number, got {len(outputs)} numbers in {source}"
+        )
+    if config.get("pruned_heads"):
+        raise ValueError(
+            f"model must have all heads of its attention, got pruned_heads "
+            f"{config['pruned_heads']} in {source}"
+        )
+    for field in ("is_decoder", "is_encoder_decoder", "add_cross_attention", "quantization_config"):
+        if config.get(field):
+            raise ValueError(f"model must be an encoder in floats, got {field} in {source}")
+
+
 def problem_type(outputs: int) -> str:
     """What transformers calls a task of so many outputs; one is a number and no class."""
     return "regression" if outputs == 1 else "single_label_classification"

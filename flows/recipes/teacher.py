@@ -47,6 +47,9 @@ def check_teacher(recipe: Recipe, spec: TaskSpec, folder: Path, tokenizer_digest
     config = read_config(recipe.teacher.model)
     _check_dropout(recipe, config)
     weights = _weights(recipe, folder, len(spec.labels) or 1)
+    if recipe.teacher.epochs == 0:
+        check_classifier(weights, len(spec.labels) or 1)
+        _check_pair(config, spec.pair)
     sizes = (config["vocab_size"], config["type_vocab_size"])
     _check_tokenizer(folder, tokenizer_digest, *sizes, spec.pair)
     order, labels = _classes(recipe, weights, folder, spec.labels)
@@ -75,8 +78,6 @@ def _classes(
     """The checkpoint's outputs in the order of the data's classes, and what these are called."""
     outputs, given = len(labels) or 1, recipe.teacher.labels
     as_it_is = recipe.teacher.epochs == 0
-    if as_it_is:
-        check_classifier(weights, outputs)
     if given and weights.outputs != outputs:
         raise ValueError(
             f"labels must be left out for a checkpoint without {outputs} classes, "
@@ -96,6 +97,16 @@ def _classes(
     if not as_it_is:
         return order, labels
     return order, telling_names(labels, tuple(names[output] for output in order))
+
+
+def _check_pair(config: Mapping[str, Any], pair: bool) -> None:
+    """Whether a model that notes how many texts it reads, as those of this project do, fits."""
+    if config.get("text_pair") not in (None, pair):
+        wanted, reads = ("pairs", "single texts") if pair else ("single texts", "pairs")
+        raise ValueError(
+            f"model must read {wanted}, as the data has them, to be used without training, "
+            f"got one that reads {reads}"
+        )
 
 
 def _notes(weights: Weights) -> tuple[str, ...]:

@@ -91,13 +91,12 @@ class Predictor:
         return answers(predict(self, texts, batch_size, length), self.labels)
 
 
-def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) -> Predictor:
+def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     """The classifier in `folder`, with its tokenizer. No code from the folder is run.
 
     Args:
         folder: a checkpoint directory.
         numerics: device, precision and threads; the threads are those of the process from then on.
-        pair: whether it reads two texts, where that is known.
 
     Raises:
         ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
@@ -123,7 +122,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) 
         labels = tuple(names[index] for index in range(model.config.outputs))
     tokenizer = load_tokenizer(folder)
     placed_model = placed(model, numerics.device).eval()
-    return Predictor(placed_model, tokenizer, labels, numerics, pair)
+    return Predictor(placed_model, tokenizer, labels, numerics, model.config.text_pair)
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:

@@ -64,7 +64,7 @@ def export_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    save(build(_config_to_export(model.config, labels), state), folder)
+    save(build(_config_to_export(model.config, labels, card.pair), state), folder)
     source = files("rosita_core.model").joinpath(MODEL_SOURCE).read_text(encoding="utf-8")
     (folder / MODEL_SOURCE).write_text(source, encoding="utf-8")
     text = render_card(card, shape_of(model.config), labels)
@@ -73,7 +73,7 @@ def export_checkpoint(
     (folder / "model.safetensors").chmod((folder / CARD_FILE).stat().st_mode)
 
 
-def _config_to_export(source: RositaConfig, labels: tuple[str, ...]) -> RositaConfig:
+def _config_to_export(source: RositaConfig, labels: tuple[str, ...], pair: bool) -> RositaConfig:
     config = RositaConfig.from_dict(source.to_dict())
     module = MODEL_SOURCE.removesuffix(".py")
     config.auto_map = {
@@ -85,6 +85,7 @@ def _config_to_export(source: RositaConfig, labels: tuple[str, ...]) -> RositaCo
     names = labels or (REGRESSION_OUTPUT,)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
+    config.text_pair = pair
     config.problem_type = "single_label_classification" if labels else "regression"
     return config
 

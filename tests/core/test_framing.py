@@ -129,6 +129,15 @@ def test_batches_are_what_the_tokenizer_makes(name, side, tmp_path):
     check_tokenizer(tokenizer, len(tokenizer), 3, pair=True)
 
 
+@pytest.mark.parametrize("name", [*KINDS, *RULES])
+def test_the_rule_is_kept_by_every_copy_of_the_tokenizer(name, tmp_path):
+    tokenizer = made(name)
+    for copy in ("data", "export"):
+        tokenizer.save_pretrained(tmp_path / copy)
+        tokenizer = load_tokenizer(tmp_path / copy)
+    assert framing_of(tokenizer) == framing_of(made(name))
+
+
 def test_a_pair_has_as_many_special_tokens_as_its_tokenizer_says():
     assert framing_of(made("BertTokenizer")).pair.special == 3
     assert framing_of(made("XLMRobertaTokenizer")).pair.special == 4

@@ -193,14 +193,45 @@ def _read_jsonl(path: Path, wanted: list[str]) -> _Columns:
 def _read_parquet(path: Path, wanted: list[str]) -> _Columns:
     try:
         with pq.ParquetFile(path) as file:
-            present = list(file.schema_arrow.names)
+            schema = file.schema_arrow
+            present = list(schema.names)
             table = file.read(columns=[name for name in wanted if name in present])
         # Through Python values, because pandas turns integers with a null into floats.
         columns = {name: table.column(name).to_pylist() for name in set(table.column_names)}
     except (pa.ArrowException, KeyError) as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path} must be a Parquet file, got: {cause}") from None
-    return present, columns
+    return present, _with_class_names(path, schema, columns)
+
+
+def _with_class_names(
+    path: Path, schema: pa.Schema, columns: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """The columns with the names of classes that the datasets library left in the metadata."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return columns
+    # Here, because it takes a second to import.
+    from datasets import ClassLabel, Features
+
+    try:
+        features = Features.from_arrow_schema(schema)
+        return {
+            name: _named(values, features[name].names)
+            if isinstance(features[name], ClassLabel)
+            else values
+            for name, values in columns.items()
+        }
+    # Whatever the metadata holds, it was written by others.
+    except Exception as error:
+        raise ValueError(
+            f"{path} must have classes that its metadata names, got {type(error).__name__}: {error}"
+        ) from None
+
+
+def _named(values: list[Any], names: list[str]) -> list[str | None]:
+    """Classes by name; datasets writes -1 where there is none."""
+    known = {None: None, -1: None} | dict(enumerate(names))
+    return [known[value] for value in values]
 
 
 _READERS: dict[str, Callable[[Path, list[str]], _Columns]] = {

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import runtime
 from prefect.artifacts import create_table_artifact
 
+from flows.engine.gate import not_registered
 from flows.engine.nodes import numerics_of
 from flows.engine.prefect_loss import achieved, begun
 from flows.engine.run import Run, StageError
@@ -107,8 +108,10 @@ def record_run(run: Run, register: bool) -> None:
     numbers["seconds"] = sum(result.seconds for result, cached in results.values() if not cached)
     recipe = request.recipe
     artifact = results["export"][0].artifact
+    refused = not_registered(request, assessment) if register else None
+    summary["gate"] = {"weak_teacher": run.weak_teacher, "not_registered": refused}
     summary["registered_model"] = None
-    if register:
+    if register and refused is None:
         summary["registered_model"] = register_model(
             str(request.home),
             parent,

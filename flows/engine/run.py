@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from prefect import State
 
+from flows.engine.gate import stopped, stops, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.nodes import stage_of
 from flows.engine.prefect_loss import Failure
 from flows.method import Node, method
 from flows.recipes.request import Request
+from rosita_core.measuring.assessment import TEACHER
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import stage_options
@@ -45,9 +47,11 @@ class Run:
         states: Prefect's states of the stages that are done, for what comes after them.
         results: (result, whether it came from the cache) of the same stages.
         cell: `<grid>/<cell>` where the run is of a grid's cell.
+        weak_teacher: what is wrong with the teacher, in a sentence, once it is known.
     """
 
     cell: str | None = None
+    weak_teacher: str | None = None
 
     def __init__(
         self,
@@ -92,6 +96,8 @@ class Run:
                     if stop_requested():
                         # What follows is the signal's exception, which would hide it.
                         warn(failures[-1])
+                elif node.name == TEACHER:
+                    self._judge_teacher()
                 stop_if_requested()
         if failures:
             rest = f"; not run for want of it: {', '.join(skipped)}" if skipped else ""
@@ -130,6 +136,19 @@ class Run:
                 f"stage {node.name} of recipe {self.request.recipe.name} could not start: {error}"
             ) from error
         return state
+
+    def _judge_teacher(self) -> None:
+        """Say where the teacher is too weak.
+
+        Raises:
+            StageError: where the recipe's gate lets no student be made of such a teacher.
+        """
+        self.weak_teacher = weak_teacher(self.request, self.results[TEACHER][0])
+        if self.weak_teacher is None:
+            return
+        if stops(self.request):
+            raise StageError(stopped(self.request, self.weak_teacher))
+        warn(self.weak_teacher)
 
     def tell_hit(self, context: Context, name: str) -> None:
         """Say that a stage came from the cache."""

@@ -238,6 +238,19 @@ class Fidelity(Section):
     pad_to_max_length: bool = False
 
 
+class Gate(Section):
+    """What a teacher must be to be used, and a student to be registered. In no key."""
+
+    weak_teacher: Literal["stop", "warn"] = Field(
+        "stop",
+        description="on the selection rows it is not better than chance, or its classes are mixed "
+        "up: no student is made of it, or it is said",
+    )
+    retention: float | None = Field(
+        None, gt=0, description="part of the teacher's score that a registered student keeps"
+    )
+
+
 class Recipe(Section):
     name: str = Field("custom", description="what runs are called")
     task: str = Field(description="a GLUE task, film-reviews, or custom")
@@ -254,6 +267,7 @@ class Recipe(Section):
     numerics: Numerics = Numerics()
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()
+    gate: Gate = Gate()
 
     @model_validator(mode="before")
     @classmethod

@@ -196,4 +196,4 @@ def load(
     from tasks.host.hardware import resolve_numerics
 
     numerics = resolve_numerics(device, precision, threads, False)
-    return load_predictor(found.folder, numerics, found.pair)
+    return load_predictor(found.folder, numerics)

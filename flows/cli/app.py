@@ -117,10 +117,9 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
     planned = make_plan(request)
     if json_:
         parts = asdict(planned)
-        print_json(
-            {"recipe": request.recipe.name, "stages": parts["stages"]}
-            | {"rows": parts["rows"]["counts"], "cuts": parts["rows"]["cuts"]}
-        )
+        document = {"recipe": request.recipe.name, "notes": list(request.notes)}
+        document |= {"stages": parts["stages"]}
+        print_json(document | {"rows": parts["rows"]["counts"], "cuts": parts["rows"]["cuts"]})
         return
     show_plan(request, planned, totals(planned.stages))
 

@@ -73,12 +73,12 @@ def predict(
     from tasks.host.hardware import resolve_numerics
 
     texts = _texts(text, text_b, input_, text_a, text_b_column)
-    _check_pair(found, "text_b" in texts)
     titles = dict(zip(texts.columns, _titles(input_, text_a, text_b_column), strict=False))
     if output is not None:
         check_output(output, tuple(titles.values()))
     numerics = resolve_numerics(device, precision, threads, False)
-    predictor = load_predictor(found.folder, numerics, found.pair)
+    predictor = load_predictor(found.folder, numerics)
+    _check_pair(predictor.pair, found, "text_b" in texts)
     answered = predictor.answer(texts, batch_size, max_length)
     if output is not None:
         named = texts.rename(columns=titles)
@@ -238,11 +238,12 @@ def _titles(input_: Path | None, text_a: str | None, text_b_column: str | None) 
     return [name for name in (text_a, text_b_column) if name is not None]
 
 
-def _check_pair(found: FoundModel, given: bool) -> None:
-    if found.pair is None or found.pair == given:
+def _check_pair(pair: bool | None, found: FoundModel, given: bool) -> None:
+    if pair is None or pair == given:
         return
-    need = "two texts (--text-b, or --input with --text-b-column)" if found.pair else "one text"
+    need = "two texts (--text-b, or --input with --text-b-column)" if pair else "one text"
+    model = f"in {found.folder}" if found.recipe is None else f"of recipe {found.recipe}"
     raise ValueError(
-        f"text_b must fit the model of recipe {found.recipe}, which reads {need}, "
+        f"text_b must fit the model {model}, which reads {need}, "
         f"got {'two texts' if given else 'one text'}"
     )

@@ -36,6 +36,8 @@ def show_plan(request: Request, plan: Plan, total: str) -> None:
         table.add_row(stage.name, key, state, Text(why))
     out = console()
     out.print(table)
+    for note in request.notes:
+        out.print(Text(note))
     out.print(Text(total))
     for note in (*shared(plan.rows.counts), *cut_rows([asdict(cut) for cut in plan.rows.cuts])):
         out.print(Text(note))

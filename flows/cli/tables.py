@@ -53,9 +53,13 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         print(f"registered as:    {registered['uri']}")
     if mlflow_run_id is not None:
         print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
-    if registered is None or mlflow_run_id is None:
+    gate = summary["gate"]
+    if (registered is None and gate["not_registered"] is None) or mlflow_run_id is None:
         print(NOT_SENT)
     print("to see the runs:  rosita ui")
+    for said in gate.values():
+        if said is not None:
+            print(said)
     print(f"summary: {path}")
 
 

@@ -17,6 +17,7 @@ from prefect import State
 from flows.engine.graph import Graph, Vertex
 from flows.engine.nodes import context_of
 from flows.engine.recording import CellRun, Done, StageError
+from rosita_core.measuring.assessment import TEACHER
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import stage_options
@@ -71,6 +72,8 @@ class Executor:
         self.done: dict[str, Done] = {}
         self.failures: dict[str, str] = {}
         self._lost: set[str] = set()
+        self._stopped: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._cells = cells
         self._flow_run_id = flow_run_id
         self._again = frozenset(again)
@@ -139,15 +142,27 @@ class Executor:
             self._artifacts[vertex.id] = outcome.result.artifact
             for cell in vertex.cells:
                 self._cells[cell].note(outcome, mine=cell == vertex.cells[0])
+                if vertex.name == TEACHER and (why := self._cells[cell].judge_teacher(outcome)):
+                    self._stopped[cell] = why
+            for id_, other in list(waiting.items()):
+                if self._stopped.keys() >= set(other.cells):
+                    del waiting[id_]
         for cell in vertex.cells:
             self._end(cell)
 
     def _end(self, cell: str) -> None:
         """Where nothing of a cell runs any more, record it or say why it is not complete."""
+        if cell in self._ended:
+            return
+        if cell in self._stopped:
+            self._ended.add(cell)
+            self._cells[cell].end(self._stopped[cell])
+            return
         ids = self.graph.cells[cell]
         failed = {name: self.failures[id_] for name, id_ in ids.items() if id_ in self.failures}
         if not self.done.keys() | self.failures | self._lost >= set(ids.values()):
             return
+        self._ended.add(cell)
         error = None
         if failed:
             names = [name for name, id_ in ids.items() if id_ in self._lost]

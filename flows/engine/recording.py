@@ -16,6 +16,7 @@ from typing import Any
 from prefect import State
 from prefect.artifacts import create_table_artifact
 
+from flows.engine.gate import not_registered, stopped, stops, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.prefect_loss import Failure, begun
 from flows.engine.summary import comparison_rows, summarize, write_summary
@@ -67,6 +68,7 @@ class CellRun:
         parent: the handle of its tracked run, once it has begun.
         results: name -> (result, whether it came from the cache) of the stages that are done.
         error: why it is not complete, once it has ended.
+        weak_teacher: what is wrong with the teacher, in a sentence, once it is known.
     """
 
     cell: str | None = None
@@ -88,6 +90,7 @@ class CellRun:
         self.parent: str | None = None
         self.results: dict[str, tuple[StageResult, bool]] = {}
         self.error: str | None = None
+        self.weak_teacher: str | None = None
         self._names = [node.name for node in method(request)]
         self._export: State | None = None
         self._pending: list[tuple[Done, bool]] = []
@@ -147,6 +150,16 @@ class CellRun:
             with noted(f"the learning curve of stage {name}"):
                 record_learning_curve(self.tracking, self.parent, home, done.result, last)
 
+    def judge_teacher(self, done: Done) -> str | None:
+        """Say where the teacher is too weak; why the recipe's gate stops the run then, or None."""
+        self.weak_teacher = weak_teacher(self.request, done.result)
+        if self.weak_teacher is None:
+            return None
+        if stops(self.request):
+            return stopped(self.request, self.weak_teacher)
+        warn(self.weak_teacher)
+        return None
+
     def end(self, error: str | None) -> None:
         """Record that nothing of it runs any more; `error` says why it is not complete."""
         self.begin()
@@ -187,8 +200,10 @@ class CellRun:
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )
+        refused = not_registered(request, assessment) if self.registers else None
+        summary["gate"] = {"weak_teacher": self.weak_teacher, "not_registered": refused}
         summary["registered_model"] = None
-        if self.registers:
+        if self.registers and refused is None:
             summary["registered_model"] = register_model(
                 str(request.home),
                 parent,

@@ -96,6 +96,8 @@ def _kind(annotation: Any) -> str:
         return " or ".join(map(_kind, inner))
     if origin is tuple:
         return f"list of {_kind(inner[0])}s"
+    if origin is dict:
+        return f"map of {_kind(inner[0])} to {_kind(inner[1])}"
     return "none" if annotation is type(None) else WORDS[annotation]
 
 

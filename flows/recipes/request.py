@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
+from flows.recipes.teacher import check_teacher
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE, TaskSpec
 from rosita_core.model.families import Family, family_of
 from rosita_core.model.locate import (
     CHECKPOINT_FILES,
-    RANDOM_MODELS,
     TOKENIZER_FILES,
     files_digest,
     locate,
@@ -25,12 +25,6 @@ from rosita_core.model.locate import (
     weights_digest,
 )
 from rosita_core.model.shape import Shape, count_parameters
-from rosita_core.model.weights import (
-    check_classifier,
-    check_masked_lm,
-    check_weights,
-    tensor_shapes,
-)
 from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
     from rosita_core.data.sources import SourceSettings
 
 BYTES_PER_PARAMETER = 4
-BERT_DROPOUT = 0.1  # where a config.json does not say
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
@@ -77,6 +70,9 @@ class Request:
         tokenizer: of the pretrained model.
         mlm, vectors: what proposes words for the augmentation; None where nothing does.
         source: which data.
+        order: the pretrained model's outputs in the order of the task's classes.
+        labels: what the compressed model calls these classes; empty for regression.
+        notes: sentences that a plan says about it.
     """
 
     recipe: Recipe
@@ -90,6 +86,9 @@ class Request:
     mlm: Found | None
     vectors: Found | None
     source: SourceSettings
+    order: tuple[int, ...]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def outputs(self) -> int:
@@ -127,18 +126,13 @@ def check(recipe: Recipe, home: Path) -> Request:
     with naming("teacher."):
         model_path = locate(recipe.teacher.model)
         config = read_config(recipe.teacher.model)
-        _check_dropout(recipe, config)
-        weights = {}
-        if recipe.teacher.model not in RANDOM_MODELS:
-            weights = dict(check_weights(model_path, config))
     source = source_settings(recipe, home)
     if spec is None:
         spec = read_rows(source).spec
-    outputs = len(spec.labels) or 1
-    if recipe.teacher.epochs == 0:
-        with naming("teacher."):
-            check_classifier(weights, config, outputs, spec.labels)
-    teacher, student = shapes(recipe, outputs)
+    teacher, student = shapes(recipe, len(spec.labels) or 1)
+    tokenizer = Found(model_path, tokenizer_digest(recipe.teacher.model))
+    with naming("teacher."):
+        checked = check_teacher(recipe, spec, model_path, tokenizer.digest)
     return Request(
         recipe=recipe,
         home=home,
@@ -147,10 +141,13 @@ def check(recipe: Recipe, home: Path) -> Request:
         student=student,
         model=Found(model_path, weights_digest(recipe.teacher.model)),
         family=family_of(config, recipe.teacher.model),
-        tokenizer=Found(model_path, tokenizer_digest(recipe.teacher.model)),
+        tokenizer=tokenizer,
         mlm=mlm,
         vectors=vectors,
         source=source,
+        order=checked.order,
+        labels=checked.labels,
+        notes=checked.notes,
     )
 
 
@@ -215,9 +212,8 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     if proposers.mlm is not None:
         try:
             folder = locate(proposers.mlm)
-            check_masked_lm(folder / "config.json")
-            tensor_shapes(folder)
             mlm = Found(folder, files_digest(folder, CHECKPOINT_FILES + TOKENIZER_FILES))
+            _check_proposer(mlm, augment.candidates)
         except ValueError as error:
             message = str(error).removeprefix("model ")
             raise ValueError(f"augment.proposers.mlm {message}") from None
@@ -229,17 +225,15 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     return mlm, vectors
 
 
-def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
-    """Until its first prune a student equals its teacher but for dropout, and has no gradient."""
-    rates = [
-        config.get(name, BERT_DROPOUT)
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
-    ]
-    if recipe.kd_setting in ("3", "4") and not any(rates):
-        raise ValueError(
-            f"model must have dropout above 0 in its config.json for KD setting "
-            f"{recipe.kd_setting}, whose first prune ranks by the gradient that it makes, got 0"
-        )
+@lru_cache(maxsize=4)
+def _check_proposer(mlm: Found, candidates: int) -> None:
+    """Load the masked language model once, as the stage will; its digest has read it anyway."""
+    from transformers.utils import logging as transformers_logging
+
+    from rosita_core.augmentation.masked_lm import load_proposer
+
+    transformers_logging.disable_progress_bar()
+    load_proposer(mlm.path, "cpu", 1, candidates)
 
 
 def check_home(home: Path, parameters: int) -> None:

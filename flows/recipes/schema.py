@@ -139,8 +139,24 @@ class Distilled(Training):
     temperature: float = Field(1.0, gt=0)
 
 
+def _texts(value: Any) -> Any:
+    # YAML reads a class that is called 0 as a number.
+    if not isinstance(value, dict):
+        return value
+    return {_text(name): _text(label) for name, label in value.items()}
+
+
+def _text(value: Any) -> Any:
+    whole = isinstance(value, float) and value.is_integer()
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(int(value) if whole else value) if number else value
+
+
 class Teacher(Training):
     model: str = Field(description="minilm-l6, bert-base, a checkpoint directory or a hub model")
+    labels: Annotated[dict[str, str], BeforeValidator(_texts)] | None = Field(
+        None, description="class of the checkpoint -> class of the data, where names do not tell"
+    )
 
 
 class Student(Distilled):
@@ -235,6 +251,19 @@ class Fidelity(Section):
     pad_to_max_length: bool = False
 
 
+class Gate(Section):
+    """What a teacher must be to be used, and a student to be registered. In no key."""
+
+    weak_teacher: Literal["stop", "warn"] = Field(
+        "stop",
+        description="on the selection rows it is not better than chance, or its classes are mixed "
+        "up: no student is made of it, or it is said",
+    )
+    retention: float | None = Field(
+        None, gt=0, description="part of the teacher's score that a registered student keeps"
+    )
+
+
 class Recipe(Section):
     name: str = Field("custom", description="what runs are called")
     task: str = Field(description="a GLUE task, film-reviews, or custom")
@@ -251,6 +280,7 @@ class Recipe(Section):
     numerics: Numerics = Numerics()
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()
+    gate: Gate = Gate()
 
     @model_validator(mode="before")
     @classmethod

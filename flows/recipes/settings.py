@@ -169,7 +169,7 @@ def export_settings(request: Request) -> ExportSettings:
         formats=(make("export", "hugging-face"),),
         task=recipe.task,
         pair=request.spec.pair,
-        labels=request.spec.labels,
+        labels=request.labels,
         teacher=Path(recipe.teacher.model).name,
         kd_setting=recipe.kd_setting,
         max_length=recipe.width.max_length,
@@ -179,12 +179,12 @@ def export_settings(request: Request) -> ExportSettings:
 
 
 def _pretrained(request: Request) -> Pretrained:
-    recipe, regression = request.recipe, request.spec.kind == "regression"
+    recipe = request.recipe
     return Pretrained(
         family=request.family,
         digest=request.model.digest,
         outputs=request.outputs,
-        problem_type="regression" if regression else "single_label_classification",
+        order=request.order,
         seed=recipe.seed,
         name=recipe.teacher.model,
         path=str(request.model.path),

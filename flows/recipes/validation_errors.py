@@ -21,6 +21,7 @@ _TYPES = {
     "bool_": "true or false",
     "model_": "a section of fields",
     "tuple_": "a list",
+    "dict_": "a map",
     "too_short": "a list of at least 1 entry",
 }
 

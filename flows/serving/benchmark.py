@@ -16,9 +16,8 @@ from flows.serving.predict import load_classifier
 from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.latency import Latency, measure_side_by_side
 from rosita_core.model.checkpoint import placed, shape_of
-from rosita_core.model.locate import shape_from
+from rosita_core.model.locate import config_of, shape_from
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.model.pretrained import read_source_config
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.training.placement import Placement
 from tasks.host.console import console
@@ -92,7 +91,7 @@ def compare_speed(
     """
     transformers_logging.disable_progress_bar()
     for name, folder in folders.items():
-        positions = shape_from(read_source_config(str(folder)), 1).frame.max_positions
+        positions = shape_from(config_of(folder), 1).frame.max_positions
         if settings.tokens > positions:
             raise ValueError(
                 f"tokens must be at most {positions}, the positions of {name}, "

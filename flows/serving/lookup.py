@@ -19,13 +19,11 @@ class FoundModel:
         folder: the checkpoint.
         run_id: the run, or None for a directory of the user's own.
         recipe: the run's recipe, or None.
-        pair: whether the model reads two texts; None where nobody noted it.
     """
 
     folder: Path
     run_id: str | None
     recipe: str | None
-    pair: bool | None
 
 
 def newest_summary(home: Path) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
     if model is None:
         return _exported(newest_summary(home), home)
     if (folder := Path(model)).is_dir():
-        return FoundModel(folder, None, None, None)
+        return FoundModel(folder, None, None)
     path = Home(home).summary(model)
     # An absolute path as `model` would leave the home.
     if Path(model).name == model and path.is_file():
@@ -97,16 +95,4 @@ def _exported(summary: dict[str, Any], home: Path) -> FoundModel:
         folder=stage_folder(summary, "export", home),
         run_id=summary["run_id"],
         recipe=summary["recipe"],
-        pair=_pair(summary, home),
     )
-
-
-def _pair(summary: dict[str, Any], home: Path) -> bool | None:
-    """From the run's data, which may have been cleared away to free space."""
-    try:
-        meta = stage_folder(summary, "data", home) / "splits" / "meta.json"
-    except ValueError:
-        return None
-    if not meta.is_file():
-        return None
-    return bool(json.loads(meta.read_text(encoding="utf-8"))["pair"])

@@ -12,16 +12,19 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from flows.serving import PREDICTION_BATCH
-from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
+from rosita_core.model.labels import class_names
+from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-from rosita_core.model.pretrained import load_pretrained, read_source_config
+from rosita_core.model.pretrained import load_pretrained
+from rosita_core.model.weights import check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 
@@ -29,6 +32,7 @@ LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 # The classifier of a checkpoint is never drawn here; loading asks for a seed all the same.
 UNUSED_SEED = 0
+SHORTEST = 4  # tokens that a text is cut to at most
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,18 @@ class Predictor:
         return answers(predict(self, texts, batch_size, length), self.labels)
 
 
-def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) -> Predictor:
+def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     """The classifier in `folder`, with its tokenizer. No code from the folder is run.
 
     Args:
         folder: a checkpoint directory.
         numerics: device, precision and threads; the threads are those of the process from then on.
-        pair: whether it reads two texts, where that is known.
 
     Raises:
         ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
     """
     transformers_logging.disable_progress_bar()
-    config = read_source_config(str(folder))
+    config = config_of(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"model must have a tokenizer ({' or '.join(TOKENIZER_FILES)}), got none in {folder}"
@@ -110,10 +113,6 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) 
             f"model must be a sequence classifier, got {', '.join(kinds) or 'no architecture'} "
             f"in {folder}"
         )
-    if config.get("problem_type") == "multi_label_classification":
-        raise ValueError(
-            f"model must predict one class or one number, got several labels a text in {folder}"
-        )
     torch.set_num_threads(numerics.threads)
     model = load_classifier(folder)
     if model.config.problem_type == "regression":
@@ -121,9 +120,9 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) 
     else:
         names = cast(Mapping[int, str], model.config.id2label)
         labels = tuple(names[index] for index in range(model.config.outputs))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     placed_model = placed(model, numerics.device).eval()
-    return Predictor(placed_model, tokenizer, labels, numerics, pair)
+    return Predictor(placed_model, tokenizer, labels, numerics, model.config.text_pair)
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:
@@ -132,13 +131,10 @@ def load_classifier(folder: Path) -> RositaForSequenceClassification:
     Raises:
         ValueError: where the directory is no checkpoint of a supported architecture.
     """
-    config = read_source_config(str(folder))
-    # transformers writes id2label unless there are two classes, its own default.
-    outputs = len(config.get("id2label") or (0, 1))
-    regression = outputs == 1 or config.get("problem_type") == "regression"
-    kind = "regression" if regression else "single_label_classification"
-    model = load_pretrained(str(folder), outputs, kind, UNUSED_SEED)
-    return model.eval()
+    config = config_of(folder)
+    outputs = len(class_names(config, str(folder)))
+    check_classifier(check_weights(folder, config, outputs), outputs)
+    return load_pretrained(folder, outputs, UNUSED_SEED)
 
 
 def read_lines(raw: bytes) -> pd.DataFrame:
@@ -206,18 +202,24 @@ def predict(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    positions = predictor.model.config.max_position_embeddings
-    if not 4 <= max_length <= positions:
-        raise ValueError(f"max_length must be in [4, {positions}] for this model, got {max_length}")
+    config, tokenizer, pair = predictor.model.config, predictor.tokenizer, "text_b" in texts
+    framing = framing_of(tokenizer)
+    positions = config.max_position_embeddings
+    least = max(SHORTEST, 1 + (framing.pair if pair else framing.single).special)
+    if not least <= max_length <= positions:
+        raise ValueError(
+            f"max_length must be in [{least}, {positions}] for this model, got {max_length}"
+        )
+    check_tokenizer(tokenizer, config.vocab_size, config.type_vocab_size, pair)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.arrow"
-        encode([texts.assign(label=0)], predictor.tokenizer, path)
+        encode([texts.assign(label=0)], tokenizer, path)
         return predict_logits(
             predictor.model,
             Encoded(path),
             batch_size,
             max_length,
-            special_tokens(predictor.tokenizer),
+            framing,
             Placement(predictor.numerics.device, predictor.numerics.precision),
         )
 

@@ -2,33 +2,39 @@
 V vocabulary."""
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from rosita_core.augmentation.words import is_candidate
+from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
 
+_SHOWN = 3
 _LETTERS = re.compile(r"[a-z]+")
 
 
 class MaskedLMProposer:
     """What a masked language model would put at a word's place, the sentence itself being known.
 
-    The input is [CLS] masked sentence [SEP] sentence [SEP], so that candidates keep to the meaning
-    of the word. Source: TinyBERT, algorithm 1.
+    The input is the masked sentence and the sentence, as the tokenizer frames pairs, so that
+    candidates keep to the meaning of the word. Source: TinyBERT, algorithm 1.
 
     model: any AutoModelForMaskedLM, in eval mode; it runs on the device on which it is.
-    tokenizer: the model's; needs a mask, a first, a separator and a padding token.
+    tokenizer: the model's; needs a mask and a padding token.
     batch_size: occurrences per forward pass.
     top: how many of the most probable word pieces are looked at for an occurrence.
 
-    Raises ValueError if a size is out of bounds, the model is in training mode or the tokenizer
-    lacks one of these tokens.
+    Raises ValueError if a size is out of bounds, the model is in training mode, or the tokenizer
+    does not fit it.
     """
 
     def __init__(
@@ -45,9 +51,8 @@ class MaskedLMProposer:
             raise ValueError(f"top must be in [1, {vocabulary}], got {top}")
         if model.training:
             raise ValueError("model must be in eval mode, got training mode (dropout is on)")
-        for name in ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id"):
-            if getattr(tokenizer, name) is None:
-                raise ValueError(f"tokenizer must have a {name}, got none")
+        if tokenizer.mask_token_id is None:
+            raise ValueError("model must have a tokenizer with a mask_token, got none")
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -55,13 +60,17 @@ class MaskedLMProposer:
         whole = _whole_words(tokenizer)
         self._one_piece = frozenset(whole.values())
         self._candidate_of = {piece: word for piece, word in whole.items() if is_candidate(word)}
-        arguments = inspect.signature(model.forward).parameters
-        types = getattr(model.config, "type_vocab_size", 0) or 0
-        self._has_types = "token_type_ids" in arguments and types > 1
+        self._has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        types = (
+            (getattr(model.config, "type_vocab_size", 0) or 1) if self._has_types else sys.maxsize
+        )
+        check_tokenizer(tokenizer, vocabulary, types, pair=True)
+        self._pair = framing_of(tokenizer).pair
         longest = min(_positions(model), tokenizer.model_max_length)
-        self._segment = (longest - 3) // 2  # three special tokens around two copies
+        self._segment = (longest - self._pair.special) // 2
         if self._segment < 1:
-            raise ValueError(f"the model must have at least 5 positions, got {longest}")
+            least = self._pair.special + 2
+            raise ValueError(f"model must have at least {least} positions, got {longest}")
 
     def knows(self, word: str) -> bool:
         """Whether a word of letters a-z is one word piece, which is what the proposer can mask."""
@@ -114,24 +123,74 @@ class MaskedLMProposer:
     def _top(self, inputs: list[tuple[list[int], int]], select: dict[str, Any]) -> torch.Tensor:
         """The ids of the `top` most probable pieces of a batch, B x top."""
         tokenizer, device = self.tokenizer, self.model.device
-        longest = 2 * max(len(ids) for ids, _ in inputs) + 3
+        longest = 2 * max(len(ids) for ids, _ in inputs) + self._pair.special
         ids_BT = torch.full((len(inputs), longest), int(tokenizer.pad_token_id))
         mask_BT = torch.zeros_like(ids_BT)
         type_BT = torch.zeros_like(ids_BT)
         for row, (ids, position) in enumerate(inputs):
             masked = [*ids[:position], tokenizer.mask_token_id, *ids[position + 1 :]]
-            first = [tokenizer.cls_token_id, *masked, tokenizer.sep_token_id]
-            whole = [*first, *ids, tokenizer.sep_token_id]
-            ids_BT[row, : len(whole)] = torch.tensor(whole)
+            whole, types = map(
+                torch.from_numpy, self._pair.frame([np.array(masked), np.array(ids)])
+            )
+            ids_BT[row, : len(whole)] = whole
             mask_BT[row, : len(whole)] = 1
-            type_BT[row, len(first) : len(whole)] = 1
+            type_BT[row, : len(whole)] = types
         arguments = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
         if self._has_types:
             arguments["token_type_ids"] = type_BT.to(device)
-        select["position_B"] = torch.tensor([position + 1 for _, position in inputs], device=device)
+        before = len(self._pair.ids[0])
+        positions = [before + position for _, position in inputs]
+        select["position_B"] = torch.tensor(positions, device=device)
         logits_BV = self.model(**arguments).logits[:, 0]
         top: torch.Tensor = logits_BV.topk(self.top, dim=1).indices
         return top
+
+
+def load_proposer(folder: Path, device: str, batch_size: int, top: int) -> MaskedLMProposer:
+    """The proposer of a checkpoint, on `device`; see `MaskedLMProposer` for sizes and errors.
+
+    Raises:
+        ValueError: where the checkpoint cannot be read, or lacks weights of a masked language
+            model, which transformers would draw at random; the first ones are named.
+    """
+    _check_head(folder / "config.json")
+    said = logging.get_verbosity()
+    # What it says of missing weights in a table is said below in a line.
+    logging.set_verbosity_error()
+    try:
+        model, found = AutoModelForMaskedLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    # transformers has many errors for files that it cannot use.
+    except Exception as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(
+            f"model must be a masked language model that transformers can read, got {folder}: "
+            f"{type(error).__name__}: {cause}"
+        ) from None
+    finally:
+        logging.set_verbosity(said)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise ValueError(
+            f"model must be a masked language model with all its weights, got no "
+            f"{', '.join(missing[:_SHOWN])}{more} in {folder}"
+        )
+    return MaskedLMProposer(model.to(device).eval(), load_tokenizer(folder), batch_size, top)
+
+
+def _check_head(config_file: Path) -> None:
+    """Whether a checkpoint says that it has a masked language model's head."""
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        architectures = [str(name) for name in config.get("architectures") or ()]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"model must have a config.json that is JSON, got: {error}") from None
+    if not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in architectures):
+        raise ValueError(
+            f"model must be a masked language model, got {', '.join(architectures) or 'none'} "
+            f"in {config_file.parent}"
+        )
 
 
 def _positions(model: PreTrainedModel) -> int:

@@ -96,7 +96,7 @@ def _totals(
         for number, indices in enumerate(batches[done:], start=done + 1):
             # A teacher left in train mode (fidelity) draws dropout.
             torch.manual_seed(placement.group.seed(s.seed * SEEDS_APART + number))
-            batch = collate(rows, indices, s.max_length, run.special, s.pad_to_max_length)
+            batch = collate(rows, indices, s.max_length, run.framing, s.pad_to_max_length)
             with placement.autocast():
                 loss = objective(model, placement.group.part(batch).to(placement.device))["loss"]
             loss.backward()

@@ -1,13 +1,12 @@
 """Token ids in an Arrow file that is memory-mapped, so that a data set need not fit in memory.
 
-A row holds the word pieces of one or two sentences without special tokens; batches add them and
-truncate, so that one file serves every maximum length.
+A row holds the word pieces of one or two sentences without special tokens; batches add them (see
+`framing.py`) and truncate, so that one file serves every maximum length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,6 @@ import pyarrow as pa
 
 ROWS_PER_BATCH = 8192
 IDS = pa.list_(pa.int32())
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Ids that frame a sequence: [CLS] a [SEP] or [CLS] a [SEP] b [SEP], then [PAD]."""
-
-    cls: int
-    sep: int
-    pad: int
-
-
-def special_tokens(tokenizer: Any) -> SpecialTokens:
-    """The special tokens of a BERT tokenizer.
-
-    Raises:
-        ValueError: where one of them is missing.
-    """
-    ids = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
-    if any(i is None for i in ids):
-        raise ValueError(f"tokenizer must have [CLS], [SEP] and [PAD], got ids {ids}")
-    return SpecialTokens(*ids)
 
 
 def encode(frames: Iterable[pd.DataFrame], tokenizer: Any, path: Path) -> int:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
+from rosita_core.data.framing import check_tokenizer, load_tokenizer
 from rosita_core.export import Format
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
@@ -58,14 +57,14 @@ def export_checkpoint(
         folder: made where it is missing; files in it are replaced.
 
     Raises:
-        ValueError: where labels do not fit the model's outputs or repeat, where the tokenizer is
-            missing, or where it has more tokens than the model.
+        ValueError: where labels do not fit the model's outputs or repeat, or the tokenizer is
+            missing or does not fit the model (see `check_tokenizer`).
     """
     _check_labels(labels, model.config)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(tokenizer_dir, model.config, folder)
+    _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    save(build(_config_to_export(model.config, labels), state), folder)
+    save(build(_config_to_export(model.config, labels, card.pair), state), folder)
     source = files("rosita_core.model").joinpath(MODEL_SOURCE).read_text(encoding="utf-8")
     (folder / MODEL_SOURCE).write_text(source, encoding="utf-8")
     text = render_card(card, shape_of(model.config), labels)
@@ -74,7 +73,7 @@ def export_checkpoint(
     (folder / "model.safetensors").chmod((folder / CARD_FILE).stat().st_mode)
 
 
-def _config_to_export(source: RositaConfig, labels: tuple[str, ...]) -> RositaConfig:
+def _config_to_export(source: RositaConfig, labels: tuple[str, ...], pair: bool) -> RositaConfig:
     config = RositaConfig.from_dict(source.to_dict())
     module = MODEL_SOURCE.removesuffix(".py")
     config.auto_map = {
@@ -86,6 +85,7 @@ def _config_to_export(source: RositaConfig, labels: tuple[str, ...]) -> RositaCo
     names = labels or (REGRESSION_OUTPUT,)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
+    config.text_pair = pair
     config.problem_type = "single_label_classification" if labels else "regression"
     return config
 
@@ -107,23 +107,21 @@ def _check_labels(labels: tuple[str, ...], config: RositaConfig) -> None:
         raise ValueError(f"labels must differ from each other, got {repeated[0]!r} twice")
 
 
-def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, folder: Path) -> None:
+def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, folder: Path) -> None:
     # Checked here because transformers would look for a missing directory on the hub.
     if not any((tokenizer_dir / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"tokenizer must be a directory with {' or '.join(TOKENIZER_FILES)}, "
             f"got {tokenizer_dir}"
         )
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"tokenizer must have at most the model's {config.vocab_size} tokens, "
-            f"got {len(tokenizer)}"
-        )
+    tokenizer = load_tokenizer(tokenizer_dir)
+    check_tokenizer(tokenizer, config.vocab_size, config.type_vocab_size, pair)
     # A checkpoint for sentence vectors may cut and pad every text to a length of its own.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     for name in LENGTH_SETTINGS:
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.model_max_length = config.max_position_embeddings
+    # Positions are counted from the left, and so the model has learned.
+    tokenizer.padding_side = "right"
     tokenizer.save_pretrained(folder)

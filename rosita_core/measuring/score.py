@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import ordered_batches
@@ -43,7 +44,7 @@ def predict_logits(
     data: Encoded,
     batch_size: int,
     max_length: int,
-    special: SpecialTokens,
+    framing: Framing,
     placement: Placement,
 ) -> np.ndarray:
     """Logits (N, C), float32, in the order of the rows; `model` must be in eval mode.
@@ -55,7 +56,7 @@ def predict_logits(
     group = placement.group
     logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
     with torch.inference_mode(), placement.autocast():
-        batches = ordered_batches(data, batch_size, max_length, special)
+        batches = ordered_batches(data, batch_size, max_length, framing)
         for number, (rows, batch) in enumerate(batches):
             if number % group.size != group.rank:
                 continue
@@ -84,17 +85,17 @@ def selection_scorer(
     run: TrainingRun, scoring: Scoring
 ) -> Callable[[RositaForSequenceClassification], dict[str, float]]:
     """A function from a model to its metrics on the rows that choose the best weights."""
-    return scorer(run.selection, scoring, run.special, run.placement)
+    return scorer(run.selection, scoring, run.framing, run.placement)
 
 
 def scorer(
-    data: Encoded, scoring: Scoring, special: SpecialTokens, placement: Placement
+    data: Encoded, scoring: Scoring, framing: Framing, placement: Placement
 ) -> Callable[[RositaForSequenceClassification], dict[str, float]]:
     """A function from a model to its metrics on `data`."""
 
     def score(model: RositaForSequenceClassification) -> dict[str, float]:
         logits = predict_logits(
-            model, data, scoring.batch_size, scoring.max_length, special, placement
+            model, data, scoring.batch_size, scoring.max_length, framing, placement
         )
         return score_logits(logits, data.labels, scoring)
 

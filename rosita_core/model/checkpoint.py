@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 import rosita_core.model.register  # noqa: F401  (Auto classes then load what `save` writes)
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
@@ -78,8 +79,12 @@ def save(model: RositaForSequenceClassification, folder: Path) -> None:
 
 
 def load(folder: str | Path) -> RositaForSequenceClassification:
-    """Read what `save` wrote, in float32 and eval mode."""
-    model = RositaForSequenceClassification.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32
-    )
-    return model.eval()
+    """Read what `save` wrote, in float32 and eval mode.
+
+    Raises:
+        RuntimeError: where a tensor is missing or has another shape than the configuration says.
+    """
+    state = load_file(Path(folder) / "model.safetensors")
+    # Copies: what safetensors hands out is the file itself, mapped into memory.
+    own = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
+    return build(RositaConfig.from_pretrained(folder), own).eval()

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rosita_core.model.families import family_of
+from rosita_core.model.families import check_supported, family_of
 from rosita_core.model.shape import Shape
 
 # Named after what they are; their family knows the sizes that they leave out.
@@ -83,17 +83,29 @@ def read_config(name: str) -> Mapping[str, Any]:
     named = MODELS.get(name)
     if named is not None and named.config is not None:
         return family_of(named.config, name).completed(named.config, name)
-    if named is not None or Path(name).exists():
-        path = locate(name) / "config.json"
-    else:
-        path = _from_hub(name, ("config.json",)) / "config.json"
+    if named is not None:
+        return config_of(locate(name))
+    return config_of(Path(name) if Path(name).exists() else _from_hub(name, ("config.json",)))
+
+
+def config_of(folder: Path) -> Mapping[str, Any]:
+    """The configuration of the checkpoint in a directory.
+
+    Raises:
+        ValueError: where there is none, or its architecture is not supported.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"model must be a checkpoint directory with a config.json, got {folder}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"model must have a config.json that is JSON, got {path}: {error}"
         ) from None
-    return family_of(config, name).completed(config, name)
+    family = family_of(config, str(folder))
+    check_supported(config, str(folder))
+    return family.completed(config, str(folder))
 
 
 def shape_from(config: Mapping[str, Any], outputs: int) -> Shape:

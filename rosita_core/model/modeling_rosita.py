@@ -35,6 +35,7 @@ class RositaConfig(PretrainedConfig):
         layer_norm_eps: epsilon of every LayerNorm.
         pad_token_id: id of [PAD].
         initializer_range: standard deviation of fresh weights.
+        text_pair: whether an input is two texts; None where nobody noted it.
     """
 
     model_type = "rosita"
@@ -56,6 +57,7 @@ class RositaConfig(PretrainedConfig):
         layer_norm_eps: float = 1e-12,
         pad_token_id: int | None = 0,
         initializer_range: float = 0.02,
+        text_pair: bool | None = None,
         **kwargs: Any,
     ) -> None:
         if len(layer_heads) != len(layer_ffn_units):
@@ -78,6 +80,7 @@ class RositaConfig(PretrainedConfig):
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
+        self.text_pair = text_pair
         kwargs.pop("num_hidden_layers", None)
         super().__init__(**kwargs)
 
@@ -253,9 +256,8 @@ class RositaForSequenceClassification(PreTrainedModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput | tuple:
-        mask = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask[:, None, None, :].bool()
+        # Whether anything is masked is not asked: an exported graph would keep the answer.
+        mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         hidden_BTH = self.bert.embeddings(input_ids, token_type_ids)
         states = [hidden_BTH]
         for layer in self.bert.encoder.layer:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from transformers import PretrainedConfig
-
-from rosita_core.model.checkpoint import fresh
+from rosita_core.model.checkpoint import build, fresh
 from rosita_core.model.families import Family, family_of
-from rosita_core.model.locate import MODELS, RANDOM_MODELS
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.labels import class_names
+from rosita_core.model.locate import MODELS, RANDOM_MODELS, config_of
+from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+from rosita_core.model.weights import check_weights, read_weights
 
 NOT_IN_KEY = {"in_key": False}
 
@@ -25,7 +23,7 @@ class Pretrained:
         family: what reads its checkpoint.
         digest: of its configuration and weights.
         outputs: C, classes or 1 for regression.
-        problem_type: "single_label_classification" or "regression".
+        order: the checkpoint's outputs in the order of the task's classes.
         seed: of weights that the checkpoint does not have.
         name: what the recipe calls it.
         path: the directory of the checkpoint.
@@ -34,7 +32,7 @@ class Pretrained:
     family: Family
     digest: str
     outputs: int
-    problem_type: str
+    order: tuple[int, ...]
     seed: int
     name: str = field(metadata=NOT_IN_KEY)
     path: str = field(metadata=NOT_IN_KEY)
@@ -44,51 +42,52 @@ def load(pretrained: Pretrained) -> RositaForSequenceClassification:
     """The model, in eval mode.
 
     Raises:
-        ValueError: see `read_source_config`.
+        ValueError: see `load_pretrained`.
     """
-    outputs, kind, seed = pretrained.outputs, pretrained.problem_type, pretrained.seed
+    outputs, seed = pretrained.outputs, pretrained.seed
     if pretrained.name in RANDOM_MODELS:
         named = MODELS[pretrained.name].config or {}
-        return fresh(pretrained.family.config(named, outputs, kind), seed).eval()
-    read_source_config(pretrained.path)
-    return pretrained.family.load(pretrained.path, outputs, kind, seed).eval()
+        return fresh(pretrained.family.config(named, outputs), seed)
+    return _in_order(load_pretrained(Path(pretrained.path), outputs, seed), pretrained.order)
 
 
-def load_pretrained(
-    source: str, outputs: int, problem_type: str, seed: int
-) -> RositaForSequenceClassification:
+def load_pretrained(folder: Path, outputs: int, seed: int) -> RositaForSequenceClassification:
     """A checkpoint of any family with a classifier of `outputs` outputs, in eval mode.
 
-    Args: see `Family.load`.
+    The classifier is kept where the checkpoint has one of the same size and drawn from `seed`
+    otherwise; so is the missing pooler of an encoder.
+
+    Args:
+        folder: the checkpoint; weights come from safetensors only.
+        outputs: C.
+        seed: of fresh weights.
 
     Raises:
-        ValueError: see `read_source_config`.
+        ValueError: see `config_of` and `check_weights`.
     """
-    family = family_of(read_source_config(source), source)
-    return family.load(source, outputs, problem_type, seed).eval()
+    values = config_of(folder)
+    weights = check_weights(folder, values, outputs)
+    config = family_of(values, str(folder)).config(values, outputs)
+    if weights.outputs == outputs:
+        _name(config, class_names(values, str(folder)))
+    state = read_weights(weights)
+    if weights.fresh:
+        state = fresh(config, seed).state_dict() | state
+    return build(config, state).eval()
 
 
-def read_source_config(source: str) -> dict[str, Any]:
-    """`config.json` of a checkpoint directory or, for a name that is no directory, of a hub model.
+def _in_order(
+    model: RositaForSequenceClassification, order: tuple[int, ...]
+) -> RositaForSequenceClassification:
+    """`model` with its outputs in another order, names and all."""
+    state, names = model.state_dict(), list((model.config.id2label or {}).values())
+    for part in ("classifier.weight", "classifier.bias"):
+        state[part] = state[part][list(order)]
+    config = RositaConfig.from_dict(model.config.to_dict())
+    _name(config, tuple(names[output] for output in order))
+    return build(config, state).eval()
 
-    Raises:
-        ValueError: where the directory holds no checkpoint, its architecture is not supported, or
-            its sizes are wrong.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        config: dict[str, Any] = PretrainedConfig.get_config_dict(source)[0]
-    else:
-        path = folder / "config.json"
-        if not path.is_file():
-            raise ValueError(
-                f"model must be a checkpoint directory with a config.json, got {source}"
-            )
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"model: {path} must be JSON: {error}") from None
-        if not list(folder.glob("*.safetensors")):
-            raise ValueError(f"model must have weights in *.safetensors, found none in {source}")
-    family_of(config, source).completed(config, source)
-    return config
+
+def _name(config: RositaConfig, names: tuple[str, ...]) -> None:
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}

@@ -1,120 +1,220 @@
-"""What a checkpoint's weights are, from the headers of its files: nothing large is read."""
+"""Which tensors of a checkpoint's files are those of our model, and what the files lack.
+
+Only the headers are read, so that a checkpoint is checked before anything is computed. Whoever
+loads one reads what was found here and nothing else: no gap is filled with random numbers in
+silence.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
-from rosita_core.model.families import family_of
+from rosita_core.model.families import Config, Family, family_of
+from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
+SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-CLASSIFIER = "classifier.weight"
+# In front of every name where a model was saved inside a wrapper: DataParallel, torch.compile,
+# trainers, adapters.
+WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod|model|base_model|auto_model)\.)+")
+FLOATS = ("F64", "F32", "F16", "BF16")
+BODY, POOLER, CLASSIFIER = "bert.", "bert.pooler.", "classifier."
+BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
+SHOWN = 3
 
-Shapes = Mapping[str, tuple[int, ...]]
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a checkpoint, by the header of its file.
+
+    Attributes:
+        file: that holds it.
+        name: in that file.
+        shape: its sizes.
+        kind: of its numbers, as safetensors calls them: F32.
+    """
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    kind: str
 
 
-def tensor_shapes(folder: Path) -> Shapes:
-    """The shape of every tensor of a checkpoint, by its name there.
+@dataclass(frozen=True)
+class Weights:
+    """What a checkpoint has of our model.
+
+    Attributes:
+        tensors: by their names in our model.
+        fresh: parts that it does not have, which may be drawn at random: "pooler", "classifier".
+        outputs: of its trained classifier; 0 where it has none.
+    """
+
+    tensors: Mapping[str, Tensor]
+    fresh: tuple[str, ...]
+    outputs: int
+
+
+def check_weights(folder: Path, config: Config, outputs: int) -> Weights:
+    """What a checkpoint has of the model that its configuration describes; all of it must be there.
+
+    A missing classifier, or one of another size, may be drawn at random. So may the missing pooler
+    of an encoder, which is what has no classifier.
+
+    Args:
+        folder: the checkpoint.
+        config: see `rosita_core.model.locate.read_config`.
+        outputs: C.
 
     Raises:
-        ValueError: where a file is truncated or no safetensors, or one of several is missing.
+        ValueError: naming the first tensors that are missing, have another shape or no place in
+            our model, and where a file is damaged.
     """
-    names = [path.name for path in sorted(folder.glob("*.safetensors"))]
-    if (folder / INDEX).is_file():
-        try:
-            names = sorted(
-                set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+    family = family_of(config, str(folder))
+    found = _by_our_names(folder, family)
+    expected = _shapes(family, config, outputs, folder)
+    head = found.get(f"{CLASSIFIER}weight") if family.is_classifier(config) else None
+    classifies = head.shape[0] if head is not None and head.shape else 0
+    fresh = [] if classifies == outputs else [CLASSIFIER]
+    if head is None and not any(name.startswith(POOLER) for name in found):
+        fresh.append(POOLER)
+    wanted = {n: shape for n, shape in expected.items() if not n.startswith(tuple(fresh))}
+    _check_names(found, wanted, expected, folder)
+    for name, shape in wanted.items():
+        if found[name].shape != shape:
             raise ValueError(
-                f"model must have an {INDEX} with a weight_map, got {folder}: {error}"
-            ) from None
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in names:
+                f"model must have the weights of its config, {name} of {list(shape)}, "
+                f"got {list(found[name].shape)} in {folder}"
+            )
+        if found[name].kind not in FLOATS:
+            raise ValueError(
+                f"model must have weights of {', '.join(FLOATS)}, got {name} of "
+                f"{found[name].kind} in {folder}"
+            )
+    parts = tuple(part.removeprefix(BODY).rstrip(".") for part in sorted(fresh))
+    return Weights({name: found[name] for name in wanted}, parts, classifies)
+
+
+def read_weights(weights: Weights) -> dict[str, torch.Tensor]:
+    """The tensors that were found, in float32, by their names in our model."""
+    state: dict[str, torch.Tensor] = {}
+    for path in sorted({tensor.file for tensor in weights.tensors.values()}):
+        with safe_open(path, framework="pt") as file:
+            for name, tensor in weights.tensors.items():
+                if tensor.file == path:
+                    # A copy: what safetensors hands out is the file itself, mapped into memory.
+                    state[name] = file.get_tensor(tensor.name).to(torch.float32, copy=True)
+    return state
+
+
+def check_classifier(weights: Weights, outputs: int) -> None:
+    """Whether a checkpoint has a trained classifier already, as it must to skip training.
+
+    Raises:
+        ValueError: where it has none, or one of another size.
+    """
+    if weights.outputs != outputs:
+        raise ValueError(
+            f"model must be a classifier with {outputs} outputs to be used without training, "
+            f"got {weights.outputs or 'none'}"
+        )
+
+
+def _shapes(
+    family: Family, config: Config, outputs: int, folder: Path
+) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of our model; none of them is made."""
+    try:
+        ours: RositaConfig = family.config(config, outputs)
+        with torch.device("meta"):
+            model = RositaForSequenceClassification(ours)
+    # transformers and torch have many errors for a value that they cannot use.
+    except Exception as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(
+            f"model must have a config.json of values that can be used, got {folder}: "
+            f"{type(error).__name__}: {cause}"
+        ) from None
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _check_names(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    folder: Path,
+) -> None:
+    if missing := [name for name in wanted if name not in found]:
+        raise ValueError(
+            f"model must have the weights of its config, got no {_first(missing)} in {folder}"
+        )
+    known = {*expected, *BUFFERS}
+    if others := [name for name in found if name.startswith(BODY) and name not in known]:
+        raise ValueError(
+            f"model must have the weights of its config and no others, got {_first(others)} "
+            f"in {folder}"
+        )
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _by_our_names(folder: Path, family: Family) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for tensor in _headers(folder):
+        name = family.name(WRAPPERS.sub("", tensor.name))
+        if name in found:
+            raise ValueError(
+                f"model must have one tensor for {name}, got {found[name].name} and "
+                f"{tensor.name} in {folder}"
+            )
+        found[name] = tensor
+    return found
+
+
+def _headers(folder: Path) -> list[Tensor]:
+    """Every tensor of a checkpoint; see `check_weights` for errors."""
+    tensors: list[Tensor] = []
+    for name in _file_names(folder):
         try:
             with safe_open(folder / name, framework="np") as file:
                 for key in file.keys():  # noqa: SIM118  (the file is no mapping)
-                    shapes[key] = tuple(file.get_slice(key).get_shape())
+                    part = file.get_slice(key)
+                    shape = tuple(part.get_shape())
+                    tensors.append(Tensor(folder / name, key, shape, part.get_dtype()))
         except FileNotFoundError:
             raise ValueError(f"model must have all files of its {INDEX}, got no {name}") from None
         except (SafetensorError, OSError) as error:
             raise ValueError(
                 f"model must have whole safetensors files, got {folder / name}: {error}"
             ) from None
-    return shapes
+    return tensors
 
 
-def check_weights(folder: Path, config: Mapping[str, Any]) -> Shapes:
-    """Whether the weights of a checkpoint are those that its configuration describes.
-
-    Args:
-        config: see `rosita_core.model.locate.read_config`.
-
-    Returns:
-        What `tensor_shapes` returns, by the names of our model without a leading "bert.".
-
-    Raises:
-        ValueError: naming the first tensor that is missing or has another shape.
-    """
-    family = family_of(config, str(folder))
-    shapes = {family.name(name): shape for name, shape in tensor_shapes(folder).items()}
-    expected = family.tensors(config)
-    for name, shape in expected.items():
-        if name not in shapes:
-            raise ValueError(
-                f"model must have the weights of its config, got no {name} in {folder}"
-            )
-        if shapes[name] != shape:
-            raise ValueError(
-                f"model must have the weights of its config, {name} of {list(shape)}, "
-                f"got {list(shapes[name])} in {folder}"
-            )
-    return shapes
-
-
-def check_classifier(
-    shapes: Shapes, config: Mapping[str, Any], outputs: int, labels: tuple[str, ...]
-) -> None:
-    """Whether a checkpoint is a classifier of this task already, as it must be to skip training.
-
-    Raises:
-        ValueError: where it has no classifier, one of another size, or one that names the task's
-            classes in another order.
-    """
-    found = shapes.get(CLASSIFIER, (0,))[0]
-    classifier = family_of(config, "config.json").is_classifier(config)
-    if not classifier or found != outputs:
+def _file_names(folder: Path) -> list[str]:
+    """The files of weights, chosen as transformers chooses them."""
+    if (folder / SINGLE_FILE).is_file():
+        return [SINGLE_FILE]
+    if not (folder / INDEX).is_file():
         raise ValueError(
-            f"model must be a classifier with {outputs} outputs to be used without training, "
-            f"got {found if classifier else 'none'}"
+            f"model must have its weights in {SINGLE_FILE}, or an {INDEX}, got neither in {folder}"
         )
-    names = config.get("id2label") or {}
-    order = tuple(str(names.get(str(index), "")).casefold() for index in range(outputs))
-    wanted = tuple(label.casefold() for label in labels)
-    if order != wanted and sorted(order) == sorted(wanted):
-        raise ValueError(
-            f"model must have the classes {', '.join(labels)} in this order to be used without "
-            f"training, got {', '.join(names.values())}"
-        )
-
-
-def check_masked_lm(config_file: Path) -> None:
-    """Whether a checkpoint has a masked language model's head, and not one drawn at random.
-
-    Raises:
-        ValueError: naming the architectures that it has.
-    """
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        architectures = [str(name) for name in config.get("architectures") or ()]
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"model must have a config.json that is JSON, got: {error}") from None
-    if not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in architectures):
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        names = {str(name) for name in index["weight_map"].values()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"model must be a masked language model, got {', '.join(architectures) or 'none'} "
-            f"in {config_file.parent}"
-        )
+            f"model must have an {INDEX} with a weight_map, got {folder}: {error}"
+        ) from None
+    if outside := [name for name in sorted(names) if Path(name).name != name]:
+        raise ValueError(f"model must have its files beside its {INDEX}, got {outside[0]!r}")
+    return sorted(names)

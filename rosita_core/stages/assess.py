@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing
 from rosita_core.data.task_spec import extra_name
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, ModelAssessment
 from rosita_core.measuring.latency import Latency, check_latency_request, measure_side_by_side
@@ -48,7 +49,7 @@ class AssessSettings:
 def assess(
     models: Mapping[str, RositaForSequenceClassification],
     dev: Mapping[str, Encoded],
-    special: SpecialTokens,
+    framing: Framing,
     settings: AssessSettings,
     placement: Placement,
     report: Report,
@@ -59,7 +60,7 @@ def assess(
         models: "teacher", "student" and any others, by name; none of them is changed.
         dev: rows for reporting: "dev" gives the score, further splits (dev_mismatched) give
             metrics under names of their own.
-        special: ids that frame a sequence.
+        framing: what stands around texts.
         settings: what is measured.
         placement: device and precision of scores and latencies.
         report: called after every split that was scored and every latency that was taken.
@@ -84,7 +85,7 @@ def assess(
     done = 0
     for name, model in on_device.items():
         for split, rows in dev.items():
-            logits[name][split] = _logits(name, model, split, rows, special, settings, placement)
+            logits[name][split] = _logits(name, model, split, rows, framing, settings, placement)
             found = score_logits(logits[name][split], rows.labels, settings.scoring)
             del found["score"]
             metrics[name] |= found if split == DEV else with_suffix(found, extra_name(split))
@@ -155,13 +156,13 @@ def _logits(
     model: RositaForSequenceClassification,
     split: str,
     rows: Encoded,
-    special: SpecialTokens,
+    framing: Framing,
     settings: AssessSettings,
     placement: Placement,
 ) -> np.ndarray:
     scoring = settings.scoring
     logits_NC = predict_logits(
-        model, rows, scoring.batch_size, scoring.max_length, special, placement
+        model, rows, scoring.batch_size, scoring.max_length, framing, placement
     )
     bad = np.flatnonzero(~np.isfinite(logits_NC).all(1))
     if len(bad):

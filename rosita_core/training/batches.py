@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing
 
 BATCHES_PER_POOL = 50
 SHORTEST = 3  # tokens: room for the special tokens of a pair
@@ -24,7 +25,7 @@ class Batch:
     Attributes:
         input_ids: (B, T) int64.
         attention_mask: (B, T) int64, 1 for tokens.
-        token_type_ids: (B, T) int64, 1 from the second sentence on.
+        token_type_ids: (B, T) int64, as the tokenizer gives them, 0 for padding.
         labels: (B,) int64 or float32.
         rows_share, tokens_share: of a part of a batch, what part of its rows and tokens: means
             over the part, times these, add up to means over the batch.
@@ -82,63 +83,36 @@ def batches_per_epoch(rows: int, batch_size: int, drop_last: bool) -> int:
 
 
 def ordered_batches(
-    data: Encoded, batch_size: int, max_length: int, special: SpecialTokens
+    data: Encoded, batch_size: int, max_length: int, framing: Framing
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Every row once, longest first, with the indices of its rows: for evaluation."""
     order = np.argsort(-data.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, collate(data, rows, max_length, special, False)
+        yield rows, collate(data, rows, max_length, framing, False)
 
 
 def collate(
-    data: Encoded, rows: np.ndarray, max_length: int, special: SpecialTokens, full_length: bool
+    data: Encoded, rows: np.ndarray, max_length: int, framing: Framing, full_length: bool
 ) -> Batch:
-    """The batch of `rows`, framed by special tokens and truncated to `max_length` tokens.
-
-    Pairs lose tokens from the end of the longer sentence first.
+    """The batch of `rows`, framed as their tokenizer does it, and cut to `max_length` tokens.
 
     Args:
         full_length: fidelity: pad to `max_length` and not to the longest row.
     """
-    sequences = [_sequence(data, int(row), max_length, special) for row in rows]
+    sequences = [
+        framing.frame(data.first(int(row)), data.second(int(row)), max_length) for row in rows
+    ]
     width = max_length if full_length else max(len(ids) for ids, _ in sequences)
-    ids = np.full((len(rows), width), special.pad, np.int64)
+    ids = np.full((len(rows), width), framing.pad, np.int64)
     types = np.zeros((len(rows), width), np.int64)
     mask = np.zeros((len(rows), width), np.int64)
-    for i, (tokens, second_from) in enumerate(sequences):
+    for i, (tokens, kinds) in enumerate(sequences):
         ids[i, : len(tokens)] = tokens
-        types[i, second_from : len(tokens)] = 1
+        types[i, : len(tokens)] = kinds
         mask[i, : len(tokens)] = 1
     labels = data.labels[rows]
     labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
     arrays = (ids, mask, types, labels)
     input_ids, attention_mask, token_type_ids, outputs = map(torch.from_numpy, arrays)
     return Batch(input_ids, attention_mask, token_type_ids, outputs)
-
-
-def _sequence(
-    data: Encoded, row: int, max_length: int, special: SpecialTokens
-) -> tuple[np.ndarray, int]:
-    first, second = data.first(row), data.second(row)
-    if second is None:
-        first = first[: max_length - 2]
-        ids = np.concatenate(([special.cls], first, [special.sep]))
-        return ids, len(ids)
-    keep_first, keep_second = _truncated(len(first), len(second), max_length - 3)
-    first, second = first[:keep_first], second[:keep_second]
-    ids = np.concatenate(([special.cls], first, [special.sep], second, [special.sep]))
-    return ids, keep_first + 2
-
-
-def _truncated(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths after cutting the longer one first, down to `room` in all.
-
-    Where both are cut, they share the room; of an odd room the originally longer one gets the odd
-    token, and of equals the second, as the Hugging Face tokenizers do.
-    """
-    if first + second <= room:
-        return first, second
-    shorter = min(first, second, room // 2)
-    longer = room - shorter
-    return (longer, shorter) if first > second else (shorter, longer)

@@ -166,7 +166,7 @@ class _Batches:
             self._order = shuffled_batches(rows.lengths, s.batch_size, s.drop_last, s.seed, epoch)
             self._epoch = epoch
         indices = self._order[position]
-        return collate(rows, indices, s.max_length, self._run.special, s.pad_to_max_length)
+        return collate(rows, indices, s.max_length, self._run.framing, s.pad_to_max_length)
 
 
 def _gradients(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rosita_core.data.encoding import Encoded, SpecialTokens
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Report
@@ -17,7 +18,7 @@ class TrainingRun:
     Attributes:
         rows: what the model learns from.
         selection: rows that choose the best weights; it never learns from them.
-        special: ids that frame a sequence.
+        framing: what stands around texts.
         placement: device, precision and group.
         report: called with losses, rates, scores and messages.
         checkpoints: where the training is written down, and where it goes on from.
@@ -25,7 +26,7 @@ class TrainingRun:
 
     rows: Encoded
     selection: Encoded
-    special: SpecialTokens
+    framing: Framing
     placement: Placement
     report: Report
     checkpoints: Checkpoints

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing import Any
 
-from rosita_core.data.encoding import Encoded, SpecialTokens, special_tokens
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing, framing_of, load_tokenizer
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
@@ -13,14 +14,14 @@ from tasks.execution.stage_inputs import StageInputs
 TRAIN, SELECT = "train", "select"
 
 
-def tokenizer(work: StageInputs) -> PreTrainedTokenizerBase:
+def tokenizer(work: StageInputs) -> Any:
     """The tokenizer that the data was cut with."""
-    return AutoTokenizer.from_pretrained(work.input("data") / "tokenizer")
+    return load_tokenizer(work.input("data") / "tokenizer")
 
 
-def special(work: StageInputs) -> SpecialTokens:
-    """Its special tokens."""
-    return special_tokens(tokenizer(work))
+def framing(work: StageInputs) -> Framing:
+    """How that tokenizer frames texts."""
+    return framing_of(tokenizer(work))
 
 
 def rows(work: StageInputs, role: str, split: str) -> Encoded:
@@ -35,7 +36,7 @@ def training_run(
     return TrainingRun(
         rows=rows(work, role, TRAIN),
         selection=rows(work, "data", SELECT),
-        special=special(work),
+        framing=framing(work),
         placement=placement,
         report=work.report,
         checkpoints=checkpoints,

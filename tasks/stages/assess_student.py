@@ -10,7 +10,7 @@ from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
 from tasks.execution.model_inputs import model
-from tasks.execution.row_inputs import rows, special
+from tasks.execution.row_inputs import framing, rows
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
 
@@ -23,7 +23,7 @@ def compute(work: Work) -> Computed:
     assessment = assess(
         {"teacher": model(work, "teacher"), "student": model(work, "student")},
         {split: rows(work, "data", split) for split in splits},
-        special(work),
+        framing(work),
         work.stage.config,
         placement,
         work.report,

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-from rosita_core.augmentation.masked_lm import MaskedLMProposer
+from rosita_core.augmentation.masked_lm import MaskedLMProposer, load_proposer
 from rosita_core.data.storage import load_splits
 from rosita_core.stages.augment import AugmentStageSettings, load_vectors
 from rosita_core.stages.augment import augment_data as kernel
@@ -39,10 +37,5 @@ def compute(work: Work) -> Computed:
 def _proposer(config: AugmentStageSettings, device: str) -> MaskedLMProposer | None:
     if config.mlm is None:
         return None
-    model = AutoModelForMaskedLM.from_pretrained(config.mlm, use_safetensors=True)
-    return MaskedLMProposer(
-        model.to(device).eval(),
-        AutoTokenizer.from_pretrained(config.mlm),
-        config.mlm_batch_size,
-        config.variants.candidates,
-    )
+    top = config.variants.candidates
+    return load_proposer(Path(config.mlm), device, config.mlm_batch_size, top)

@@ -1,7 +1,8 @@
 """Stage `data`: read, split, check and tokenize the data."""
 
-from transformers import AutoTokenizer
+from pathlib import Path
 
+from rosita_core.data.framing import load_tokenizer
 from rosita_core.stages.data import prepare_data as kernel
 from tasks.execution.attempt import Attempt
 from tasks.execution.set_up import set_up
@@ -12,7 +13,7 @@ def compute(work: Work) -> Computed:
     """The rows as they are trained on."""
     set_up(work)
     settings = work.stage.config
-    tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
+    tokenizer = load_tokenizer(Path(settings.tokenizer))
     with work.output() as folder:
         facts = kernel(settings, tokenizer, folder, work.report)
     return work.computed(facts)

@@ -37,10 +37,13 @@ DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as dotted names -> text, as MLflow's params want them. Lists are JSON."""
+    """Nested mappings as dotted names -> text, as MLflow's params want them.
+
+    Lists are JSON, and so are mappings whose keys are no names of fields, which MLflow may refuse.
+    """
     flat: dict[str, str] = {}
     for name, item in value.items():
-        if isinstance(item, Mapping) and item:
+        if isinstance(item, Mapping) and item and all(str(key).isidentifier() for key in item):
             flat |= flatten(item, f"{prefix}{name}.")
         elif isinstance(item, str):
             flat[prefix + name] = item[:PARAM_LENGTH]

@@ -34,15 +34,20 @@ class CompressedModel(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """One row per input row: `label` and `score`, its probability; `score` alone for a scale.
 
-        Raises ValueError when the column `text` is missing.
+        Raises ValueError when the column `text` is missing, or `text_pair` does not fit the model.
         """
         if "text" not in model_input.columns:
             raise ValueError(f"input must have the column text, got {list(model_input.columns)}")
+        pairs = "text_pair" in model_input.columns and bool(model_input["text_pair"].notna().all())
+        reads_pairs = getattr(self.model.config, "text_pair", None)
+        if reads_pairs not in (None, pairs):
+            need = "filled in" if reads_pairs else "left out"
+            raise ValueError(f"input must have the column text_pair {need} for this model")
         rows: list[dict[str, Any]] = []
         for start in range(0, len(model_input), BATCH):
             part = model_input.iloc[start : start + BATCH]
             texts = [list(part["text"])]
-            if "text_pair" in part.columns and part["text_pair"].notna().all():
+            if pairs:
                 texts.append(list(part["text_pair"]))
             encoded = self.tokenizer(
                 *texts,

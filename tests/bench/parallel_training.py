@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from transformers import BertTokenizerFast
 
-from rosita_core.data.encoding import Encoded, SpecialTokens, encode
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import Framing, Template
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import fresh
 from rosita_core.model.modeling_rosita import RositaConfig
@@ -63,7 +64,8 @@ def distill(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -
                 file.write(f"{time.perf_counter()}\n")
 
     rows = Encoded(folder / "rows.arrow")
-    special = SpecialTokens(cls=2, sep=3, pad=0)
-    run = TrainingRun(rows, rows, special, placement, report, checkpoints)
+    single = Template(((2,), (3,)), ((0,), (0,)), (0,))
+    framing = Framing(single, single, pad=0, keep_end=False)
+    run = TrainingRun(rows, rows, framing, placement, report, checkpoints)
     objective = distillation_objective(teacher, DISTILLATION, placement)
     return train(student, settings, objective, run, lambda _: {"score": 0.0})

@@ -9,13 +9,14 @@ import torch
 from small_trainings import DISTILLATION, TRAINING
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import framing_of
 from rosita_core.distillation.objectives.predictions import Predictions
 from rosita_core.distillation.objectives.states import States
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import fresh
-from rosita_core.model.families.bert import Bert
 from rosita_core.model.modeling_rosita import RositaConfig
+from rosita_core.model.pretrained import load_pretrained
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
@@ -35,14 +36,14 @@ def placement():
 
 
 @pytest.fixture(scope="session")
-def run_of(special):
+def run_of(framing):
     """A factory of training runs on the CPU; what they do not name is empty or silent."""
 
     def make(rows, selection=None, report=None, checkpoints=None, placement=CPU):
         return TrainingRun(
             rows,
             rows if selection is None else selection,
-            special,
+            framing,
             placement,
             report or (lambda _: None),
             checkpoints or NoCheckpoints(),
@@ -57,8 +58,8 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def special(tokenizer):
-    return special_tokens(tokenizer)
+def framing(tokenizer):
+    return framing_of(tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +100,23 @@ def bert(bert_config):
 
 
 @pytest.fixture(scope="session")
-def tiny(bert):
+def converted(tmp_path_factory):
+    """The same function as a model of transformers: written by it, read as a teacher is."""
+
+    def make(source):
+        folder = tmp_path_factory.mktemp("bert")
+        source.save_pretrained(folder)
+        return load_pretrained(folder, source.config.num_labels, seed=0)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(bert, converted):
     """A factory of the same models, converted."""
 
-    def make(seed=0, problem_type="single_label_classification", **changes):
-        return Bert().convert(bert(seed, **changes), problem_type)
+    def make(seed=0, **changes):
+        return converted(bert(seed, **changes))
 
     return make
 

@@ -1,5 +1,6 @@
 """Laws of data augmentation: what may change, what must not, and what the result depends on."""
 
+import copy
 import string
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from rosita_core.augmentation import (
@@ -430,9 +432,16 @@ def test_batched_proposals_equal_single_ones(
     assert any(single)
 
 
+@pytest.mark.parametrize("rule", [None, "[CLS] [CLS] $A [SEP] [SEP] $B:1 [SEP]"])
 def test_proposals_are_the_top_pieces_of_the_masked_pair_less_what_is_no_word(
-    model: BertForMaskedLM, tokenizer: BertTokenizer
+    rule: str | None, model: BertForMaskedLM, tokenizer: BertTokenizer
 ) -> None:
+    if rule is not None:
+        tokenizer = copy.deepcopy(tokenizer)
+        special = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="$A", pair=rule, special_tokens=special
+        )
     texts = [basic_tokens(text) for text in SENTENCES]
     proposer = MaskedLMProposer(model, tokenizer, batch_size=5, top=30)
     places = eligible_places(proposer, texts)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from rosita_core.data.encoding import Encoded, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import framing_of
 from rosita_core.training.batches import (
     batches_per_epoch,
     collate,
@@ -77,9 +78,9 @@ def test_batches_of_similar_length_need_less_padding():
     assert mixed > 2 * lengths.sum()
 
 
-def test_ordered_batches_are_every_row_longest_first(rows, special):
+def test_ordered_batches_are_every_row_longest_first(rows, framing):
     data = rows(21)
-    found = list(ordered_batches(data, 8, 16, special))
+    found = list(ordered_batches(data, 8, 16, framing))
     assert sorted(np.concatenate([indices for indices, _ in found]).tolist()) == list(range(21))
     widths = [batch.input_ids.shape[1] for _, batch in found]
     assert widths == sorted(widths, reverse=True)
@@ -90,18 +91,18 @@ def test_ordered_batches_are_every_row_longest_first(rows, special):
 
 
 @pytest.mark.parametrize("pair", [False, True])
-def test_labels_and_widths(rows, special, pair):
+def test_labels_and_widths(rows, framing, pair):
     data = rows(6, pair=pair, regression=pair)
-    batch = collate(data, np.array([3, 1]), 16, special, False)
+    batch = collate(data, np.array([3, 1]), 16, framing, False)
     assert batch.labels.dtype == (torch.float32 if pair else torch.int64)
     assert batch.labels.tolist() == data.labels[[3, 1]].tolist()
     longest = min(16, int(data.lengths[[3, 1]].max()) + (3 if pair else 2))
     assert batch.input_ids.shape == (2, longest)
-    full = collate(data, np.array([3, 1]), 16, special, True)
+    full = collate(data, np.array([3, 1]), 16, framing, True)
     assert full.input_ids.shape == full.attention_mask.shape == full.token_type_ids.shape == (2, 16)
     assert torch.equal(full.input_ids[:, :longest], batch.input_ids)
     assert not full.attention_mask[:, longest:].any()
-    assert (full.input_ids[:, longest:] == special.pad).all()
+    assert (full.input_ids[:, longest:] == framing.pad).all()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def packaged_tokenizer():
 
 def assert_framed_alike(data, tokenizer, max_length, texts, seconds):
     batch = collate(
-        data, np.arange(len(texts)), max_length, special_tokens(tokenizer), full_length=True
+        data, np.arange(len(texts)), max_length, framing_of(tokenizer), full_length=True
     )
     expected = tokenizer(
         texts,

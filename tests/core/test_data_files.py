@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 
 from rosita_core.data.labels import labels_to_index
 from rosita_core.data.readers import files
@@ -113,6 +114,44 @@ def test_every_fault_is_one_line_that_names_its_place(tmp_path, name, content, m
     with pytest.raises(ValueError, match=message) as caught:
         read_table(path, "text", None, "label")
     assert "\n" not in str(caught.value)
+
+
+def with_classes(path, labels, names):
+    """A Parquet file as the datasets library writes it."""
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    texts = [f"text {row}" for row in range(len(labels))]
+    rows = Dataset.from_dict({"text": texts, "label": labels}, features)
+    rows.to_parquet(str(path))
+    return path
+
+
+def test_classes_have_the_names_in_the_metadata_of_parquet(tmp_path):
+    path = with_classes(tmp_path / "own.parquet", [1, 0, 1], ["bad", "good"])
+    raw = read_table(path, "text", None, "label")
+    assert raw["label"].tolist() == ["good", "bad", "good"]
+    assert labels_to_index(raw["label"].tolist()) == ("bad", "good")
+    assert read_table(path, "text", None, None).columns.tolist() == ["text_a"]
+    none = with_classes(tmp_path / "none.parquet", [1, -1], ["bad", "good"])
+    with pytest.raises(ValueError, match=r"label \('label'\) must not be null, got null in row 2"):
+        read_table(none, "text", None, "label")
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"label": {"names": ["bad"], "_type": "ClassLabel"}},
+        {"label": {"names": 3, "_type": "ClassLabel"}},
+        {"label": {"_type": "os.system"}},
+        "{",
+    ],
+)
+def test_metadata_that_names_no_classes_of_the_column(tmp_path, features):
+    whole = pa.table({"text": ["a", "b"], "label": [0, 1]})
+    said = features if isinstance(features, str) else json.dumps({"info": {"features": features}})
+    pq.write_table(whole.replace_schema_metadata({"huggingface": said}), tmp_path / "own.parquet")
+    with pytest.raises(ValueError, match="must have classes that its metadata names, got") as error:
+        read_table(tmp_path / "own.parquet", "text", None, "label")
+    assert "\n" not in str(error.value)
 
 
 def test_parquet_nulls_name_their_row_and_keep_integers(tmp_path):

@@ -256,6 +256,46 @@ def test_labels_are_named_in_their_order(exported: Path) -> None:
     assert config["architectures"] == ["RositaForSequenceClassification"]
 
 
+@pytest.mark.parametrize(("kind", "pair"), [("exported", False), ("exported_pairs", True)])
+def test_it_says_how_many_texts_it_reads(
+    kind: str, pair: bool, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["text_pair"] is pair
+    assert load(folder).config.text_pair is pair
+
+
+def test_a_graph_that_was_made_of_one_batch_masks_the_padding_of_others(exported: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    model = load(exported).requires_grad_(False)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+
+    class Logits(torch.nn.Module):
+        """The model with its logits alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return self.model(*inputs).logits
+
+    def inputs_of(texts: list[str]) -> tuple[torch.Tensor, ...]:
+        batch = tokenizer(texts, padding=True, return_tensors="pt")
+        return tuple(batch[name] for name in names)
+
+    whole, padded = inputs_of(TEXTS[:1]), inputs_of(TEXTS)
+    assert whole[1].all()
+    assert not padded[1].all()
+    wanted = Logits().eval()(*padded)
+    traced = torch.jit.trace(Logits().eval(), whole, check_trace=False)
+    torch.testing.assert_close(traced(*padded), wanted)
+    graph = torch.export.export(Logits().eval(), padded).module()
+    torch.testing.assert_close(graph(*padded), wanted)
+    compiled = torch.compile(Logits().eval(), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*padded), wanted)
+
+
 def test_a_regression_on_pairs_answers_with_a_number(exported_pairs: Path) -> None:
     classify = pipeline("text-classification", str(exported_pairs))
     answer: Any = classify({"text": TEXTS[0], "text_pair": TEXTS[1]})
@@ -336,7 +376,7 @@ def test_labels_that_do_not_fit_are_refused(
 def test_a_tokenizer_that_is_missing_or_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tokenizer must be a directory with tokenizer\.json"):
         export_checkpoint(tiny(), tmp_path, LABELS, FACTS, tmp_path / "out")
-    with pytest.raises(ValueError, match="at most the model's 100 tokens, got 30522"):
+    with pytest.raises(ValueError, match="each of its tokenizer's 30,522 tokens, got 100 without"):
         export_checkpoint(tiny(vocab_size=100), TOKENIZER, LABELS, FACTS, tmp_path / "out")
 
 

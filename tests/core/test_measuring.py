@@ -17,7 +17,8 @@ import pytest
 import torch
 from transformers import BertTokenizer
 
-from rosita_core.data.encoding import Encoded, SpecialTokens, encode, special_tokens
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import Framing, framing_of
 from rosita_core.measuring.assessment import (
     Assessment,
     assessment_to_json,
@@ -81,8 +82,8 @@ def tokenizer() -> BertTokenizer:
 
 
 @pytest.fixture(scope="module")
-def special(tokenizer: BertTokenizer) -> SpecialTokens:
-    return special_tokens(tokenizer)
+def framing(tokenizer: BertTokenizer) -> Framing:
+    return framing_of(tokenizer)
 
 
 def rows(tokenizer: BertTokenizer, path: Path, count: int, seed: int, scale: bool) -> Encoded:
@@ -103,9 +104,9 @@ def dev(tokenizer: BertTokenizer, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @pytest.fixture(scope="module")
-def assessment(dev: dict[str, Encoded], special: SpecialTokens) -> Assessment:
+def assessment(dev: dict[str, Encoded], framing: Framing) -> Assessment:
     models = {"teacher": tiny(), "student": small()}
-    return assess(models, dev, special, SETTINGS, CPU, lambda progress: None)
+    return assess(models, dev, framing, SETTINGS, CPU, lambda progress: None)
 
 
 def watch(
@@ -272,12 +273,12 @@ def test_sizes_are_those_of_the_formula(assessment: Assessment) -> None:
 
 
 def test_scores_follow_from_the_logits_that_are_kept(
-    assessment: Assessment, dev: dict[str, Encoded], special: SpecialTokens
+    assessment: Assessment, dev: dict[str, Encoded], framing: Framing
 ) -> None:
     for name, model in (("teacher", tiny()), ("student", small())):
         found = assessment.models[name]
         for split, suffix in (("dev", ""), ("dev_mismatched", "_mismatched")):
-            logits = predict_logits(model, dev[split], 8, 16, special, CPU)
+            logits = predict_logits(model, dev[split], 8, 16, framing, CPU)
             assert np.array_equal(found.logits[split], logits)
             metrics = compute_metrics(("accuracy", "f1"), logits.argmax(1), dev[split].labels)
             assert found.metrics[f"accuracy{suffix}"] == metrics["accuracy"]
@@ -286,10 +287,10 @@ def test_scores_follow_from_the_logits_that_are_kept(
         assert len(found.metrics) == 4
 
 
-def test_a_model_keeps_all_of_itself(dev: dict[str, Encoded], special: SpecialTokens) -> None:
+def test_a_model_keeps_all_of_itself(dev: dict[str, Encoded], framing: Framing) -> None:
     model = tiny()
     models = {"teacher": model, "student": model}
-    found = assess(models, dev, special, SETTINGS, CPU, lambda progress: None)
+    found = assess(models, dev, framing, SETTINGS, CPU, lambda progress: None)
     assert found.models["teacher"].score > 0
     assert found.retention == 1.0
     assert found.compression == 1.0
@@ -303,10 +304,10 @@ def test_nothing_is_retained_of_a_score_that_is_not_positive(assessment: Assessm
         assert assessment_to_json(changed)["retention"] is None
 
 
-def test_models_stay_as_they_are(dev: dict[str, Encoded], special: SpecialTokens) -> None:
+def test_models_stay_as_they_are(dev: dict[str, Encoded], framing: Framing) -> None:
     models = {"teacher": tiny().requires_grad_(False), "student": small().train()}
     before = {name: {n: t.clone() for n, t in m.state_dict().items()} for name, m in models.items()}
-    assess(models, dev, special, SETTINGS, CPU, lambda progress: None)
+    assess(models, dev, framing, SETTINGS, CPU, lambda progress: None)
     assert not any(p.requires_grad for p in models["teacher"].parameters())
     assert all(p.requires_grad for p in models["student"].parameters())
     assert models["student"].training and not models["teacher"].training
@@ -315,23 +316,23 @@ def test_models_stay_as_they_are(dev: dict[str, Encoded], special: SpecialTokens
         assert all(torch.equal(state[n], tensor) for n, tensor in before[name].items())
 
 
-def test_progress_counts_up_to_the_end(dev: dict[str, Encoded], special: SpecialTokens) -> None:
+def test_progress_counts_up_to_the_end(dev: dict[str, Encoded], framing: Framing) -> None:
     seen: list[Progress] = []
-    assess({"teacher": tiny(), "student": small()}, dev, special, SETTINGS, CPU, seen.append)
+    assess({"teacher": tiny(), "student": small()}, dev, framing, SETTINGS, CPU, seen.append)
     total = 2 * 2 + 2 * 2
     assert [progress.step for progress in seen] == list(range(1, total + 1))
     assert all(progress.total_steps == total for progress in seen)
 
 
 def test_a_regression_is_scored_by_its_numbers(
-    tokenizer: BertTokenizer, special: SpecialTokens, tmp_path: Path
+    tokenizer: BertTokenizer, framing: Framing, tmp_path: Path
 ) -> None:
     data = rows(tokenizer, tmp_path / "dev.arrow", 20, 3, True)
     one: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
     models = {"teacher": tiny(**one), "student": small(**one)}
     scoring = Scoring(("pearson", "spearman"), "pearson", True, 8, 16)
     found = assess(
-        models, {"dev": data}, special, replace(SETTINGS, scoring=scoring), CPU, lambda p: None
+        models, {"dev": data}, framing, replace(SETTINGS, scoring=scoring), CPU, lambda p: None
     )
     student = found.models["student"]
     assert student.logits["dev"].shape == (20, 1)
@@ -342,14 +343,14 @@ def test_a_regression_is_scored_by_its_numbers(
 
 
 def test_logits_that_are_not_numbers_are_no_score(
-    dev: dict[str, Encoded], special: SpecialTokens
+    dev: dict[str, Encoded], framing: Framing
 ) -> None:
     broken = small()
     with torch.no_grad():
         broken.classifier.bias[0] = math.nan
     models = {"teacher": tiny(), "student": broken}
     with pytest.raises(ValueError, match=r"logits of student must be finite, .* in dev row 1"):
-        assess(models, dev, special, SETTINGS, CPU, lambda progress: None)
+        assess(models, dev, framing, SETTINGS, CPU, lambda progress: None)
 
 
 @pytest.mark.parametrize(
@@ -361,24 +362,24 @@ def test_logits_that_are_not_numbers_are_no_score(
     ],
 )
 def test_lengths_beyond_the_positions_are_refused_before_anything_is_scored(
-    change: dict[str, Any], message: str, dev: dict[str, Encoded], special: SpecialTokens
+    change: dict[str, Any], message: str, dev: dict[str, Encoded], framing: Framing
 ) -> None:
     seen: list[Progress] = []
     models = {"teacher": tiny(), "student": small()}
     with pytest.raises(ValueError, match=message):
-        assess(models, dev, special, replace(SETTINGS, **change), CPU, seen.append)
+        assess(models, dev, framing, replace(SETTINGS, **change), CPU, seen.append)
     assert not seen
 
 
 def test_teacher_student_and_dev_have_to_be_there(
-    dev: dict[str, Encoded], special: SpecialTokens
+    dev: dict[str, Encoded], framing: Framing
 ) -> None:
     with pytest.raises(ValueError, match="models must hold student"):
-        assess({"teacher": tiny()}, dev, special, SETTINGS, CPU, lambda progress: None)
+        assess({"teacher": tiny()}, dev, framing, SETTINGS, CPU, lambda progress: None)
     models = {"teacher": tiny(), "student": small()}
     extra = {"dev_mismatched": dev["dev_mismatched"]}
     with pytest.raises(ValueError, match="dev must hold the split 'dev'"):
-        assess(models, extra, special, SETTINGS, CPU, lambda progress: None)
+        assess(models, extra, framing, SETTINGS, CPU, lambda progress: None)
 
 
 def test_what_is_written_is_read_back(assessment: Assessment, tmp_path: Path) -> None:

@@ -18,11 +18,8 @@ from rosita_core.model.checkpoint import (
     shape_of,
     with_dropout,
 )
-from rosita_core.model.families.bert import Bert
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.model.pretrained import load_pretrained
-
-CLASSES = "single_label_classification"
 
 
 @torch.no_grad()
@@ -45,22 +42,12 @@ def assert_same_function(a, b, inputs):
 
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("act", ["gelu", "relu"])
-def test_conversion_changes_no_logit_and_no_hidden_state(bert, inputs, padded, act):
+def test_conversion_changes_no_logit_and_no_hidden_state(bert, converted, inputs, padded, act):
     source = bert(hidden_act=act, num_labels=3)
-    assert_same_function(Bert().convert(source, CLASSES), source, inputs(padded=padded))
+    assert_same_function(converted(source), source, inputs(padded=padded))
 
 
-def test_conversion_copies_the_weights_and_keeps_the_mode(bert):
-    source = bert()
-    model = Bert().convert(source, CLASSES)
-    assert not model.training
-    assert Bert().convert(source.train(), CLASSES).training
-    with torch.no_grad():
-        model.classifier.bias.add_(1)
-    assert not torch.equal(model.classifier.bias, source.classifier.bias)
-
-
-def test_conversion_keeps_what_the_weights_do_not_say(bert):
+def test_conversion_keeps_what_the_weights_do_not_say(bert, converted):
     values = {
         "hidden_dropout_prob": 0.15,
         "attention_probs_dropout_prob": 0.25,
@@ -69,15 +56,15 @@ def test_conversion_keeps_what_the_weights_do_not_say(bert):
         "initializer_range": 0.3,
         "pad_token_id": 1,
     }
-    config = Bert().convert(bert(**values), CLASSES).config
+    config = converted(bert(**values)).config
     assert {name: getattr(config, name) for name in values} == values
-    assert config.problem_type == CLASSES
+    assert config.problem_type == "single_label_classification"
 
 
 def test_a_fine_tuned_checkpoint_is_read_with_its_classifier(bert, inputs, tmp_path):
     source = bert(num_labels=3, id2label={0: "no", 1: "maybe", 2: "yes"})
     source.save_pretrained(tmp_path)
-    model = load_pretrained(str(tmp_path), 3, CLASSES, seed=1)
+    model = load_pretrained(tmp_path, 3, seed=1)
     assert not model.training
     assert model.config.id2label == {0: "no", 1: "maybe", 2: "yes"}
     assert_same_function(model, source, inputs())
@@ -91,7 +78,7 @@ def test_a_checkpoint_without_classifier_gets_a_seeded_one(bert, inputs, tmp_pat
         body.load_state_dict(source.bert.state_dict(), strict=False)
     body.save_pretrained(tmp_path)
     before = torch.get_rng_state()
-    models = [load_pretrained(str(tmp_path), 3, CLASSES, seed) for seed in (1, 1, 2)]
+    models = [load_pretrained(tmp_path, 3, seed) for seed in (1, 1, 2)]
     assert torch.equal(torch.get_rng_state(), before)
     states = [outputs_of(model, inputs()) for model in models]
     for found, expected in zip(states[0][1:], outputs_of(source, inputs())[1:], strict=True):
@@ -107,10 +94,10 @@ def test_a_checkpoint_without_classifier_gets_a_seeded_one(bert, inputs, tmp_pat
 def test_a_classifier_of_another_size_is_replaced(bert, inputs, tmp_path):
     source = bert(num_labels=3)
     source.save_pretrained(tmp_path)
-    model = load_pretrained(str(tmp_path), 2, CLASSES, seed=1)
+    model = load_pretrained(tmp_path, 2, seed=1)
     found, expected = outputs_of(model, inputs()), outputs_of(source, inputs())
     assert found[0].shape == (5, 2)
-    torch.testing.assert_close(found[-1], expected[-1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[-1], expected[-1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [None, 5])
@@ -124,18 +111,18 @@ def test_what_is_saved_comes_back_bit_for_bit(sized, same_weights, inputs, tmp_p
     assert not back.training
     for x, y in zip(outputs_of(back, inputs()), outputs_of(model, inputs()), strict=True):
         assert torch.equal(x, y)
-    assert same_weights(load_pretrained(str(tmp_path), 3, CLASSES, seed=0), model)
+    assert same_weights(load_pretrained(tmp_path, 3, seed=0), model)
 
 
 def test_a_saved_model_gets_the_outputs_that_are_asked_for(sized, same_weights, tmp_path):
     model = sized((3, 1), (7, 20), 5, num_labels=1, problem_type="regression")
     save(model, tmp_path)
-    other = load_pretrained(str(tmp_path), 3, CLASSES, seed=0)
+    other = load_pretrained(tmp_path, 3, seed=0)
     assert other.classifier.weight.shape == (3, 16)
     assert shape_of(other.config).frame.outputs == 3
-    assert other.config.problem_type == CLASSES
+    assert other.config.problem_type == "single_label_classification"
     assert same_weights(other.bert, model.bert)
-    assert load_pretrained(str(tmp_path), 1, "regression", 0).config.problem_type == "regression"
+    assert load_pretrained(tmp_path, 1, 0).config.problem_type == "regression"
 
 
 def test_padding_changes_no_logit(sized, inputs):
@@ -160,14 +147,14 @@ def test_no_token_types_are_all_the_first(sized, inputs):
         assert not torch.equal(model(ids, mask).logits, model(ids, mask, types).logits)
 
 
-def test_the_loss_follows_the_problem_type(sized, bert, inputs):
+def test_the_loss_follows_the_problem_type(sized, bert, converted, inputs):
     ids, mask, types = inputs()
     labels = torch.tensor([0, 1, 1, 0, 1])
     classifier = sized((2, 2), (8, 8))
     out = classifier(ids, mask, types, labels=labels)
     torch.testing.assert_close(out.loss, F.cross_entropy(out.logits, labels))
     source = bert(num_labels=1, problem_type="regression")
-    regressor = Bert().convert(source, "regression")
+    regressor = converted(source)
     numbers = labels.float()
     out = regressor(ids, mask, types, labels=numbers)
     assert out.logits.shape == (5, 1)
@@ -248,14 +235,14 @@ def test_a_config_with_unequal_lists_is_an_error():
 
 def test_a_directory_that_is_no_bert_checkpoint_is_named(bert, tmp_path):
     with pytest.raises(ValueError, match=r"model must be a checkpoint directory"):
-        load_pretrained(str(tmp_path), 2, CLASSES, 0)
+        load_pretrained(tmp_path, 2, 0)
     config = tmp_path / "config.json"
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config.json must be JSON"):
-        load_pretrained(str(tmp_path), 2, CLASSES, 0)
+    with pytest.raises(ValueError, match=r"config.json that is JSON"):
+        load_pretrained(tmp_path, 2, 0)
     config.write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ValueError, match=r"weights in \*.safetensors"):
-        load_pretrained(str(tmp_path), 2, CLASSES, 0)
+    with pytest.raises(ValueError, match=r"weights in model.safetensors"):
+        load_pretrained(tmp_path, 2, 0)
     bert().save_pretrained(tmp_path)
     values = json.loads(config.read_text())
     for change, message in (
@@ -264,7 +251,7 @@ def test_a_directory_that_is_no_bert_checkpoint_is_named(bert, tmp_path):
     ):
         config.write_text(json.dumps(values | change))
         with pytest.raises(ValueError, match=message) as error:
-            load_pretrained(str(tmp_path), 2, CLASSES, 0)
+            load_pretrained(tmp_path, 2, 0)
         assert "\n" not in str(error.value)
 
 

@@ -57,7 +57,7 @@ def test_bert_base_has_109_483_778_parameters():
     with torch.device("meta"):
         bert = BertForSequenceClassification(BertConfig())
     assert sum(p.numel() for p in bert.parameters()) == count.total
-    assert shape_of(Bert().config(BertConfig().to_dict(), 2, "single_label_classification")) == BASE
+    assert shape_of(Bert().config(BertConfig().to_dict(), 2)) == BASE
 
 
 def test_the_papers_model_has_14_474_754_parameters():

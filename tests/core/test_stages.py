@@ -23,7 +23,7 @@ from rosita_core.stages.width import WidthSettings, prune_width
 from rosita_core.training.hard_labels import hard_label_objective
 
 # Which pretrained model a stage starts from is its caller's business: the kernels get the model.
-ORIGIN = Pretrained(Bert(), "digest", 2, "single_label_classification", 0, "tiny", "nowhere")
+ORIGIN = Pretrained(Bert(), "digest", 2, (0, 1), 0, "tiny", "nowhere")
 
 
 @pytest.fixture
@@ -84,26 +84,26 @@ def cut(training, distillation, scoring):
     return lambda **changes: replace(base, **changes)
 
 
-def test_teacher(call, teacher, training, scoring, snapshot, rows, special, placement):
+def test_teacher(call, teacher, training, scoring, snapshot, rows, framing, placement):
     before = snapshot(teacher)
     settings = TeacherSettings(ORIGIN, training(keep_best=True, evaluations_per_epoch=3), scoring())
     trained, reports = call(finetune, teacher, settings=settings)
     assert snapshot.unchanged(teacher, before)
     assert shape_of(trained.model.config) == shape_of(teacher.config)
-    score = scorer(rows(8, seed=1), scoring(), special, placement)
+    score = scorer(rows(8, seed=1), scoring(), framing, placement)
     assert score(trained.model)["score"] == trained.best_score
     assert trained.best_score == max(r.metrics.get("dev/score", 0) for r in reports)
 
 
 def test_a_teacher_without_epochs_is_the_checkpoint(
-    call, teacher, training, scoring, same_weights, rows, special, placement
+    call, teacher, training, scoring, same_weights, rows, framing, placement
 ):
     settings = TeacherSettings(ORIGIN, training(epochs=0), scoring())
     trained, _ = call(finetune, teacher.train(), settings=settings)
     assert same_weights(trained.model, teacher)
     assert teacher.training
     assert (trained.steps, trained.best_step) == (0, 0)
-    score = scorer(rows(8, seed=1), scoring(), special, placement)
+    score = scorer(rows(8, seed=1), scoring(), framing, placement)
     assert trained.best_score == score(trained.model)["score"]
 
 

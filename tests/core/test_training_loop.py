@@ -129,9 +129,9 @@ def test_no_dropout_in_the_settings_leaves_the_models_own_after_prunes(sized, ro
     assert heard.steps == [RATES] * 8
 
 
-def test_it_learns(sized, rows, run, scoring, special, placement):
+def test_it_learns(sized, rows, run, scoring, framing, placement):
     data, held_out = rows(300), rows(80, seed=1)
-    score = scorer(held_out, scoring(), special, placement)
+    score = scorer(held_out, scoring(), framing, placement)
     model = sized(HEADS, UNITS, initializer_range=0.1)
     trained, reports = run(
         model, data, score, epochs=6, keep_best=True, batch_size=8, learning_rate=3e-3
@@ -143,11 +143,11 @@ def test_it_learns(sized, rows, run, scoring, special, placement):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_regression_learns(sized, rows, run, special, placement):
+def test_regression_learns(sized, rows, run, framing, placement):
     data = rows(200, regression=True)
     model = sized(HEADS, UNITS, num_labels=1, problem_type="regression", initializer_range=0.1)
     trained, _ = run(model, data, epochs=6, batch_size=8, learning_rate=3e-3)
-    found = predict_logits(trained.model, data, 8, 16, special, placement)[:, 0]
+    found = predict_logits(trained.model, data, 8, 16, framing, placement)[:, 0]
     assert ((found - data.labels) ** 2).mean() < 0.5 * data.labels.var()
 
 
@@ -418,7 +418,7 @@ def test_settings_out_of_bounds_are_named(training, change, message):
         training(**change)
 
 
-def test_predicting_in_train_mode_is_an_error(sized, rows, special, placement):
+def test_predicting_in_train_mode_is_an_error(sized, rows, framing, placement):
     model = sized(HEADS, UNITS).train()
     with pytest.raises(ValueError, match="eval mode to predict, got train mode"):
-        predict_logits(model, rows(3), 2, 16, special, placement)
+        predict_logits(model, rows(3), 2, 16, framing, placement)

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from command_line import csv_file, recipe_file, rosita
 from refusals import refused
-from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    DistilBertConfig,
+)
 
 from rosita_core.model.locate import locate
 
@@ -118,7 +127,10 @@ def _no_safetensors(folder: Path) -> None:
         (_odd_heads, "must have a hidden size divisible by its 3 heads, got 16"),
         (
             _more_layers_than_weights,
-            "must have the weights of its config, got no encoder.layer.2.intermediate.dense.weight",
+            "must have the weights of its config, got no "
+            "bert.encoder.layer.2.attention.self.query.weight, "
+            "bert.encoder.layer.2.attention.self.query.bias, "
+            "bert.encoder.layer.2.attention.self.key.weight and 13 more in {model}",
         ),
         (
             _other_vocabulary,
@@ -141,18 +153,152 @@ def test_checkpoint(
     assert message.format(model=model) in said
 
 
-def test_teacher_with_its_classes_in_another_order(
+def _rewrite(model: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    state = change(load_file(model / "model.safetensors"))
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+
+
+def _copied(checkpoint: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, folder / "model"))
+
+
+@pytest.mark.parametrize(
+    "part", ["bert.encoder.layer.1.output.LayerNorm.weight", "classifier.bias"]
+)
+def test_a_missing_tensor_is_refused_alike_by_every_command(
+    part: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    _rewrite(model, lambda state: {name: t for name, t in state.items() if name != part})
+    said = f"model must have the weights of its config, got no {part} in {model}"
+    own = ("--recipe", "smoke", f"--set=teacher.model={model}", "--set=depth.keep_layers=2")
+    changes = (*own, "--set=width.ffn_units=16", "--set=width.embedding_rank=8")
+    for command in ("plan", "compress"):
+        assert refused(home, *changes, command=command) == f"teacher.{said}"
+    assert refused(home, "text", "--model", str(model), command="predict") == said
+
+
+def _token_classification(folder: Path) -> None:
+    _change(folder, architectures=["BertForTokenClassification"])
+
+
+def _multi_label(folder: Path) -> None:
+    _change(folder, problem_type="multi_label_classification")
+
+
+def _several_numbers(folder: Path) -> None:
+    _change(folder, problem_type="regression", id2label={"0": "warm", "1": "bright"})
+
+
+def _pruned_heads(folder: Path) -> None:
+    _change(folder, pruned_heads={"0": [1]})
+
+
+def _decoder(folder: Path) -> None:
+    _change(folder, is_decoder=True)
+
+
+def _added_tokens(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<url>", "<user>"])
+    tokenizer.save_pretrained(folder)
+
+
+def _no_rust(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("a 1\n")
+    (folder / "bpe.codes").write_text("#version\n")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_token_classification, "must classify whole texts, got token classification in {model}"),
+        (_multi_label, "must predict one class or number, got multi-label classification in "),
+        (_several_numbers, "must predict one class or number, got 2 numbers in {model}"),
+        (_pruned_heads, "must have all heads of its attention, got pruned_heads {{'0': [1]}} in "),
+        (_decoder, "must be an encoder in floats, got is_decoder in {model}"),
+        (_added_tokens, "its tokenizer's 30,524 tokens, got 30,522 without '<url>'"),
+        (_no_rust, "must have a tokenizer with a Rust backend, got PhobertTokenizer in {model}"),
+    ],
+)
+def test_what_a_later_stage_could_not_use_is_refused_alike_by_every_command(
+    damage: Callable[[Path], None], message: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    damage(model)
+    own = ("--recipe", "smoke", f"--set=teacher.model={model}", "--set=depth.keep_layers=2")
+    changes = (*own, "--set=width.ffn_units=16", "--set=width.embedding_rank=8")
+    said = [refused(home, *changes, command=command) for command in ("plan", "compress")]
+    said.append("teacher." + refused(home, "text", "--model", str(model), command="predict"))
+    assert said[0] == said[1] == said[2]
+    assert said[0].startswith("teacher.model ")
+    assert message.format(model=model) in said[0]
+
+
+def test_pairs_of_a_model_with_one_token_type(checkpoint: Path, home: Path, tmp_path: Path) -> None:
+    model = _copied(checkpoint, tmp_path)
+    _change(model, type_vocab_size=1)
+    name = "bert.embeddings.token_type_embeddings.weight"
+    _rewrite(model, lambda state: state | {name: state[name][:1].clone()})
+    rows = [f"text {i},a reply,{('no', 'yes')[i % 2]}" for i in range(60)]
+    train = csv_file(tmp_path / "rows.csv", "text,reply,label", rows)
+    data = {"source": "files", "train": train, "dev_rows": 10, "limit_rows": None}
+    sizes = {
+        "depth": {"keep_layers": 1},
+        "width": {"keep_heads": 2, "ffn_units": 16, "embedding_rank": 8},
+    }
+    own = {"base": "smoke", "task": "custom", "teacher": {"model": str(model)}, **sizes}
+    single = recipe_file(tmp_path, own | {"data": data})
+    assert rosita("plan", "--recipe", single, home=home).code == 0
+    assert rosita("predict", "a text", "--model", str(model), home=home).code == 0
+    columns = {"text_a": "text", "text_b": "reply", "label": "label"}
+    pairs = recipe_file(tmp_path, own | {"data": data | {"columns": columns}})
+    said = "model must have a token type for each that its tokenizer gives to pairs, 2, got 1"
+    for command in ("plan", "compress"):
+        assert refused(home, "--recipe", pairs, command=command) == f"teacher.{said}"
+    texts = ("a text", "--text-b", "a reply")
+    assert refused(home, *texts, "--model", str(model), command="predict") == said
+
+
+def test_weights_of_a_wrapper_answer_as_before(
     checkpoint: Path, home: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(checkpoint, model)
-    _change(model, id2label={"0": "POSITIVE", "1": "NEGATIVE"})
-    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "teacher.epochs=0")
-    changes = (f"teacher.model={model}", *sizes)
-    said = refused(home, "--recipe", "smoke", *(f"--set={change}" for change in changes))
-    assert said == (
-        "teacher.model must have the classes negative, positive in this order to be used without "
-        "training, got POSITIVE, NEGATIVE"
+    model = _copied(checkpoint, tmp_path)
+    before = rosita("predict", "a text", "--model", str(model), home=home)
+    assert before.code == 0, before.stderr
+    _rewrite(model, lambda state: {f"module.{name}": tensor for name, tensor in state.items()})
+    assert rosita("predict", "a text", "--model", str(model), home=home).stdout == before.stdout
+
+
+def test_the_plan_says_what_is_drawn_at_random(
+    checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    sizes = ("depth.keep_layers=2", "width.ffn_units=16", "width.embedding_rank=8")
+    plan = ("plan", "--recipe", "smoke", f"--set=teacher.model={model}")
+    plan = (*plan, *(f"--set={change}" for change in sizes))
+    assert rosita(*plan, "--json", home=home).document["notes"] == []
+    _change(model, id2label={"0": "a", "1": "b", "2": "c"})
+    wide = {"classifier.weight": torch.zeros(3, 16), "classifier.bias": torch.zeros(3)}
+    _rewrite(model, lambda state: state | wide)
+    said = "teacher.model: a new classifier, drawn at random; the checkpoint has one of 3 outputs"
+    assert rosita(*plan, "--json", home=home).document["notes"] == [said]
+    assert said in " ".join(rosita(*plan, home=home).stdout.split())
+
+
+def test_a_masked_language_model_without_all_of_its_head(home: Path, tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path / "mlm")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(locate("minilm-l6") / name, tmp_path / "mlm" / name)
+    mlm = f"--set=augment.proposers.mlm={tmp_path / 'mlm'}"
+    assert rosita("plan", "--recipe", "smoke", mlm, home=home).code == 0
+    gone = "cls.predictions.transform.dense.weight"
+    _rewrite(tmp_path / "mlm", lambda state: {n: t for n, t in state.items() if n != gone})
+    assert refused(home, "--recipe", "smoke", mlm, command="plan") == (
+        "augment.proposers.mlm must be a masked language model with all its weights, "
+        f"got no {gone} in {tmp_path / 'mlm'}"
     )
 
 

@@ -100,7 +100,9 @@ def test_compressed_model_as_the_teacher(smoke_home: Home, warm: Path) -> None:
 def test_fine_tuned_bert_as_the_teacher(warm: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
-    model = BertForSequenceClassification(BertConfig(intermediate_size=32, **sizes)).eval()
+    names = {0: "POSITIVE", 1: "NEGATIVE"}
+    config = BertConfig(intermediate_size=32, id2label=names, **sizes)
+    model = BertForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path / "bert")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(locate("minilm-l6") / name, tmp_path / "bert" / name)
@@ -117,5 +119,6 @@ def test_fine_tuned_bert_as_the_teacher(warm: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         found, expected = teacher(input_ids=ids).logits, model(input_ids=ids).logits
     # transformers computes attention by another kernel, so the last bits may differ.
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(found, expected.flip(1), rtol=0, atol=1e-7)
+    assert teacher.config.id2label == {0: "NEGATIVE", 1: "POSITIVE"}
     assert summary["teacher"]["params"] == sum(p.numel() for p in model.parameters())

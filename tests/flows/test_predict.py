@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,9 +14,11 @@ from command_line import rosita
 from transformers import AutoTokenizer
 from typed_command import Home
 
+from flows.api import load as load_model
 from flows.serving.predict import answers, read_lines
 from rosita_core.model.checkpoint import fresh, load, save
 from rosita_core.model.modeling_rosita import RositaConfig
+from tasks.tracking.served_model import CompressedModel
 
 TEXTS = ["A quiet, moving film.", "Dull; far too long, and it knows it", "what?"]
 
@@ -92,6 +96,53 @@ def test_a_regression_of_pairs_answers_with_a_number(smoke_home: Home, tmp_path:
         logits = load(folder)(**tokenizer("one", "two", return_tensors="pt")).logits
     assert document["labels"] == []
     assert document["predictions"] == [{"score": pytest.approx(float(logits[0, 0]), abs=1e-5)}]
+
+
+@pytest.fixture
+def pairs(smoke_home: Home, tmp_path: Path) -> Path:
+    """The model of the smoke run, exported as one of pairs."""
+    folder = tmp_path / "pairs"
+    shutil.copytree(smoke_home.summary["export_dir"], folder, copy_function=shutil.copyfile)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["text_pair"] is False
+    (folder / "config.json").write_text(json.dumps(config | {"text_pair": True}))
+    return folder
+
+
+def test_an_exported_model_of_pairs_answers_pairs_alone(pairs: Path, tmp_path: Path) -> None:
+    model, home = ("--model", str(pairs)), tmp_path / "home"
+    done = rosita("predict", "one", "--text-b", "two", *model, home=home)
+    assert done.code == 0, done.stderr
+    alone = rosita("predict", "one", *model, home=home)
+    assert (alone.code, alone.stdout) == (2, "")
+    assert alone.stderr == (
+        f"rosita: text_b must fit the model in {pairs}, which reads two texts (--text-b, or "
+        "--input with --text-b-column), got one text\n"
+    )
+    with pytest.raises(ValueError, match="texts_b must be given to a model of pairs, got none"):
+        load_model(pairs).predict(["one"])
+
+
+def test_a_model_of_pairs_is_no_teacher_of_single_texts(pairs: Path, tmp_path: Path) -> None:
+    own = (f"--set=teacher.model={pairs}", "--set=teacher.epochs=0", "--set=student.start=teacher")
+    sizes = ("depth.keep_layers=1", "width.keep_heads=1", "width.ffn_units=16")
+    changes = (*own, *(f"--set={size}" for size in (*sizes, "width.embedding_rank=4")))
+    done = rosita("plan", "--recipe", "smoke", *changes, home=tmp_path / "home")
+    assert done.code == 2
+    assert done.stderr == (
+        "rosita: teacher.model must read single texts, as the data has them, to be used without "
+        "training, got one that reads pairs\n"
+    )
+
+
+def test_a_served_model_of_pairs_wants_both_texts(pairs: Path) -> None:
+    served = CompressedModel()
+    served.load_context(SimpleNamespace(artifacts={"checkpoint": str(pairs)}))
+    both = pd.DataFrame({"text": ["one", "three"], "text_pair": ["two", "four"]})
+    assert len(served.predict(None, both)) == 2
+    for alone in (both[["text"]], both.assign(text_pair=["two", None])):
+        with pytest.raises(ValueError, match="input must have the column text_pair filled in"):
+            served.predict(None, alone)
 
 
 def test_probabilities_are_those_of_the_softmax() -> None:

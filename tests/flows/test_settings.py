@@ -27,7 +27,17 @@ def request_of(recipe: Recipe) -> Request:
     family = family_of(read_config(name), name)
     return Request(
         *(recipe, Path("home"), spec, teacher, student),
-        *(found, family, found, None, None, source),
+        *(
+            found,
+            family,
+            found,
+            None,
+            None,
+            source,
+            tuple(range(len(spec.labels) or 1)),
+            spec.labels,
+            (),
+        ),
     )
 
 

@@ -16,7 +16,8 @@ from transformers import BertTokenizerFast
 
 from rosita_core.compression.iterative import IterativePruning
 from rosita_core.compression.schedule import at_equal_distances, width_targets
-from rosita_core.data.encoding import Encoded, SpecialTokens, encode
+from rosita_core.data.encoding import Encoded, encode
+from rosita_core.data.framing import Framing, Template
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.distillation.objectives.predictions import Predictions
 from rosita_core.distillation.objectives.states import States
@@ -36,7 +37,9 @@ from tasks.execution.stage_inputs import StageInputs
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", *"abcdefghijklmnopqrstuvwxyz"]
 # 29 rows in batches of 4: the last batch has one row, which only one of two processes gets.
 ROWS = 29
-SPECIAL = SpecialTokens(cls=2, sep=3, pad=0)
+SINGLE = Template(((2,), (3,)), ((0,), (0,)), (0,))
+PAIR = Template(((2,), (3,), (3,)), ((0,), (0,), (1,)), (0, 1))
+FRAMING = Framing(SINGLE, PAIR, pad=0, keep_end=False)
 SCORING = Scoring(("accuracy",), "accuracy", False, 8, 16)
 SETTINGS = replace(
     TRAINING,
@@ -97,7 +100,7 @@ def run(
         targets = width_targets(shape_of(student.config), 2, 5, 6, prunes)
         hooks = pruning(at_equal_distances(targets, steps, 0.6))
     reports: list[Progress] = []
-    given = TrainingRun(rows, rows, SPECIAL, placement, reports.append, checkpoints)
+    given = TrainingRun(rows, rows, FRAMING, placement, reports.append, checkpoints)
     score = selection_scorer(given, SCORING)
     trained = train(student, settings, objective, given, score, hooks)
     return facts(trained, reports)
@@ -155,7 +158,7 @@ def one_step(work: StageInputs, placement: Placement) -> dict[str, Any]:
         scoring=SCORING,
     )
     reports: list[Progress] = []
-    given = TrainingRun(rows, rows, SPECIAL, placement, reports.append, NoCheckpoints())
+    given = TrainingRun(rows, rows, FRAMING, placement, reports.append, NoCheckpoints())
     trained = prune_one_step(source, teacher, teacher, rows, settings, given)
     return facts(trained, reports)
 

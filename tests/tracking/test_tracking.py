@@ -254,6 +254,10 @@ def test_flatten_names_every_leaf_once() -> None:
     assert len(flatten({"long": "x" * 10_000})["long"]) == 6000
 
 
+def test_names_that_users_chose_become_no_param_of_their_own() -> None:
+    assert flatten({"labels": {"C++": "it", "b": "c"}}) == {"labels": '{"C++": "it", "b": "c"}'}
+
+
 def test_the_logged_model_predicts_what_the_checkpoint_does(
     tracking: Tracking,
     client: MlflowClient,

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from flows.engine.nodes import takes_steps
 from flows.method import Node
 from flows.recipes.request import Request
 from rosita_core.data.encoding import encode
+from rosita_core.data.framing import load_tokenizer
 from rosita_core.data.sources import sample
 from rosita_core.data.storage import load_splits, save_splits
 from rosita_core.stages.assess import AssessSettings
@@ -100,7 +99,7 @@ def shrink_data(artifact: Path, folder: Path, rows: int, seed: int) -> dict[str,
     )
     save_splits(small, folder / "splits")
     shutil.copytree(artifact / "tokenizer", folder / "tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = load_tokenizer(folder / "tokenizer")
     (folder / "encoded").mkdir()
     facts: dict[str, float | str] = {}
     for path in (artifact / "encoded").glob("*.arrow"):

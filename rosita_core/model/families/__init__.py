@@ -1,7 +1,7 @@
 """Encoders that can be compressed, one file per `model_type` of config.json.
 
-A file's name is the `model_type` that it reads. None imports torch before it is asked for weights,
-so that sizes can be listed quickly and before anything is installed.
+A file's name is the `model_type` that it reads. None imports torch before it is asked for a model's
+configuration, so that sizes can be listed quickly and before anything is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rosita_core.model.shape import Shape
 from rosita_core.plug_ins import load, names
 
 if TYPE_CHECKING:
-    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+    from rosita_core.model.modeling_rosita import RositaConfig
 
 ROOM = "model.families"
 Config = Mapping[str, Any]
@@ -37,32 +37,14 @@ class Family(Protocol):
             ValueError: where the sizes do not fit each other.
         """
 
-    def tensors(self, config: Config) -> dict[str, tuple[int, ...]]:
-        """Shapes of tensors that a checkpoint of a completed `config` must have, by `name`."""
-
     def name(self, tensor: str) -> str:
-        """The name of a checkpoint's tensor in our model, without the leading "bert."."""
+        """The name of a checkpoint's tensor in our model; of others than ours, any other name."""
 
     def is_classifier(self, config: Config) -> bool:
         """Whether the checkpoint has a trained classifier."""
 
-    def config(self, config: Config, outputs: int, problem_type: str) -> RositaConfig:
-        """The configuration of the unpruned model with `outputs` outputs."""
-
-    def load(
-        self, source: str, outputs: int, problem_type: str, seed: int
-    ) -> RositaForSequenceClassification:
-        """The model of a checkpoint with a classifier of `outputs` outputs, in eval mode.
-
-        The classifier is kept where the checkpoint has one of the same size and drawn from `seed`
-        otherwise; so is a missing pooler.
-
-        Args:
-            source: a checkpoint directory or a hub model; weights come from safetensors only.
-            outputs: C.
-            problem_type: "single_label_classification" or "regression".
-            seed: of fresh weights.
-        """
+    def config(self, config: Config, outputs: int) -> RositaConfig:
+        """The configuration of the model with `outputs` outputs, under default class names."""
 
 
 def family_of(config: object, source: str) -> Family:
@@ -79,6 +61,45 @@ def family_of(config: object, source: str) -> Family:
         )
     family: Family = load(ROOM, str(found))()
     return family
+
+
+def check_supported(config: Config, source: str) -> None:
+    """Whether a checkpoint is an encoder, or a classifier of whole texts, that can be compressed.
+
+    Raises:
+        ValueError: naming what it is instead.
+    """
+    kinds = config.get("architectures") or []
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+        raise ValueError(f"model must have a list of architectures, got {kinds!r} in {source}")
+    for kind in kinds:
+        if kind.endswith("ForTokenClassification"):
+            raise ValueError(
+                f"model must classify whole texts, got token classification in {source}"
+            )
+    problem = config.get("problem_type")
+    if problem == "multi_label_classification":
+        raise ValueError(
+            f"model must predict one class or number, got multi-label classification in {source}"
+        )
+    outputs = config.get("id2label") or {}
+    if problem == "regression" and len(outputs) > 1:
+        raise ValueError(
+            f"model must predict one class or number, got {len(outputs)} numbers in {source}"
+        )
+    if config.get("pruned_heads"):
+        raise ValueError(
+            f"model must have all heads of its attention, got pruned_heads "
+            f"{config['pruned_heads']} in {source}"
+        )
+    for field in ("is_decoder", "is_encoder_decoder", "add_cross_attention", "quantization_config"):
+        if config.get(field):
+            raise ValueError(f"model must be an encoder in floats, got {field} in {source}")
+
+
+def problem_type(outputs: int) -> str:
+    """What transformers calls a task of so many outputs; one is a number and no class."""
+    return "regression" if outputs == 1 else "single_label_classification"
 
 
 def check_sizes(config: Config, sizes: tuple[str, ...], source: str) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rosita_core.model.families import Config, Family, check_positions, check_sizes
+from rosita_core.model.families import (
+    Config,
+    Family,
+    check_positions,
+    check_sizes,
+    problem_type,
+)
 from rosita_core.model.shape import Frame, Shape, uniform_shape
 
 if TYPE_CHECKING:
-    from transformers import BertForSequenceClassification
-
-    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+    from rosita_core.model.modeling_rosita import RositaConfig
 
 # What a configuration leaves out is as in BERT-base, as transformers has it.
 DEFAULTS: Mapping[str, int] = {
@@ -25,6 +29,9 @@ DEFAULTS: Mapping[str, int] = {
     "type_vocab_size": 2,
 }
 CLASSIFIER = "BertForSequenceClassification"
+BODY = ("embeddings", "encoder", "pooler")
+"""Parts whose names have no leading "bert." where a checkpoint was saved without a head."""
+TENSORFLOW_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 @dataclass(frozen=True)
@@ -56,24 +63,18 @@ class Bert(Family):
         layers, units = config["num_hidden_layers"], config["intermediate_size"]
         return uniform_shape(frame, heads, layers, units, None)
 
-    def tensors(self, config: Config) -> dict[str, tuple[int, ...]]:
-        """See `Family`."""
-        hidden, units = config["hidden_size"], config["intermediate_size"]
-        words = "embeddings.word_embeddings.weight"
-        expected: dict[str, tuple[int, ...]] = {words: (config["vocab_size"], hidden)}
-        for layer in range(config["num_hidden_layers"]):
-            expected[f"encoder.layer.{layer}.intermediate.dense.weight"] = (units, hidden)
-        return expected
-
     def name(self, tensor: str) -> str:
         """See `Family`."""
-        return tensor.removeprefix("bert.")
+        whole = f"bert.{tensor}" if tensor.partition(".")[0] in BODY else tensor
+        for old, new in TENSORFLOW_NAMES.items():
+            whole = whole.replace(old, new)
+        return whole
 
     def is_classifier(self, config: Config) -> bool:
         """See `Family`."""
         return CLASSIFIER in (config.get("architectures") or [])
 
-    def config(self, config: Config, outputs: int, problem_type: str) -> RositaConfig:
+    def config(self, config: Config, outputs: int) -> RositaConfig:
         """See `Family`."""
         from transformers import BertConfig
 
@@ -98,44 +99,5 @@ class Bert(Family):
             pad_token_id=source.pad_token_id,
             initializer_range=source.initializer_range,
             num_labels=outputs,
-            problem_type=problem_type,
+            problem_type=problem_type(outputs),
         )
-
-    def load(
-        self, source: str, outputs: int, problem_type: str, seed: int
-    ) -> RositaForSequenceClassification:
-        """See `Family`."""
-        import torch
-        from transformers import BertConfig, BertForSequenceClassification, BertModel
-
-        from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-
-        values = BertConfig.get_config_dict(source)[0]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.is_classifier(values) and BertConfig.from_dict(values).num_labels == outputs:
-                whole = BertForSequenceClassification.from_pretrained(
-                    source, use_safetensors=True, dtype=torch.float32
-                )
-                return self.convert(whole, problem_type)
-            model = RositaForSequenceClassification(self.config(values, outputs, problem_type))
-            body = BertModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
-        state = {f"bert.{name}": tensor for name, tensor in body.state_dict().items()}
-        own = {n: t for n, t in model.state_dict().items() if n.startswith("classifier.")}
-        model.load_state_dict(state | own, strict=True)
-        return model.eval()
-
-    def convert(
-        self, source: BertForSequenceClassification, problem_type: str
-    ) -> RositaForSequenceClassification:
-        """The same function as `source`, in the model of this package: every logit is the same.
-
-        The weights are copied; the mode is that of `source`.
-        """
-        from rosita_core.model.checkpoint import build
-
-        outputs = source.classifier.out_features
-        config = self.config(source.config.to_dict(), outputs, problem_type)
-        config.id2label, config.label2id = source.config.id2label, source.config.label2id
-        state = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
-        return build(config, state).train(source.training)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rosita_core.model.families import Config, Family, check_positions, check_sizes
+from rosita_core.model.families import (
+    Config,
+    Family,
+    check_positions,
+    check_sizes,
+    problem_type,
+)
 from rosita_core.model.shape import Frame, Shape
 
 if TYPE_CHECKING:
-    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+    from rosita_core.model.modeling_rosita import RositaConfig
 
 SIZES = (
     "vocab_size",
@@ -21,7 +27,7 @@ SIZES = (
     "type_vocab_size",
 )
 RANK = "embedding_rank"
-LABELS = ("id2label", "label2id")
+LABELS = ("id2label", "label2id", "num_labels")
 
 
 @dataclass(frozen=True)
@@ -48,44 +54,19 @@ class Rosita(Family):
         heads, units = tuple(config["layer_heads"]), tuple(config["layer_ffn_units"])
         return Shape(frame, heads, units, config[RANK])
 
-    def tensors(self, config: Config) -> dict[str, tuple[int, ...]]:
-        """See `Family`."""
-        hidden = config["hidden_size"]
-        rank = config[RANK] or hidden
-        words = "embeddings.word_embeddings.weight"
-        expected: dict[str, tuple[int, ...]] = {words: (config["vocab_size"], rank)}
-        for layer, units in enumerate(config["layer_ffn_units"]):
-            expected[f"encoder.layer.{layer}.intermediate.dense.weight"] = (units, hidden)
-        return expected
-
     def name(self, tensor: str) -> str:
         """See `Family`."""
-        return tensor.removeprefix("bert.")
+        return tensor
 
     def is_classifier(self, config: Config) -> bool:
         """See `Family`."""
         return True
 
-    def config(self, config: Config, outputs: int, problem_type: str) -> RositaConfig:
-        """See `Family`. The classes keep their names where there are as many."""
+    def config(self, config: Config, outputs: int) -> RositaConfig:
+        """See `Family`."""
         from rosita_core.model.modeling_rosita import RositaConfig
 
-        values = {**config, "problem_type": problem_type}
-        if RositaConfig.from_dict(dict(config)).outputs == outputs:
-            return RositaConfig.from_dict(values)
-        values = {name: value for name, value in values.items() if name not in LABELS}
-        return RositaConfig.from_dict(values | {"num_labels": outputs})
-
-    def load(
-        self, source: str, outputs: int, problem_type: str, seed: int
-    ) -> RositaForSequenceClassification:
-        """See `Family`."""
-        from rosita_core.model.checkpoint import build, fresh, load
-
-        model = load(source)
-        config = self.config(model.config.to_dict(), outputs, problem_type)
-        state = model.state_dict()
-        if model.config.outputs != outputs:
-            drawn = fresh(config, seed).state_dict()
-            state |= {n: t for n, t in drawn.items() if n.startswith("classifier.")}
-        return build(config, state).eval()
+        values = {name: value for name, value in config.items() if name not in LABELS}
+        return RositaConfig.from_dict(
+            values | {"num_labels": outputs, "problem_type": problem_type(outputs)}
+        )

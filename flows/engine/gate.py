@@ -1,0 +1,67 @@
+"""The gate of a recipe: when a teacher is too weak to be used, and a student to be registered."""
+
+from __future__ import annotations
+
+import json
+
+from flows.recipes.request import Request
+from rosita_core.measuring.assessment import Assessment
+from rosita_core.measuring.weakness import Weakness, from_document
+from rosita_core.stages.teacher import SELECTION
+from tasks.cache.records import StageResult
+from tasks.store.artifacts import Store
+
+SHOWN = 3
+
+
+def weak_teacher(request: Request, result: StageResult) -> str | None:
+    """What is wrong with the teacher that a recipe's stage `teacher` came to, in a sentence."""
+    path = Store(request.home).path(result.artifact) / f"{SELECTION}.json"
+    found = from_document(json.loads(path.read_text(encoding="utf-8")))
+    if found.order is not None:
+        return _mixed_up(found, request.spec.labels)
+    if not found.weak:
+        return None
+    chance = "the most frequent class alone has" if found.metric == "accuracy" else "chance has"
+    return (
+        f"the teacher is not better than chance: its {found.metric} on {found.rows:,} selection "
+        f"rows is {found.value:.4f}, with 95 % confidence at least {found.bound:.4f}, and {chance} "
+        f"{found.chance:.4f}"
+    )
+
+
+def stops(request: Request) -> bool:
+    """Whether a weak teacher ends the run of a recipe."""
+    return request.recipe.gate.weak_teacher == "stop"
+
+
+def stopped(request: Request, weak: str) -> str:
+    """What is said where it does."""
+    return (
+        f"recipe {request.recipe.name} stops after its stage teacher: {weak}; "
+        "gate.weak_teacher=warn goes on all the same"
+    )
+
+
+def not_registered(request: Request, assessment: Assessment) -> str | None:
+    """Why the recipe's gate keeps the student out of the registry, in a sentence."""
+    least, kept = request.recipe.gate.retention, assessment.retention
+    if least is None or (kept is not None and kept >= least):
+        return None
+    has = "nothing" if kept is None else f"{100 * kept:.1f} %"
+    return (
+        f"the student is not registered: it keeps {has} of the teacher's {assessment.score_name}, "
+        f"and gate.retention asks for {100 * least:.1f} %"
+    )
+
+
+def _mixed_up(found: Weakness, labels: tuple[str, ...]) -> str:
+    assert found.order is not None and found.reordered is not None
+    changed = [index for index, other in enumerate(found.order) if index != other]
+    pairs = [f"{labels[found.order[index]]} meant {labels[index]}" for index in changed]
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return (
+        f"the teacher's classes are mixed up: its accuracy on {found.rows:,} selection rows would "
+        f"be {found.reordered:.4f} if {', '.join(pairs[:SHOWN])}{more}; teacher.labels says "
+        "which class is which"
+    )

@@ -1,0 +1,132 @@
+"""What the outputs of a checkpoint are called, and which of them is which class of the data.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from rosita_core.model.families import Config
+
+DEFAULT_NAME = re.compile(r"LABEL_\d+")
+DEFAULT_OUTPUTS = 2
+SHOWN = 20
+
+
+def class_names(config: Config, source: str) -> tuple[str, ...]:
+    """The names of a checkpoint's outputs in their order; LABEL_0 and so on where it has none.
+
+    Raises:
+        ValueError: where `id2label` is no list of names from 0 on.
+    """
+    given = config.get("id2label")
+    if not given:
+        outputs = config.get("num_labels") or DEFAULT_OUTPUTS
+        if type(outputs) is not int or outputs < 1:
+            raise ValueError(f"model must have num_labels of at least 1, got {outputs} in {source}")
+        return tuple(f"LABEL_{index}" for index in range(outputs))
+    if not isinstance(given, Mapping) or set(given) != {str(i) for i in range(len(given))}:
+        raise ValueError(f"model must have an id2label from 0 on, got {given!r:.80} in {source}")
+    return tuple(str(given[str(index)]) for index in range(len(given)))
+
+
+def order_of(
+    labels: tuple[str, ...], config: Config, given: Mapping[str, str], source: str
+) -> tuple[int, ...]:
+    """Which output of a checkpoint is which class: one for each of `labels`, in their order.
+
+    Names are compared as they are, then without case and space. Classes that are numbered from 0
+    on are outputs by their number where no name says otherwise.
+
+    Args:
+        labels: the data's classes, as many as the checkpoint has.
+        config: of the checkpoint.
+        given: class of the checkpoint -> class of the data, where names do not tell.
+        source: what the checkpoint is called.
+
+    Raises:
+        ValueError: where they leave a class open, showing both lists.
+    """
+    names = class_names(config, source)
+    _check_given(labels, names, given)
+    found = {label: names.index(name) for name, label in given.items()}
+    if len(found) < len(labels):
+        _check_label2id(config, names, source)
+    for key in (str, _folded):
+        found |= _alike(labels, names, found, key)
+    if not found and labels == tuple(str(index) for index in range(len(names))):
+        return tuple(range(len(names)))
+    if len(found) < len(labels):
+        raise ValueError(
+            f"model must have the data's classes ({_first(labels)}) to be used without training, "
+            f"got {_first(names)}; teacher.labels says which is which, as {{{names[0]}: ...}}"
+        )
+    return tuple(found[label] for label in labels)
+
+
+def telling_names(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The data's classes under a checkpoint's names where they are mere numbers and those tell.
+
+    Args:
+        labels: the data's classes.
+        names: of the checkpoint's outputs, in the order of `labels`.
+    """
+    numbers = all(label.isdecimal() for label in labels)
+    distinct = len({name for name in names if name.strip()}) == len(labels)
+    tell = distinct and not any(DEFAULT_NAME.fullmatch(name) for name in names)
+    return names if numbers and tell else labels
+
+
+def _check_given(labels: tuple[str, ...], names: tuple[str, ...], given: Mapping[str, str]) -> None:
+    for name, label in given.items():
+        if names.count(name) != 1:
+            raise ValueError(f"labels must map classes of the model ({_first(names)}), got {name}")
+        if label not in labels:
+            raise ValueError(
+                f"labels must map to the data's classes ({_first(labels)}), got {label}"
+            )
+    mapped = list(given.values())
+    if twice := [label for label in mapped if mapped.count(label) > 1]:
+        raise ValueError(f"labels must map one class to each of the data's, got {twice[0]} twice")
+
+
+def _check_label2id(config: Config, names: tuple[str, ...], source: str) -> None:
+    """Whether both of a checkpoint's maps say the same of the names that both have."""
+    back = config.get("label2id")
+    for output, name in enumerate(names):
+        other = back.get(name, output) if isinstance(back, Mapping) else output
+        if str(other) != str(output):
+            raise ValueError(
+                f"model must have one output for the class {name} to be used without training, got "
+                f"{output} by its id2label and {other} by its label2id in {source}; teacher.labels "
+                "says which class each name of its id2label is"
+            )
+
+
+def _alike(
+    labels: tuple[str, ...],
+    names: tuple[str, ...],
+    found: Mapping[str, int],
+    key: Callable[[str], str],
+) -> dict[str, int]:
+    """Classes that are not found yet, and the only output that `key` makes the same."""
+    free = [output for output in range(len(names)) if output not in found.values()]
+    asked = [label for label in labels if label not in found]
+    keys = [key(names[output]) for output in free]
+    wanted = [key(label) for label in asked]
+    return {
+        label: free[keys.index(same)]
+        for label, same in zip(asked, wanted, strict=True)
+        if keys.count(same) == 1 == wanted.count(same)
+    }
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _folded(name: str) -> str:
+    return "".join(name.casefold().split())

@@ -1,0 +1,100 @@
+"""A model that is no better than chance is weak, and one whose classes are mixed up is seen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.measuring.weakness import from_document, weakness
+
+
+def labels(rows, classes, seed=0, shares=None):
+    return np.random.default_rng(seed).choice(classes, rows, p=shares)
+
+
+def right_on(labels_N, share, classes, seed=0):
+    """Predictions that are right on a share of the rows and drawn on the others."""
+    random = np.random.default_rng(seed + 1000)
+    known = random.random(len(labels_N)) < share
+    return np.where(known, labels_N, random.integers(0, classes, len(labels_N)))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_what_learned_something_is_not_weak(metric, classes):
+    true = labels(300, classes)
+    assert not weakness(metric, true, true, classes).weak
+    assert not weakness(metric, right_on(true, 0.5, classes), true, classes).weak
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "macro_f1", "mcc"])
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.2, 0.5, 0.3)])
+def test_the_most_frequent_class_alone_is_weak(metric, shares):
+    true = labels(400, len(shares), shares=shares)
+    constant = np.full(400, np.bincount(true).argmax())
+    found = weakness(metric, constant, true, len(shares))
+    assert found.weak
+    assert found.order is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "pearson"])
+def test_one_guess_in_twenty_passes_for_more_than_chance(metric):
+    regression = metric == "pearson"
+    passed = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        true, guessed = random.normal(size=(2, 200)) if regression else labels((2, 200), 2, seed)
+        passed += not weakness(metric, guessed, true, 1 if regression else 2).weak
+    assert passed <= 400 * 0.08
+
+
+def test_the_bound_comes_closer_with_more_rows():
+    bounds = []
+    for rows in (20, 200, 2000):
+        true = np.tile([0, 1], rows // 2)
+        predicted = np.where(np.arange(rows) % 10 < 2, 1 - true, true)
+        found = weakness("accuracy", predicted, true, 2)
+        assert found.value == pytest.approx(0.8)
+        bounds.append(found.bound)
+    assert bounds == sorted(bounds)
+    assert 0.75 < bounds[-1] < 0.8
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "pearson_spearman"])
+def test_numbers_are_held_against_no_correlation(metric):
+    random = np.random.default_rng(0)
+    true = random.normal(size=100)
+    near = true + random.normal(size=100)
+    assert not weakness(metric, near, true, 1).weak
+    assert not weakness(metric, true, true, 1).weak
+    assert weakness(metric, -near, true, 1).weak
+    assert weakness(metric, np.zeros(100), true, 1).weak
+    assert weakness(metric, true[:3], true[:3], 1).weak
+
+
+@pytest.mark.parametrize("order", [(1, 0), (2, 0, 1), (0, 2, 1)])
+def test_classes_in_another_order_are_found(order):
+    classes = len(order)
+    true = labels(300, classes)
+    predicted = np.array(order)[right_on(true, 0.9, classes)]
+    found = weakness("accuracy", predicted, true, classes)
+    assert found.order == order
+    meant = np.argsort(order)[predicted]
+    assert found.reordered == pytest.approx(compute_metrics(["accuracy"], meant, true)["accuracy"])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 30])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_classes_in_their_order_are_left_alone(share, classes):
+    for seed in range(20):
+        true = labels(200, classes, seed)
+        guessed = right_on(true, share, classes, seed)
+        assert weakness("accuracy", guessed, true, classes).order is None
+
+
+def test_it_comes_back_from_json():
+    true = labels(100, 3)
+    for predicted in (true, (true + 1) % 3):
+        found = weakness("accuracy", predicted, true, 3)
+        assert from_document(json.loads(json.dumps(found.document()))) == found

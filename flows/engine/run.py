@@ -114,7 +114,7 @@ class Run:
         stage = stage_of(node, artifacts, self.numerics)
         again = again and not self._done_in_this_run(stage)
         self._check_lock(stage)
-        options = stage_options(self.request.home) | {"refresh_cache": again}
+        options = stage_options(self.request.home, stage) | {"refresh_cache": again}
         task = catalogue()[node.name].load().with_options(**options)
         context = self._context(node, again)
         upstream = [self.states[n] for n in dict.fromkeys(node.inputs.values()) if n in self.states]
@@ -177,7 +177,7 @@ class Run:
             StageError: where it does not, which Prefect passes over in silence.
         """
         home = self.request.home
-        if read_record(home, result.key)[0] is None:
+        if read_record(home, result.key, result.stage)[0] is None:
             raise StageError(
                 f"stage {result.stage} of recipe {self.request.recipe.name} is done, but its "
                 f"result could not be written to {results_folder(home)}; "

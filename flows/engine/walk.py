@@ -14,8 +14,8 @@ from tasks.host.hardware import ResolvedNumerics
 
 Found = tuple[StageResult | None, str | None]
 """A result, or what is wrong with the one that there is, or neither."""
-Find = Callable[[Path, str], Found]
-"""From a home and a stage key to what is known under it."""
+Find = Callable[[Path, str, str], Found]
+"""From a home, a stage key and the name of its stage to what is known under the key."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def walk(
         result: StageResult | None = None
         problem: str | None = None
         if stage.known_key is not None:
-            result, problem = find(home, stage.known_key)
+            result, problem = find(home, stage.known_key, node.name)
         if result is not None:
             artifacts[node.name] = result.artifact
         yield Visited(node, stage, result, problem)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.cache.locks import StageLocks
-from tasks.cache.records import attempts, read_record
+from tasks.cache.records import attempts, makers, read_record
 from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
-from tasks.store.artifacts import Store
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def references(home: Path, days: float, now: float) -> References:
                 artifacts.add(artifact)
     used = _of_running_runs(home, days, now)
     keys.update(record["key"] for record in used)
-    artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
+    artifacts |= _with_ancestors(home, _inputs_and_output(used))
     since = min((_run_began(record) for record in used), default=None)
     return References(frozenset(keys), frozenset(artifacts), since)
 
@@ -79,7 +78,7 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
     Args:
         records: as of `all_attempts`.
     """
-    result, _ = read_record(home, key)
+    result, _ = read_record(home, key, None)
     return result is not None and not any(
         record["key"] == key
         and record["number"] > result.attempt
@@ -130,7 +129,7 @@ def _inputs_and_output(records: Iterable[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
+def _with_ancestors(home: Path, digests: set[str]) -> set[str]:
     """Also what they were made of: later stages of the same run read it."""
     found: set[str] = set()
     waiting = set(digests)
@@ -139,7 +138,7 @@ def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
         if digest in found:
             continue
         found.add(digest)
-        for note in store.provenance(digest).values():
+        for note in makers(home, digest).values():
             waiting.update(note["components"]["inputs"].values())
     return found
 

@@ -121,7 +121,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics, pair: bool | None) 
     else:
         names = cast(Mapping[int, str], model.config.id2label)
         labels = tuple(names[index] for index in range(model.config.outputs))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     placed_model = placed(model, numerics.device).eval()
     return Predictor(placed_model, tokenizer, labels, numerics, pair)
 

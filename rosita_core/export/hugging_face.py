@@ -114,7 +114,7 @@ def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, folder: Path) ->
             f"tokenizer must be a directory with {' or '.join(TOKENIZER_FILES)}, "
             f"got {tokenizer_dir}"
         )
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir, trust_remote_code=False)
     if len(tokenizer) > config.vocab_size:
         raise ValueError(
             f"tokenizer must have at most the model's {config.vocab_size} tokens, "

@@ -15,7 +15,7 @@ TRAIN, SELECT = "train", "select"
 
 def tokenizer(work: StageInputs) -> PreTrainedTokenizerBase:
     """The tokenizer that the data was cut with."""
-    return AutoTokenizer.from_pretrained(work.input("data") / "tokenizer")
+    return AutoTokenizer.from_pretrained(work.input("data") / "tokenizer", trust_remote_code=False)
 
 
 def special(work: StageInputs) -> SpecialTokens:

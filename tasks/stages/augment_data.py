@@ -42,10 +42,12 @@ def augment_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
 def _proposer(config: AugmentStageSettings, device: str) -> MaskedLMProposer | None:
     if config.mlm is None:
         return None
-    model = AutoModelForMaskedLM.from_pretrained(config.mlm, use_safetensors=True)
+    model = AutoModelForMaskedLM.from_pretrained(
+        config.mlm, use_safetensors=True, trust_remote_code=False
+    )
     return MaskedLMProposer(
         model.to(device).eval(),
-        AutoTokenizer.from_pretrained(config.mlm),
+        AutoTokenizer.from_pretrained(config.mlm, trust_remote_code=False),
         config.mlm_batch_size,
         config.variants.candidates,
     )

@@ -14,7 +14,7 @@ def prepare_data(stage: Stage, context: Context, upstream: list[StageResult]) ->
     """Read, split, check and tokenize the data."""
     with attempt(stage, context) as work:
         set_up(work)
-        tokenizer = AutoTokenizer.from_pretrained(stage.config.tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(stage.config.tokenizer, trust_remote_code=False)
         with work.output() as folder:
             facts = kernel(stage.config, tokenizer, folder, work.report)
         if work.tracking is not None and work.run is not None:

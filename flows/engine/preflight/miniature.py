@@ -100,7 +100,7 @@ def shrink_data(artifact: Path, folder: Path, rows: int, seed: int) -> dict[str,
     )
     save_splits(small, folder / "splits")
     shutil.copytree(artifact / "tokenizer", folder / "tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
     (folder / "encoded").mkdir()
     facts: dict[str, float | str] = {}
     for path in (artifact / "encoded").glob("*.arrow"):

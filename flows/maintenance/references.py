@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.cache.documents import RunSummary
 from tasks.cache.locks import StageLocks
 from tasks.cache.records import attempts, makers, read_record
 from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
+from tasks.store.json_files import read_file, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -146,9 +147,9 @@ def _with_ancestors(home: Path, digests: set[str]) -> set[str]:
 def _stages_of(summary: Path) -> list[tuple[str, str]]:
     """Key and artifact of every stage."""
     try:
-        stages = json.loads(summary.read_text(encoding="utf-8"))["stages"]
-        return [(str(stage["key"]), str(stage["artifact"])) for stage in stages]
-    except (OSError, ValueError, KeyError, TypeError):
+        stages = RunSummary.model_validate(read_json(read_file(summary))).stages
+        return [(stage.key, stage.artifact) for stage in stages]
+    except (OSError, ValueError):
         logger.warning("%s cannot be read; what it refers to is not known", summary)
         return []
 

@@ -121,6 +121,22 @@ class AttemptRecord(Note):
     result: StageResult | None = None
 
 
+class StageOfRun(Note):
+    """A stage in the summary of a run."""
+
+    name: Name
+    key: Digest
+    artifact: Digest
+
+
+class RunSummary(Note):
+    """What is read again of the summary of a run; see `flows.engine.summary`."""
+
+    run_id: Id
+    recipe: Line
+    stages: list[StageOfRun]
+
+
 class CheckpointAbout(Document):
     """What a checkpoint says of itself."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
     lease_seconds()
     checked_files(write=download)
     data = method(request)[0]
-    record, _ = look(request.home, stage_of(data, {}, numerics).key)
-    if record is not None:
-        check_steps(request, int(record.metrics["rows_train"]))
+    record, _ = look(request.home, stage_of(data, {}, numerics).key, data.name)
+    rows = None if record is None else record.metrics.get("rows_train")
+    if isinstance(rows, float) and math.isfinite(rows):
+        check_steps(request, int(rows))
     elif download or is_here(request):
         check_steps(request, read_rows(request.source).counts["train"])
     return request

@@ -186,7 +186,7 @@ class Executor:
             begin_anew=again,
         )
         task = catalogue()[vertex.name].load()
-        options = stage_options(home) | {"task_run_name": context.title(vertex.name)}
+        options = stage_options(home, stage) | {"task_run_name": context.title(vertex.name)}
         task = task.with_options(**options, refresh_cache=again)
         reads = [self.done[id_] for id_ in vertex.needs.values() if id_ in self.done]
         try:
@@ -235,7 +235,7 @@ class Executor:
             StageError: where it does not, which Prefect passes over in silence.
         """
         home = vertex.request.home
-        if read_record(home, result.key)[0] is None:
+        if read_record(home, result.key, result.stage)[0] is None:
             raise StageError(
                 f"{_of(vertex)} is done, but its result could not be written to "
                 f"{results_folder(home)}; {free_bytes(home) / 1e6:,.0f} MB are free there"

@@ -74,7 +74,7 @@ def record_learning_curve(
     # When each was is not recorded, and pages have the time of training as an axis.
     end = 1000 * datetime.fromisoformat(result.finished_at).timestamp()
     for step in sorted(steps):
-        left = 1 - step / max(steps)
+        left = 1 - step / max(*steps, 1)
         tracking.log_metrics(run, step, steps[step], round(end - 1000 * result.seconds * left))
 
 

@@ -13,8 +13,8 @@ from tasks.cache.stage_key import Stage
 
 Found = tuple[StageResult | None, str | None]
 """A result, or what is wrong with the one that there is, or neither."""
-Find = Callable[[Path, str], Found]
-"""From a home and a stage key to what is known under it."""
+Find = Callable[[Path, str, str], Found]
+"""From a home, a stage key and the name of its stage to what is known under the key."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def walk(graph: Graph, find: Find) -> Iterator[Visited]:
         result: StageResult | None = None
         problem: str | None = None
         if stage.known_key is not None:
-            result, problem = find(vertex.request.home, stage.known_key)
+            result, problem = find(vertex.request.home, stage.known_key, vertex.name)
         if result is not None:
             artifacts[vertex.id] = result.artifact
         yield Visited(vertex, stage, result, problem)

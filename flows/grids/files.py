@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from flows.grids.definition import Cell, Grid, cells_of
 from flows.recipes.schema import Recipe, validated
 from tasks.home import Home
-from tasks.store.artifacts import write_json
+from tasks.store.json_files import read_file, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 DEFINITION = "definition.json"
 
@@ -86,8 +88,14 @@ def is_of(document: Mapping[str, Any], recipe: Recipe) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """What a file remembers; one that cannot be read is named, and remembers nothing."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(read_file(path))
     except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        logger.warning("%s cannot be read and is left out", path)
         return None
     return document

@@ -27,6 +27,7 @@ from flows.grids.measured import MeasuredCell, curve, predictions, prunes
 from tasks.home import Home
 from tasks.stages.catalogue import trainings
 from tasks.store.artifacts import Store
+from tasks.store.json_files import read_file, read_json
 
 DOCUMENT = "grid.json"
 # From a slash that starts a path and not the rest of an address, to the path's last part.
@@ -149,11 +150,17 @@ def _measured(
     path = Home(home).summary(document["run_id"])
     if not path.is_file():
         return "the summary of its run is gone"
+    try:
+        summary = read_json(read_file(path))
+    except (OSError, ValueError):
+        return "the summary of its run cannot be read"
     artifacts = {stage["name"]: stage["artifact"] for stage in document["stages"]}
-    folder = Store(home).path(artifacts["assess"])
+    store = Store(home)
+    folder = store.path(artifacts["assess"])
     if not folder.is_dir():
         return "its assessment is no longer in the store"
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    if (problem := store.verify(artifacts["assess"])) is not None:
+        return f"its assessment is damaged: {problem}"
     return MeasuredCell(f"{grid.name}/{cell.id}", cell, document, summary, folder)
 
 

@@ -112,7 +112,8 @@ def check_attempts(home: Path) -> Check:
     died = [
         record
         for record in records
-        if attempt_state(record) == DIED and read_record(home, record["key"])[0] is None
+        if attempt_state(record) == DIED
+        and read_record(home, record["key"], record["stage"])[0] is None
     ]
     if not died and lost:
         return Check("attempts", WARNING, unread)

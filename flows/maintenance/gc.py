@@ -22,7 +22,7 @@ from flows.maintenance.references import (
     references,
 )
 from tasks.cache.locks import StageLocks
-from tasks.cache.records import record_names
+from tasks.cache.records import makers, record_names
 from tasks.home import Home
 from tasks.store.artifacts import Store, is_digest
 from tasks.store.removal import REMOVED, delete, remove
@@ -187,7 +187,7 @@ def _artifacts(
         used = max(_newest(folder), last.get(digest, 0.0))
         if referred.used_since(used) or age(used, now) < days * DAY:
             continue
-        stages = sorted({str(note.get("stage")) for note in store.provenance(digest).values()})
+        stages = sorted({note["stage"] for note in makers(home, digest).values()})
         name = _named(", ".join(stages) or "?", digest)
         yield Garbage(ARTIFACT, name, folder, size_of(folder), used)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.cache.documents import RunSummary
 from tasks.cache.locks import StageLocks
-from tasks.cache.records import attempts, read_record
+from tasks.cache.records import attempts, makers, read_record
 from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
-from tasks.store.artifacts import Store
+from tasks.store.json_files import read_file, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def references(home: Path, days: float, now: float) -> References:
                 artifacts.add(artifact)
     used = _of_running_runs(home, days, now)
     keys.update(record["key"] for record in used)
-    artifacts |= _with_ancestors(Store(home), _inputs_and_output(used))
+    artifacts |= _with_ancestors(home, _inputs_and_output(used))
     since = min((_run_began(record) for record in used), default=None)
     return References(frozenset(keys), frozenset(artifacts), since)
 
@@ -79,7 +79,7 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
     Args:
         records: as of `all_attempts`.
     """
-    result, _ = read_record(home, key)
+    result, _ = read_record(home, key, None)
     return result is not None and not any(
         record["key"] == key
         and record["number"] > result.attempt
@@ -130,7 +130,7 @@ def _inputs_and_output(records: Iterable[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
+def _with_ancestors(home: Path, digests: set[str]) -> set[str]:
     """Also what they were made of: later stages of the same run read it."""
     found: set[str] = set()
     waiting = set(digests)
@@ -139,7 +139,7 @@ def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
         if digest in found:
             continue
         found.add(digest)
-        for note in store.provenance(digest).values():
+        for note in makers(home, digest).values():
             waiting.update(note["components"]["inputs"].values())
     return found
 
@@ -147,9 +147,9 @@ def _with_ancestors(store: Store, digests: set[str]) -> set[str]:
 def _stages_of(summary: Path) -> list[tuple[str, str]]:
     """Key and artifact of every stage."""
     try:
-        stages = json.loads(summary.read_text(encoding="utf-8"))["stages"]
-        return [(str(stage["key"]), str(stage["artifact"])) for stage in stages]
-    except (OSError, ValueError, KeyError, TypeError):
+        stages = RunSummary.model_validate(read_json(read_file(summary))).stages
+        return [(stage.key, stage.artifact) for stage in stages]
+    except (OSError, ValueError):
         logger.warning("%s cannot be read; what it refers to is not known", summary)
         return []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage
+from tasks.cache.records import makers
 from tasks.host.liveness import attempt_state
 from tasks.host.wording import shortened, when
-from tasks.store.artifacts import Store
 
 COMPLETED = "completed"
 
@@ -68,7 +68,7 @@ def maker(artifact: str, stages: Survey, home: Path) -> Made | None:
     ]
     if records:
         return _made(max(records, key=lambda record: str(record["finished"])))
-    notes = list(Store(home).provenance(artifact).values())
+    notes = list(makers(home, artifact).values())
     if not notes:
         return None
     note = max(notes, key=lambda entry: str(entry["finished_at"]))
@@ -118,7 +118,7 @@ def newest_trouble(stage: SurveyedStage, recipe: str, home: Path) -> str | None:
         said += f": {shortened(last['error'])}"
     saved = newest(checkpoints_folder(home, stage.key)) if stage.key else None
     if saved is not None:
-        said += f"; it goes on from its checkpoint at {saved.unit:,} of {saved.total:,}"
+        said += f"; it goes on from its checkpoint at {saved.about.unit:,} of {saved.about.total:,}"
     return said
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from flows.method import Node
 from flows.planning.differences import flat
-from tasks.cache.records import attempts
+from tasks.cache.records import attempts, makers
 from tasks.cache.stage_key import PROCESSES, canonical_config
 from tasks.stages.catalogue import catalogue
-from tasks.store.artifacts import Store
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Estimator:
         candidates = [
             (_alike(wanted, flat(record["components"]["config"])), record["number"], record)
             for record in alike
-            if record["components"]["numerics"]["device"] == kind
+            if record["components"]["numerics"].get("device") == kind
             and record["components"]["numerics"].get(PROCESSES, 1) == processes
         ]
         if not candidates:
@@ -81,11 +80,11 @@ class Estimator:
         measured_on = self._hardware(record, kind)
         unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
         counted = record["result"]["metrics"].get(counts) if counts else None
-        if unit is None or not counted:
+        if unit is None or not isinstance(counted, int | float) or not counted > 0:
             return Estimate(seconds, f"attempt {number} of {node.name}", measured_on)
         if units is None:
             return Estimate(None, f"how many {unit}s {node.name} has is known with its data only")
-        each = seconds / float(counted)
+        each = seconds / counted
         return Estimate(
             each * units,
             f"attempt {number} of {node.name}: {each:.3g} s a {unit}, {units:,.0f} {unit}s",
@@ -97,7 +96,7 @@ class Estimator:
 
     def _hardware(self, record: dict[str, Any], kind: str) -> str:
         """What the attempt ran on, as far as the note beside its artifact still says."""
-        notes = Store(self.home).provenance(record["result"]["artifact"])
+        notes = makers(self.home, record["result"]["artifact"])
         known = notes.get(record["key"], {}).get("hardware", {})
         name = (known.get("gpus") or [None])[0] if kind == "cuda" else known.get("cpu")
         return f"{kind}: {name}" if name else kind
@@ -113,8 +112,8 @@ class Estimator:
         """The pretrained model that an attempt goes back to, through the attempts before it."""
         for _ in catalogue():
             config, inputs = record["components"]["config"], record["components"]["inputs"]
-            if "pretrained" in config:
-                return str(config["pretrained"]["digest"])
+            if isinstance(pretrained := config.get("pretrained"), dict):
+                return str(pretrained.get("digest"))
             origin = inputs.get(catalogue()[record["stage"]].origin)
             if origin not in self._makers():
                 return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import ValidationError
+
+from tasks.cache.documents import RunSummary
 from tasks.home import Home
+from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store
+from tasks.store.json_files import read_file, read_json
 
 
 @dataclass(frozen=True)
@@ -26,19 +29,22 @@ class FoundModel:
     recipe: str | None
 
 
-def newest_summary(home: Path) -> dict[str, Any]:
-    """The summary of the run that finished last.
+def newest_summary(home: Path) -> RunSummary:
+    """The summary of the run that finished last; one that cannot be read is named and left out.
 
     Raises:
         ValueError: where no run has finished in this home.
     """
-    paths = Home(home).summaries()
-    if not paths:
-        raise ValueError(
-            f"model must be given where no run has finished, got none and no run in {home}; "
-            "`rosita compress --recipe demo` makes one"
-        )
-    return _read(max(paths, key=lambda path: path.stat().st_mtime_ns))
+    paths = sorted(Home(home).summaries(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in paths:
+        try:
+            return read_summary(path)
+        except ValueError as error:
+            progress_display().line(f"rosita: {error}; its run is left out")
+    raise ValueError(
+        f"model must be given where no run has finished, got none and no run in {home}; "
+        "`rosita compress --recipe demo` makes one"
+    )
 
 
 def compressed_model(model: str | None, home: Path) -> FoundModel:
@@ -58,41 +64,55 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
     path = Home(home).summary(model)
     # An absolute path as `model` would leave the home.
     if Path(model).name == model and path.is_file():
-        return _exported(_read(path), home)
+        return _exported(read_summary(path), home)
     raise ValueError(
         f"model must be a checkpoint directory or the id of a finished run in {home}, got {model}"
     )
 
 
-def stage_folder(summary: dict[str, Any], stage: str, home: Path) -> Path:
-    """The artifact that a stage of a finished run left in the store of `home`.
+def stage_folder(summary: RunSummary, stage: str, home: Path) -> Path:
+    """The artifact that a stage of a finished run left in the store of `home`, verified.
 
     Raises:
-        ValueError: where the run had no such stage or the store has lost its artifact.
+        ValueError: where the run had no such stage, or the store has lost or damaged its artifact.
     """
     # Not the paths in the summary: a home may have been moved.
-    artifacts = {entry["name"]: entry["artifact"] for entry in summary["stages"]}
+    artifacts = {one.name: one.artifact for one in summary.stages}
     if stage not in artifacts:
         raise ValueError(
-            f"run must have a stage {stage}, got {', '.join(artifacts)} in {summary['run_id']}"
+            f"run must have a stage {stage}, got {', '.join(artifacts)} in {summary.run_id}"
         )
-    folder = Store(home).path(artifacts[stage])
-    if not folder.is_dir():
+    store = Store(home)
+    problem = store.verify(artifacts[stage])
+    if problem is not None:
         raise ValueError(
-            f"the artifact of stage {stage} of run {summary['run_id']} must be in the store, "
-            f"got none in {folder}; `rosita compress --recipe {summary['recipe']}` makes it again"
+            f"the artifact of stage {stage} of run {summary.run_id} must be whole in the store, "
+            f"got {store.path(artifacts[stage])}: {problem}; "
+            f"`rosita compress --recipe {summary.recipe}` makes it again"
         )
-    return folder
+    return store.path(artifacts[stage])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
+def read_summary(path: Path) -> RunSummary:
+    """The summary of a run.
+
+    Raises:
+        ValueError: in one line, where it cannot be read.
+    """
+    try:
+        return RunSummary.model_validate(read_json(read_file(path)))
+    except ValidationError:
+        problem = "it is not the summary of a run"
+    except OSError as error:
+        problem = str(error.strerror)
+    except ValueError:
+        problem = "it is not JSON"
+    raise ValueError(f"{path} cannot be read: {problem}")
 
 
-def _exported(summary: dict[str, Any], home: Path) -> FoundModel:
+def _exported(summary: RunSummary, home: Path) -> FoundModel:
     return FoundModel(
         folder=stage_folder(summary, "export", home),
-        run_id=summary["run_id"],
-        recipe=summary["recipe"],
+        run_id=summary.run_id,
+        recipe=summary.recipe,
     )

@@ -4,30 +4,35 @@ Layout below the home; the number counts up, whatever the clock says:
 
     checkpoints/<stage key>/<number>/files/...        what the kernel wrote
     checkpoints/<stage key>/<number>/manifest.json    [path, size, sha256] of every file
-    checkpoints/<stage key>/<number>/about.json       units done, of how many, seconds so far
-    checkpoints/<stage key>/damaged-<number>          one that failed verification
+    checkpoints/<stage key>/<number>/about.json       units done, of how many, seconds; sealed
+    checkpoints/<stage key>/damaged-<number>-<n>      one that failed verification
 
 A checkpoint is written under another name and renamed when it is whole and on disk. The last two
 are kept, so that one damaged copy costs one interval; all go when the stage completes.
 """
 
-import json
+import re
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import ValidationError
+
+from tasks.cache.documents import CheckpointAbout
 from tasks.home import Home
 from tasks.host.logs import warn
 from tasks.host.signals import stop_requested, stopped
-from tasks.store.artifacts import FILES, MANIFEST, build_manifest, manifest_problem, write_json
 from tasks.store.disk import is_full, no_room
 from tasks.store.durable import to_disk, tree_to_disk
+from tasks.store.json_files import read_file, sealed, unsealed, write_json, write_whole
+from tasks.store.manifests import FILES, MANIFEST, build_manifest, manifest_problem
+from tasks.store.removal import set_aside
 
 ABOUT = "about.json"
-PARTIAL = ".partial-"
+PARTIAL, DAMAGED = ".partial-", "damaged-"
+USED = re.compile(f"(?:{DAMAGED})?([0-9]{{6,12}})")
 KEPT = 2
 
 
@@ -47,17 +52,11 @@ class Saved:
 
     Attributes:
         path: its folder.
-        unit: units of work done (optimizer steps, rows, batches).
-        total: units in all.
-        seconds: that the stage had taken until then, over all its attempts.
-        again: whether the stage was being computed again on purpose.
+        about: what it says of itself.
     """
 
     path: Path
-    unit: int
-    total: int
-    seconds: float
-    again: bool
+    about: CheckpointAbout
 
     @property
     def files(self) -> Path:
@@ -67,10 +66,9 @@ class Saved:
 def newest(folder: Path) -> Saved | None:
     """The newest checkpoint as it describes itself; nothing is verified or moved."""
     for path in _numbered(folder):
-        try:
-            return _described(path)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        about, _ = _read_about(path)
+        if about is not None:
+            return Saved(path, about)
     return None
 
 
@@ -101,12 +99,12 @@ class StageCheckpoints:
         """What earlier attempts had taken until the checkpoint that this one goes on from."""
         self.resumed_from: int | None = None
         """Units that were done when this attempt began; None without a checkpoint."""
-        if again and (left := newest(folder)) is not None and not left.again:
+        if again and (left := newest(folder)) is not None and not left.about.again:
             self.drop()
         self._latest = self._find()
         if self._latest is not None:
-            self.seconds_before = self._latest.seconds
-            self.resumed_from = self._saved_unit = self._latest.unit
+            self.seconds_before = self._latest.about.seconds
+            self.resumed_from = self._saved_unit = self._latest.about.unit
 
     def latest(self) -> Path | None:
         """The files of the newest whole checkpoint."""
@@ -150,22 +148,22 @@ class StageCheckpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, unit: int, total: int, write: Callable[[Path], None]) -> Saved:
-        number = 1 + max((int(p.name.rpartition("-")[2]) for p in self._all()), default=0)
+        number = next_number(self.folder)
         partial = self.folder / f"{PARTIAL}{number:06d}"
         files = partial / FILES
         seconds = self.seconds_before + time.monotonic() - self._began
-        about = {
-            "stage": self._stage,
-            "unit": unit,
-            "total": total,
-            "seconds": round(seconds, 3),
-            "again": self._again,
-        }
+        about = CheckpointAbout(
+            stage=self._stage,
+            unit=unit,
+            total=total,
+            seconds=round(seconds, 3),
+            again=self._again,
+        )
         try:
             files.mkdir(parents=True)
             write(files)
             write_json(partial / MANIFEST, build_manifest(files))
-            write_json(partial / ABOUT, about)
+            write_whole(partial / ABOUT, sealed(about.model_dump()))
             tree_to_disk(partial)
             path = partial.rename(self.folder / f"{number:06d}")
         finally:
@@ -173,7 +171,7 @@ class StageCheckpoints:
         to_disk(self.folder)
         for old in _numbered(self.folder)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
-        return Saved(path, unit, total, seconds, self._again)
+        return Saved(path, about)
 
     def _find(self) -> Saved | None:
         """The newest one that is whole; those that are not are set aside and reported."""
@@ -181,30 +179,49 @@ class StageCheckpoints:
             # Of a process that was killed: whoever asks now holds the stage's lock.
             shutil.rmtree(path, ignore_errors=True)
         for path in _numbered(self.folder):
-            try:
-                problem = manifest_problem(path)
-                saved = _described(path)
-            except (OSError, ValueError, KeyError, TypeError):
-                problem = f"{ABOUT} cannot be read"
-            if problem is None:
-                return saved
-            aside = path.rename(self.folder / f"damaged-{path.name}")
+            about, problem = _read_about(path)
+            problem = problem or manifest_problem(path)
+            if about is not None and about.stage != self._stage:
+                problem = f"it is one of stage {about.stage}"
+            if about is not None and problem is None:
+                return Saved(path, about)
+            aside = set_aside(path, self.folder / f"{DAMAGED}{path.name}")
             warn(
                 f"checkpoint {path.name} of stage {self._stage} is damaged ({problem}) and was "
                 f"set aside as {aside}; trying the one before"
             )
         return None
 
-    def _all(self) -> list[Path]:
-        return [*_numbered(self.folder), *self.folder.glob("damaged-*")]
+
+def is_number(name: str) -> bool:
+    """Whether a name is that of a checkpoint."""
+    return re.fullmatch("[0-9]{6,12}", name) is not None
+
+
+def next_number(folder: Path) -> int:
+    """The number of the next checkpoint in a folder; no number comes twice."""
+    used = (USED.match(path.name) for path in folder.glob("*"))
+    return 1 + max((int(found[1]) for found in used if found), default=0)
+
+
+def parse_about(content: bytes) -> tuple[CheckpointAbout | None, str | None]:
+    """What a checkpoint says of itself, and what is wrong with that."""
+    try:
+        return CheckpointAbout.model_validate(unsealed(content), strict=True), None
+    except ValidationError:
+        return None, f"{ABOUT} does not say what a checkpoint says"
+    except ValueError as error:
+        return None, f"{ABOUT} {error}"
 
 
 def _numbered(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
-    return sorted(folder.glob("[0-9]*"), reverse=True)
+    found = (path for path in folder.glob("[0-9]*") if is_number(path.name))
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def _described(path: Path) -> Saved:
-    about: dict[str, Any] = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    unit, total = int(about["unit"]), int(about["total"])
-    return Saved(path, unit, total, float(about["seconds"]), bool(about["again"]))
+def _read_about(path: Path) -> tuple[CheckpointAbout | None, str | None]:
+    try:
+        return parse_about(read_file(path / ABOUT))
+    except OSError as error:
+        return None, f"{ABOUT} cannot be read: {error.strerror}"

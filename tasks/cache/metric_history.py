@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.cache.documents import Observation
 from tasks.cache.records import attempt_path, attempts, attempts_folder
 from tasks.host.terminal import ProgressEvent
+from tasks.store.json_files import read_file, read_json
 
 
 def history_path(home: str | Path, stage_name: str, number: int) -> Path:
@@ -68,12 +70,16 @@ def observations(home: str | Path, stage_name: str, number: int, key: str) -> li
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+    """The observations in a file; lines that are none, or half of one, are left out."""
+    try:
+        content = read_file(path)
+    except OSError:
         return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
+    return [line for text in content.splitlines() if (line := _observation(text)) is not None]
+
+
+def _observation(text: bytes) -> dict[str, Any] | None:
+    try:
+        return Observation.model_validate(read_json(text), strict=True).model_dump()
+    except ValueError:
+        return None

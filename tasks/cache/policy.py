@@ -1,39 +1,40 @@
-"""The cache policy of the stages, and the options that put it to work in a Prefect task.
+"""A stage's key, lock and record in Prefect: the options that make its task run once.
 
-Prefect asks the policy for a key, takes the key's lock, and returns the record stored under the key
-if there is one. The policy therefore verifies a record before it names its key: what cannot be
-trusted is moved out of the way, and Prefect sees a miss.
+Prefect asks the policy for the key, takes the key's lock, looks for a record under the key, and
+returns the stage's result from it or runs the task. Of Prefect's own ways two are not taken. Its
+records name the serializer that they are read with, and its errors on the way to a key turn caching
+off. So the key is a constant, whoever gets the lock finds a verified record or none, and a record
+is read by `tasks.cache.records` alone.
 """
 
-import uuid
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
+from prefect.filesystems import WritableFileSystem
+from prefect.serializers import Serializer
 from prefect.transactions import IsolationLevel
+from pydantic import Field
 
+from tasks.cache.documents import StageResult
 from tasks.cache.locks import StageLocks
-from tasks.cache.records import (
-    discard_record,
-    find_record,
-    inspect_record,
-    results_folder,
-    touch_record,
-)
+from tasks.cache.records import read_record, record_content, results_folder, verified_record
 from tasks.cache.stage_key import Stage
 from tasks.home import Home
 from tasks.host.logs import warn
+from tasks.store.json_files import sealed, unsealed
 
-__all__ = ["StageKeyPolicy", "find_record", "stage_options"]
+SERIALIZER = "rosita-stage-result"
 
 
 @dataclass
 class StageKeyPolicy(CachePolicy):
-    """The stage key of the task's parameter `stage` is its cache key; hits are verified."""
+    """The cache key is the stage's key, whatever the task is called with."""
 
-    home: str = ""
+    key: str = ""
 
     def compute_key(
         self,
@@ -42,50 +43,96 @@ class StageKeyPolicy(CachePolicy):
         flow_parameters: dict[str, Any],
         **kwargs: Any,
     ) -> str | None:
-        """The stage key, after its record, if any, has been verified.
+        """The stage key."""
+        return self.key
 
-        Waits while another run computes the same stage. Raises TypeError when the task has no
-        parameter `stage`, ValueError when the policy has no home (see `stage_options`).
+
+@dataclass(frozen=True)
+class VerifyingLocks(StageLocks):
+    """The lock of a stage; whoever gets it finds a verified record, or none."""
+
+    home: Path
+    stage: str
+
+    def acquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,
+    ) -> bool:
+        """Take the lock, and set a record that cannot be trusted aside.
+
+        Raises OSError, which fails the stage before it runs, where that is not possible.
         """
-        stage = inputs.get("stage")
-        if not isinstance(stage, Stage):
-            raise TypeError(f"stage must be a Stage, got {type(stage).__name__}")
-        if not self.home:
-            raise ValueError("home must be set on the cache policy, got none; see stage_options")
-        key = stage.key
-        locks = StageLocks(Home(self.home).locks)
-        if locks.is_locked(key):
-            warn(f"stage {stage.name} is running elsewhere; waiting for its result")
-        with locks.held(key, f"verification-{uuid.uuid4().hex}"):
-            record, problem = inspect_record(self.home, key)
-            if record is not None:
-                # Under the lock, so that nobody frees it between now and its use.
-                touch_record(self.home, key)
-            if problem is not None:
-                warn(
-                    f"stage {stage.name} will run again: {problem}. The damaged copy was set aside"
-                )
-                discard_record(self.home, key)
-        return key
+        if self.is_locked(key):
+            warn(f"stage {self.stage} is running elsewhere; waiting for its result")
+        if not super().acquire_lock(key, holder, acquire_timeout, hold_timeout):
+            return False
+        try:
+            _, problem = verified_record(self.home, key, self.stage)
+        except BaseException:
+            self.release_lock(key, holder)
+            raise
+        if problem is not None:
+            warn(f"stage {self.stage} will run again: {problem}. The damaged copy was set aside")
+        return True
 
 
-def stage_options(home: str | Path) -> dict[str, Any]:
-    """The options of a stage's task, for `task.with_options(**stage_options(home))` in a flow.
+class StageRecords(WritableFileSystem):
+    """Where Prefect looks for what it would know of a result: our answer, from our reading."""
 
-    The home is known at run time only, in a worker as on the command line, so the options are set
-    where the flow calls the task. Results are JSON below the home; in-memory caching is off because
-    a record that was discarded must not come back from memory.
+    home: Path
+    stage: str
+
+    def read_path(self, path: str, _sync: bool = True) -> bytes | None:  # type: ignore[override]
+        """The metadata of the record of a key, which name our serializer; None without a record.
+
+        Called with the lock held, so the artifact has been verified.
+        """
+        record, _ = read_record(self.home, path, self.stage)
+        if record is None:
+            return None
+        place = str(results_folder(self.home) / path)
+        return json.dumps({"storage_key": place, "serializer": {"type": SERIALIZER}}).encode()
+
+    def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
+        """Nothing: a record needs no metadata."""
+
+
+class StageResultSerializer(Serializer):
+    """A stage's result as the content of its record, with its digest; no class is named in it."""
+
+    type: str = Field(default=SERIALIZER, frozen=True)
+
+    def dumps(self, obj: Any) -> bytes:
+        """The record; of a failed task its error, which nothing reads."""
+        if isinstance(obj, StageResult):
+            return record_content(obj)
+        return sealed({"error": f"{obj.__class__.__name__}: {obj}"})
+
+    def loads(self, blob: bytes) -> StageResult:
+        """The result in a record. Raises ValueError for whatever is none."""
+        return StageResult.model_validate(unsealed(blob), strict=True)
+
+
+def stage_options(home: str | Path, stage: Stage) -> dict[str, Any]:
+    """The options of a stage's task, for `task.with_options(**stage_options(home, stage))`.
+
+    Home and stage are known at run time only, so the options are set where the flow calls the task.
+    In-memory caching is off because a record that was discarded must not come back from memory.
     """
     place = Path(home).absolute()
     policy = StageKeyPolicy(
-        home=str(place),
+        key=stage.key,
+        key_storage=StageRecords(home=place, stage=stage.name),
         isolation_level=IsolationLevel.SERIALIZABLE,
-        lock_manager=StageLocks(Home(place).locks),
+        lock_manager=VerifyingLocks(Home(place).locks, place, stage.name),
     )
     return {
         "cache_policy": policy,
         "persist_result": True,
-        "result_serializer": "json",
+        "result_serializer": StageResultSerializer(),
         "result_storage": results_folder(place),
         "cache_result_in_memory": False,
     }

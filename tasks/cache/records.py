@@ -1,10 +1,9 @@
 """What a finished stage leaves behind, and how it is found again without a Prefect server.
 
-Prefect writes the result of a stage to `<home>/results/<stage key>` as one JSON document, whose
-`result` is the JSON text of a `StageResult`.
+The result of a stage is `<home>/results/<stage key>`: the JSON of a `StageResult` with its own
+digest (`tasks.store.json_files`). Whatever lies there is read in this one way.
 """
 
-import json
 import logging
 import os
 from functools import lru_cache
@@ -13,35 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.cache.documents import AttemptRecord, Provenance, StageResult
 from tasks.home import Home
-from tasks.store.artifacts import Store, is_digest
+from tasks.store.artifacts import Store
 from tasks.store.durable import to_disk as path_to_disk
-
-# What every record of an attempt says; see `tasks.execution.attempt.Attempt`.
-OF_AN_ATTEMPT = frozenset(
-    ("stage", "key", "components", "recipe", "flow_run_id", "status", "started", "finished")
-)
+from tasks.store.json_files import read_file, read_json, sealed, unsealed
+from tasks.store.removal import set_aside
 
 logger = logging.getLogger(__name__)
-
-
-class StageResult(BaseModel):
-    """What a stage returns: where its artifact is and what was measured. Holds no path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    key: str
-    """The stage key that it was computed for."""
-    artifact: str
-    """The digest of its artifact."""
-    metrics: dict[str, float | str]
-    seconds: float
-    attempt: int
-    mlflow_run_id: str | None
-    """The run of the attempt that computed it; None when MLflow had not answered by then."""
-    finished_at: str
-    """ISO 8601, UTC."""
 
 
 class Context(BaseModel):
@@ -85,19 +63,18 @@ def results_folder(home: str | Path) -> Path:
     return Home(home).results
 
 
-def find_record(home: str | Path, key: str) -> StageResult | None:
-    """The verified result of a stage key, or None. Reads only: nothing is moved or removed."""
-    record, _ = inspect_record(home, key)
-    return record
-
-
-def inspect_record(home: str | Path, key: str) -> tuple[StageResult | None, str | None]:
+def inspect_record(
+    home: str | Path, key: str, stage: str | None
+) -> tuple[StageResult | None, str | None]:
     """The verified result of a stage key, and what is wrong with it when there is one to distrust.
 
     (result, None) is a hit, (None, None) a stage that was never completed, (None, problem) a record
-    that cannot be read or whose artifact is missing or damaged.
+    that cannot be read or whose artifact is missing or damaged. Reads only.
+
+    Args:
+        stage: whose key it is; a record of another stage is distrusted. None for any.
     """
-    record, problem = read_record(home, key)
+    record, problem = read_record(home, key, stage)
     if record is None:
         return None, problem
     problem = Store(Path(home)).verify(record.artifact)
@@ -106,42 +83,51 @@ def inspect_record(home: str | Path, key: str) -> tuple[StageResult | None, str 
     return record, None
 
 
-def read_record(home: str | Path, key: str) -> tuple[StageResult | None, str | None]:
+def read_record(
+    home: str | Path, key: str, stage: str | None
+) -> tuple[StageResult | None, str | None]:
     """As `inspect_record`, but quick: the artifact is not looked at."""
     try:
-        text = (results_folder(home) / key).read_text(encoding="utf-8")
+        content = read_file(results_folder(home) / key)
     except FileNotFoundError:
         return None, None
-    except UnicodeDecodeError:
-        return None, "its record is not readable JSON"
-    return parse_record(text, key)
+    except OSError as error:
+        return None, f"its record cannot be read: {error.strerror or error}"
+    return parse_record(content, key, stage)
 
 
-def parse_record(text: str, key: str) -> tuple[StageResult | None, str | None]:
-    """The result of a stage key in the text of its record, and what is wrong with that."""
+def record_content(result: StageResult) -> bytes:
+    """The content of the record of a result."""
+    return sealed(result.model_dump())
+
+
+def parse_record(
+    content: bytes, key: str, stage: str | None
+) -> tuple[StageResult | None, str | None]:
+    """The result of a stage key in the content of its record, and what is wrong with that."""
     try:
-        record = StageResult.model_validate(_unwrap(json.loads(json.loads(text)["result"])))
+        value = unsealed(content)
+        record = StageResult.model_validate(value, strict=True)
     except ValidationError:
         return None, "its record is not the result of a stage"
-    except (ValueError, KeyError, TypeError):
-        return None, "its record is not readable JSON"
+    except ValueError as error:
+        return None, f"its record {error}"
+    return (record, None) if (problem := misplaced(record, key, stage)) is None else (None, problem)
+
+
+def misplaced(record: StageResult, key: str, stage: str | None) -> str | None:
+    """What is wrong with a result being the one of a stage and a key; None where nothing is."""
     if record.key != key:
-        return None, f"its record belongs to the key {record.key[:12]}"
-    return record, None
+        return f"its record belongs to the key {record.key[:12]}"
+    if stage is not None and record.stage != stage:
+        return f"its record is one of stage {record.stage}"
+    return None
 
 
 def record_names(path: Path) -> tuple[str, str] | None:
-    """The stage and the artifact that a record names, unverified; None where it cannot be read."""
-    try:
-        result = _unwrap(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"]))
-        return str(result["stage"]), str(result["artifact"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _unwrap(result: Any) -> Any:
-    """Prefect's JSON serializer notes the class beside the data."""
-    return result["data"] if isinstance(result, dict) and "__class__" in result else result
+    """The stage and the artifact that a record names; None where it cannot be read."""
+    record, _ = read_record(path.parent.parent, path.name, None)
+    return None if record is None else (record.stage, record.artifact)
 
 
 def touch_record(home: str | Path, key: str) -> None:
@@ -165,23 +151,51 @@ def to_disk(home: str | Path, key: str) -> None:
 def discard_record(home: str | Path, key: str) -> None:
     """Take a record that cannot be trusted out of use, and set its artifact aside.
 
-    The record moves to `<home>/results/damaged/`, so that nothing is lost.
+    The record moves to `<home>/results/damaged/`, so that nothing is lost. Raises OSError where
+    something cannot be moved.
     """
-    path = results_folder(home) / key
-    folder = Home(home).damaged_results
-    folder.mkdir(parents=True, exist_ok=True)
-    names = record_names(path)
-    if names is None or not is_digest(names[1]):
-        logger.debug("record %s names no artifact", key)
-    elif (store := Store(Path(home))).verify(names[1]) is not None:
-        store.set_aside(names[1])
-    number = 1
-    while (folder / f"{key}-{number}").exists():
-        number += 1
+    record, _ = read_record(home, key, None)
+    store = Store(Path(home))
+    if record is not None and store.verify(record.artifact) is not None:
+        store.set_aside(record.artifact)
+    set_aside(results_folder(home) / key, Home(home).damaged_results / key)
+
+
+def verified_record(
+    home: str | Path, key: str, stage: str
+) -> tuple[StageResult | None, str | None]:
+    """As `inspect_record`, for who has the lock of the key: a hit is a use, and noted as one.
+
+    What cannot be trusted is set aside. Raises OSError, naming both, where that is not possible.
+    """
+    record, problem = inspect_record(home, key, stage)
+    if record is not None:
+        # Under the lock, so that nobody frees it between now and its use.
+        touch_record(home, key)
+    if problem is not None:
+        try:
+            discard_record(home, key)
+        except OSError as error:
+            raise OSError(
+                f"{problem}, and it cannot be set aside: {error.strerror}: {error.filename}"
+            ) from error
+    return record, problem
+
+
+def makers(home: str | Path, artifact: str) -> dict[str, dict[str, Any]]:
+    """Who made an artifact: stage key -> the note beside it, which `Provenance` describes.
+
+    A note that does not fit is left out: it is no part of the artifact.
+    """
+    notes = Store(Path(home)).provenance(artifact)
+    return {key: note for key, note in notes.items() if _is_note(key, note)}
+
+
+def _is_note(key: str, note: Any) -> bool:
     try:
-        path.rename(folder / f"{key}-{number}")
-    except FileNotFoundError:
-        logger.debug("record %s was already moved", key)
+        return Provenance.model_validate(note, strict=True).stage_key == key
+    except ValidationError:
+        return False
 
 
 def attempts_folder(home: str | Path, stage_name: str) -> Path:
@@ -207,7 +221,7 @@ def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
         if problem is not None:
             _warn_once(path, problem)
         elif record is not None:
-            records.append({"number": int(path.stem), **record})
+            records.append({**record, "number": int(path.stem)})
     return records
 
 
@@ -219,23 +233,29 @@ def unreadable_attempts(home: str | Path) -> list[Path]:
 
 
 def _attempt_paths(home: str | Path, stage_name: str) -> list[Path]:
-    return sorted(attempts_folder(home, stage_name).glob("[0-9]*.json"))
+    paths = sorted(attempts_folder(home, stage_name).glob("[0-9]*.json"))
+    return [path for path in paths if path.stem.isdecimal()]
 
 
 def _read_attempt(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """The record, and what is wrong with it; neither for a claim that is half written."""
     try:
-        text = path.read_text(encoding="utf-8")
-        record = json.loads(text) if text else None
+        content = read_file(path)
+        record = read_json(content) if content else None
     except OSError as error:
         return None, f"cannot be read: {error.strerror}"
     except ValueError:
         return None, "is not readable JSON"
     if record is None:
         return None, None
-    if not isinstance(record, dict) or not record.keys() >= OF_AN_ATTEMPT:
-        return None, "is not the record of an attempt"
-    if record["status"] == "completed" and not isinstance(record.get("result"), dict):
+    try:
+        checked = AttemptRecord.model_validate(record, strict=True)
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        return None, f"is not the record of an attempt: {field or 'it'} is missing or wrong"
+    if checked.stage != path.parent.name:
+        return None, f"is the record of an attempt of stage {checked.stage}"
+    if checked.status == "completed" and None in (checked.result, checked.finished):
         return None, "has no result although it says completed"
     return record, None
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.cache.checkpoints import checkpoints_folder, newest
-from tasks.cache.locks import StageLocks
-from tasks.cache.records import StageResult, discard_record, inspect_record
-from tasks.cache.shared_records import SharedStore, shared_store
-from tasks.home import Home
+from tasks.cache.documents import StageResult
+from tasks.cache.records import inspect_record
+from tasks.cache.shared_records import SharedStore, shared_store, without_damage
 from tasks.host.logs import warn
 from tasks.host.signals import stop_if_requested
 from tasks.host.terminal import progress_display
-from tasks.store.shared_files import SharedStoreError
+from tasks.store.shared_files import SharedStoreError, UnusableEntry
 from tasks.store.shared_lease import Lease, lease_seconds
 
 POLL_SECONDS = 1.0
@@ -48,11 +46,14 @@ class Turn:
         and the next run that uses it tries again.
         """
         try:
-            if self._computing or not self._shared.has(result.key):
+            found, problem = self._shared.record(result.key, self._stage)
+            if problem is not None:
+                self._shared.set_aside(result.key, self._stage)
+            if self._computing or found is None:
                 self._shared.publish(result)
                 self._published = True
                 self._shared.drop_checkpoints(result.key)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             warn(
                 f"stage {self._stage} is done, but its result could not be shared ({error}); "
                 "the next run here that uses it tries again"
@@ -89,6 +90,8 @@ class Turn:
                 if self._lease.holder != told:
                     told = self._lease.holder
                     warn(f"stage {self._stage} is running on {told}; waiting for its result")
+            except UnusableEntry:
+                raise
             except SharedStoreError as error:
                 self._lease.release()
                 self._lease.forget_silence()
@@ -109,14 +112,14 @@ class Turn:
             if self._is_here():
                 self._lease.release()
                 return False
-            _, problem = self._shared.fetch(self._key)
+            _, problem = self._shared.fetch(self._key, self._stage)
             if problem is not None:
                 warn(
                     f"stage {self._stage} will run again: {problem}. What the shared store has was "
                     "set aside there"
                 )
-                self._shared.set_aside(self._key)
-        units = self._shared.fetch_checkpoint(self._key, self._again)
+                self._shared.set_aside(self._key, self._stage)
+        units = self._shared.fetch_checkpoint(self._key, self._stage, self._again)
         if units is not None:
             self._say(f"a checkpoint after {units:,} steps was fetched")
         return True
@@ -124,15 +127,11 @@ class Turn:
     def _is_here(self) -> bool:
         """Whether the result is in the home now, fetched if need be."""
         home = self._shared.home
-        record, problem = inspect_record(home, self._key)
+        record, problem = inspect_record(home, self._key, self._stage)
         if problem is not None:
-            with StageLocks(Home(home).locks).held(self._key, f"shared-{uuid.uuid4().hex}"):
-                record, problem = inspect_record(home, self._key)
-                if problem is not None:
-                    warn(f"stage {self._stage}: {problem}. The damaged copy was set aside")
-                    discard_record(home, self._key)
+            record = without_damage(home, self._key, self._stage)
         if record is None:
-            record, _ = self._shared.fetch(self._key)
+            record, _ = self._shared.fetch(self._key, self._stage)
             if record is not None:
                 self._say("its result was fetched")
         return record is not None

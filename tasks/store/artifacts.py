@@ -13,103 +13,26 @@ this one.
 """
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tasks.home import Home
 from tasks.store.durable import to_disk, tree_to_disk
+from tasks.store.json_files import is_digest, json_digest, read_file, read_json, write_json
+from tasks.store.manifests import FILES, MANIFEST, build_manifest, manifest_problem
+from tasks.store.removal import set_aside
 from tasks.store.workspaces import workspace
 
-FILES = "files"
-MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
 # What the system says of a rename onto a folder that holds something.
 ALREADY_THERE = (errno.ENOTEMPTY, errno.EEXIST)
 
 logger = logging.getLogger(__name__)
-
-Manifest = list[list[str | int]]  # [relative path, size in bytes, sha256], sorted by path
-
-
-def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN, ASCII only."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def json_digest(value: Any) -> str:
-    """The sha256 (64 hexadecimal digits) of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def write_json(path: Path, value: Any, sort: bool = True) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part.
-
-    That holds after a loss of power, too: the new one is on disk before it takes the name. Without
-    `sort` the names stay in their order, where that says something.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=sort) + "\n", encoding="utf-8")
-        to_disk(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def build_manifest(directory: Path) -> Manifest:
-    """[relative path, size in bytes, sha256] of every file below a directory, sorted by path.
-
-    Raises ValueError when there is no file, or when there is something other than plain files and
-    folders (a symbolic link would let content change behind its digest).
-    """
-    manifest: Manifest = []
-    for path in sorted(directory.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ValueError(f"an artifact holds plain files only, got {path.name} in {directory}")
-        if path.is_file():
-            name = path.relative_to(directory).as_posix()
-            manifest.append([name, path.stat().st_size, _file_digest(path)])
-    if not manifest:
-        raise ValueError(f"an artifact must hold at least one file, got none in {directory}")
-    return sorted(manifest, key=lambda entry: str(entry[0]))
-
-
-def manifest_problem(folder: Path, digest: str | None = None) -> str | None:
-    """None when `folder`/files is what `folder`/manifest.json says, else one line about it.
-
-    Sizes are compared before any file is read; then every byte is hashed. `digest`, where it is
-    given, is the digest that the manifest must have.
-    """
-    files = folder / FILES
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except ValueError:
-        return f"{MANIFEST} is not readable JSON"
-    if digest is not None and json_digest(manifest) != digest:
-        return f"{MANIFEST} does not have the digest of the artifact"
-    present = {path.relative_to(files).as_posix() for path in files.rglob("*") if not path.is_dir()}
-    if extra := sorted(present - {name for name, _, _ in manifest}):
-        return f"{extra[0]} does not belong to the artifact"
-    for name, size, _ in manifest:
-        if name not in present:
-            return f"{name} is missing"
-        if (found := (files / name).stat().st_size) != size:
-            return f"{name} has {found} bytes instead of {size}"
-    for name, _, expected in manifest:
-        if _file_digest(files / name) != expected:
-            return f"{name} has changed"
-    return None
 
 
 class Store:
@@ -161,7 +84,7 @@ class Store:
         write_json(staging / MANIFEST, manifest)
         for path in [
             staging / MANIFEST,
-            *(files / str(entry[0]) for entry in manifest),
+            *(files / name for name, _, _ in manifest),
         ]:
             path.chmod(path.stat().st_mode & ~0o222)
         target = self.root / digest
@@ -193,48 +116,31 @@ class Store:
 
     def set_aside(self, digest: str) -> Path | None:
         """Move an artifact to `damaged/<digest>-<n>`; None when there is nothing to move."""
-        source = self.root / _checked(digest)
-        damaged = self._home.damaged_artifacts
-        damaged.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            target = damaged / f"{digest}-{number}"
-            number += 1
-            if target.exists():
-                continue
-            try:
-                return source.rename(target)
-            except FileNotFoundError:
-                return None
-            except OSError:
-                # Lost a race for this number; a failure of another kind shows no target.
-                if not target.exists():
-                    raise
+        return set_aside(self.root / _checked(digest), self._home.damaged_artifacts / digest)
 
-    def provenance(self, digest: str) -> dict[str, dict[str, Any]]:
-        """What is known of the artifact's makers: stage key -> what `write_provenance` was given.
+    def provenance(self, digest: str) -> dict[str, Any]:
+        """What is noted of the artifact's makers: stage key -> JSON that anyone may have written.
 
-        A record that cannot be read is left out: provenance is a note, not part of the content.
+        What cannot be read is left out: provenance is a note, not part of the content.
         """
-        records: dict[str, dict[str, Any]] = {}
+        notes: dict[str, Any] = {}
         for path in sorted((self.root / _checked(digest) / PROVENANCE).glob("*.json")):
-            try:
-                records[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                continue
-        return records
+            if is_digest(path.stem):
+                with suppress(OSError, ValueError):
+                    notes[path.stem] = read_json(read_file(path))
+        return notes
 
-    def write_provenance(self, digest: str, record: Mapping[str, Any]) -> None:
-        """Note beside an artifact who made it; `record["stage_key"]` names the note.
+    def write_provenance(self, digest: str, note: Mapping[str, Any]) -> None:
+        """Note beside an artifact who made it; `note["stage_key"]` names the note.
 
-        Raises ValueError when the artifact is not in the store or the record has no stage key.
+        Raises ValueError when the artifact is not in the store or the note has no stage key.
         """
         folder = self.root / _checked(digest)
         if not folder.is_dir():
             raise ValueError(f"artifact must be in the store, got {digest}")
-        if not record.get("stage_key"):
-            raise ValueError("provenance must have a stage_key, got none")
-        write_json(folder / PROVENANCE / f"{record['stage_key']}.json", dict(record))
+        if not is_digest(key := note.get("stage_key")):
+            raise ValueError(f"stage_key must be 64 hexadecimal digits, got {key!r}")
+        write_json(folder / PROVENANCE / f"{key}.json", dict(note))
 
 
 def _note_use(folder: Path) -> None:
@@ -245,16 +151,6 @@ def _note_use(folder: Path) -> None:
     except OSError as error:
         # Another user's artifact in a shared store is as good.
         logger.warning("the use of %s could not be noted: %s", folder.name[:12], error.strerror)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_digest(text: str) -> bool:
-    """Whether a name is that of an artifact or a stage key."""
-    return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _checked(digest: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.home import Home
 from tasks.store.workspaces import REMOVED
 
-__all__ = ["REMOVED", "delete", "remove"]
+__all__ = ["REMOVED", "delete", "remove", "set_aside"]
 
 
 def remove(path: Path, home: Path) -> None:
@@ -24,6 +24,25 @@ def remove(path: Path, home: Path) -> None:
     except FileNotFoundError:
         return
     delete(aside)
+
+
+def set_aside(path: Path, target: Path) -> Path | None:
+    """Move a file or folder to `<target>-<n>`, the first that is free; None when it is gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        number += 1
+        free = target.with_name(f"{target.name}-{number}")
+        if free.exists():
+            continue
+        try:
+            return path.rename(free)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            # Lost a race for this number; a failure of another kind shows no target.
+            if not free.exists():
+                raise
 
 
 def delete(path: Path) -> None:

@@ -7,21 +7,27 @@ imported.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.host.redaction import redacted
+from tasks.store.json_files import plain, read_file
 
 VARIABLE = "ROSITA_STORE"
 PROTOCOLS = ("abfs", "file", "gs", "s3")
 """Those that can create a file only where there is none, in one step: locks are made of that."""
+
+OF_ONE_PATH = (errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What a system says of something else than a file, or of one that only another user may read."""
 
 AT_ONCE = 4
 """Writers of the same file when the store is tried."""
@@ -30,6 +36,10 @@ CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 60, 3
 
 class SharedStoreError(OSError):
     """The shared store did not do what was asked; the message names it and the cause."""
+
+
+class UnusableEntry(SharedStoreError):
+    """The shared store works, and what lies under the path is no file that can be used."""
 
 
 class SharedFiles:
@@ -59,6 +69,8 @@ class SharedFiles:
         """The content of a file; None where there is none."""
         with self._named(path):
             try:
+                if self._local:
+                    return read_file(Path(self._at(path)))
                 return bytes(self._system.cat_file(self._at(path)))
             except FileNotFoundError:
                 return None
@@ -79,15 +91,20 @@ class SharedFiles:
         with self._named(path):
             try:
                 if self._local:
-                    place = Path(self._at(path))
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    with place.open("xb") as file:
-                        file.write(content)
+                    self._create_locally(Path(self._at(path)), content)
                 else:
                     self._system.pipe_file(self._at(path), content, mode="create")
             except FileExistsError:
                 return False
             return True
+
+    def _create_locally(self, place: Path, content: bytes) -> None:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(place.parent)) from None
+        with place.open("xb") as file:
+            file.write(content)
 
     def names(self, folder: str) -> list[str]:
         """What lies in a folder, sorted; empty where there is no such folder."""
@@ -131,14 +148,36 @@ class SharedFiles:
         local.parent.mkdir(parents=True, exist_ok=True)
         with self._named(path):
             try:
-                self._system.get_file(self._at(path), str(local))
+                if self._local:
+                    shutil.copyfile(plain(Path(self._at(path))), local)
+                else:
+                    self._system.get_file(self._at(path), str(local))
             except FileNotFoundError:
                 return False
             return True
 
+    def retire(self, folder: str, last: str, target: str) -> None:
+        """Take a folder out of use: move it, or where that takes many steps the file written last.
+
+        Without that file the rest counts as unfinished, and is written over.
+        """
+        if self._local:
+            self.move(folder, target)
+        else:
+            self.move(f"{folder}/{last}", f"{target}/{last}")
+
     def move(self, path: str, target: str) -> None:
-        """Give a small file another name; nothing where there is none."""
-        if (content := self.read(path)) is not None:
+        """Give a small file another name; nothing where there is none.
+
+        In a shared folder it may be anything, which is moved as it is.
+        """
+        if self._local:
+            with self._named(path):
+                place, aside = Path(self._at(path)), Path(self._at(target))
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):
+                    place.rename(aside)
+        elif (content := self.read(path)) is not None:
             self.write(target, content)
             self.remove(path)
 
@@ -190,7 +229,14 @@ class SharedFiles:
         except SharedStoreError:
             raise
         except Exception as error:
-            raise SharedStoreError(f"{self.url}/{path}: {_line(error)}") from error
+            kind = UnusableEntry if self._is_of_entry(error) else SharedStoreError
+            raise kind(f"{self.url}/{path}: {_line(error)}") from error
+
+    def _is_of_entry(self, error: Exception) -> bool:
+        """Whether an error is the fault of one path below a shared folder that itself works."""
+        if not self._local or not isinstance(error, OSError) or error.errno not in OF_ONE_PATH:
+            return False
+        return Path(self._root).is_dir() and os.access(self._root, os.R_OK | os.X_OK)
 
 
 def configured() -> str | None:

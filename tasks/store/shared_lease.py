@@ -14,18 +14,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
-from typing import Any
+from typing import Annotated
 
+from pydantic import BaseModel, Field
+
+from tasks.store.json_files import read_json
 from tasks.store.shared_files import SharedFiles, SharedStoreError
 
 LOCKS = "locks"
 SECONDS_VARIABLE = "ROSITA_STORE_LEASE_SECONDS"
 SECONDS = 60.0
-LEAST_SECONDS = 2.0
+LEAST_SECONDS, MOST_SECONDS = 2.0, 3600.0
 BEATS = 6
 """Writes within the time after which a lease counts as abandoned."""
 
@@ -39,8 +43,10 @@ def lease_seconds() -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not LEAST_SECONDS <= seconds < float("inf"):
-        raise ValueError(f"{SECONDS_VARIABLE} must be at least {LEAST_SECONDS:g}, got {text}")
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise ValueError(
+            f"{SECONDS_VARIABLE} must be in [{LEAST_SECONDS:g}, {MOST_SECONDS:g}], got {text}"
+        )
     return seconds
 
 
@@ -70,9 +76,9 @@ class Lease:
         if newest:
             content = self._files.read(self._path(newest))
             about = _about(content)
-            if about.get("state") != "released":
-                self.holder = f"{about.get('host', 'another machine')} ({about.get('pid', '?')})"
-                if not self._silent(newest, content, about):
+            if about.state != "released":
+                self.holder = about.host if about.pid is None else f"{about.host} ({about.pid})"
+                if not self._silent(newest, content, about.seconds or self._seconds):
                     return False
                 abandoned = self.holder
         number = newest + 1
@@ -83,9 +89,9 @@ class Lease:
             self._files.remove(self._path(number))
             return False
         self._number, self.took_over = number, abandoned
-        for name in self._files.names(self._folder):
-            if name.isdigit() and int(name) < number:
-                self._files.remove(f"{self._folder}/{name}")
+        for older in self._numbers():
+            if older < number:
+                self._files.remove(self._path(older))
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep, name="shared-lease", daemon=True)
         self._thread.start()
@@ -118,16 +124,19 @@ class Lease:
             except SharedStoreError as error:
                 logger.warning("a lease could not be renewed: %s", error)
 
-    def _silent(self, number: int, content: bytes | None, about: dict[str, Any]) -> bool:
+    def _silent(self, number: int, content: bytes | None, seconds: float) -> bool:
         """Whether a lease has not changed for as long as its holder said it would take."""
         now = time.monotonic()
         if self._seen is None or self._seen[:2] != (number, content):
             self._seen = (number, content, now)
-        return now - self._seen[2] >= float(about.get("seconds", self._seconds))
+        return now - self._seen[2] >= seconds
 
     def _newest(self) -> int:
+        return max(self._numbers(), default=0)
+
+    def _numbers(self) -> list[int]:
         names = self._files.names(self._folder)
-        return max((int(name) for name in names if name.isdigit()), default=0)
+        return [int(name) for name in names if re.fullmatch("[0-9]{9}", name)]
 
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number:09d}"
@@ -144,10 +153,18 @@ class Lease:
         return json.dumps(about).encode()
 
 
-def _about(content: bytes | None) -> dict[str, Any]:
-    """What a lease says; nothing where it is gone or being written."""
+class _About(BaseModel):
+    """What a lease says of its holder, as far as it can be believed."""
+
+    state: str = "held"
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,253}$")] = "another machine"
+    pid: int | None = None
+    seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS)] | None = None
+
+
+def _about(content: bytes | None) -> _About:
+    """What a lease says; nothing where it is gone, being written, or of no use."""
     try:
-        about = json.loads(content or b"")
+        return _About.model_validate(read_json(content or b""))
     except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
+        return _About()

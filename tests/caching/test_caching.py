@@ -13,19 +13,21 @@ from typing import Any
 
 import pytest
 from contexts import stage_context
+from mutations import prefects_own
 from prefect import flow, task
-from prefect.context import TaskRunContext
 from prefect.states import State
 
+from tasks.cache.documents import StageResult
 from tasks.cache.locks import StageLocks
-from tasks.cache.policy import StageKeyPolicy, find_record, stage_options
-from tasks.cache.records import StageResult, inspect_record, results_folder
+from tasks.cache.policy import stage_options
+from tasks.cache.records import inspect_record, results_folder
 from tasks.cache.source_closure import source_closure
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempts, carry_out
 from tasks.execution.work import Computed, Work
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
+from tasks.store.json_files import sealed
 
 pytestmark = pytest.mark.usefixtures("in_prefect")
 
@@ -63,7 +65,7 @@ def compute(work: Work) -> Computed:
 
 @flow
 def pipeline(stage: Stage, home: Path, copies: int) -> list[State[StageResult]]:
-    ready = student.with_options(**stage_options(home))
+    ready = student.with_options(**stage_options(home, stage))
     futures = [ready.submit(stage, stage_context(home, None)) for _ in range(copies)]
     for future in futures:
         future.wait()
@@ -71,18 +73,22 @@ def pipeline(stage: Stage, home: Path, copies: int) -> list[State[StageResult]]:
 
 
 def run(home: Path, stage: Stage = STAGE) -> tuple[str | None, Any]:
-    ready = student.with_options(**stage_options(home))
+    ready = student.with_options(**stage_options(home, stage))
     state = ready(stage, stage_context(home, None), return_state=True)
     return state.name, state.result(raise_on_failure=False)
 
 
+def found(home: Path, key: str) -> StageResult | None:
+    return inspect_record(home, key, "student")[0]
+
+
 def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path) -> None:
-    assert find_record(tmp_path, STAGE.key) is None
+    assert found(tmp_path, STAGE.key) is None
     name, first = run(tmp_path)
     assert name == "Completed"
     name, second = run(tmp_path, make_stage(Settings(1)))
     assert (name, second) == ("Cached", first)
-    assert find_record(tmp_path, STAGE.key) == first
+    assert found(tmp_path, STAGE.key) == first
     name, other = run(tmp_path, make_stage(Settings(2.0)))
     assert name == "Completed"
     assert other.artifact != first.artifact
@@ -97,7 +103,7 @@ def test_a_hit_is_a_use_and_a_look_is_none(tmp_path: Path) -> None:
     _, first = run(tmp_path)
     record = results_folder(tmp_path) / first.key
     os.utime(record, (1, 1))
-    assert find_record(tmp_path, first.key) == first
+    assert found(tmp_path, first.key) == first
     assert record.stat().st_mtime == 1
     assert run(tmp_path) == ("Cached", first)
     assert time.time() - record.stat().st_mtime < 600
@@ -118,11 +124,38 @@ def swap_record(home: Path, result: StageResult) -> None:
     shutil.copy(results_folder(home) / other.key, results_folder(home) / result.key)
 
 
+def rewrite(home: Path, result: StageResult, **changes: Any) -> None:
+    changed = sealed(result.model_dump() | changes)
+    (results_folder(home) / result.key).write_bytes(changed)
+
+
+def another_stages(home: Path, result: StageResult) -> None:
+    rewrite(home, result, stage="teacher")
+
+
+def wrong_digest(home: Path, result: StageResult) -> None:
+    rewrite(home, result, artifact=f"g{result.artifact[1:]}")
+
+
+def flip_a_digit(home: Path, result: StageResult) -> None:
+    path = results_folder(home) / result.key
+    path.write_text(path.read_text().replace("0.5", "9.5"))
+
+
+def names_a_serializer(home: Path, result: StageResult) -> None:
+    path = results_folder(home) / result.key
+    path.write_bytes(prefects_own(home))
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
         (remove, "the artifact is missing"),
         (swap_record, "its record belongs to the key"),
+        (another_stages, "its record is one of stage teacher"),
+        (wrong_digest, "its record is not the result of a stage"),
+        (flip_a_digit, "its record has changed since it was written"),
+        (names_a_serializer, "its record carries no digest of its own, as those of earlier"),
     ],
 )
 def test_what_cannot_be_trusted_is_a_miss_that_says_so(
@@ -133,8 +166,8 @@ def test_what_cannot_be_trusted_is_a_miss_that_says_so(
 ) -> None:
     _, first = run(tmp_path)
     damage(tmp_path, first)
-    assert find_record(tmp_path, first.key) is None
-    assert problem in (inspect_record(tmp_path, first.key)[1] or "")
+    assert found(tmp_path, first.key) is None
+    assert problem in (inspect_record(tmp_path, first.key, "student")[1] or "")
     caplog.clear()
     name, again = run(tmp_path)
     assert name == "Completed"
@@ -142,14 +175,30 @@ def test_what_cannot_be_trusted_is_a_miss_that_says_so(
     assert problem in caplog.text
     assert (again.artifact, again.attempt > first.attempt) == (first.artifact, True)
     assert len(list((results_folder(tmp_path) / "damaged").iterdir())) == 1
+    assert not (tmp_path / "ran").exists(), "the record's code must not run"
     assert run(tmp_path) == ("Cached", again)
+
+
+def test_what_cannot_be_set_aside_fails_the_stage_before_it_runs(tmp_path: Path) -> None:
+    """Neither the cache nor the lock is given up for it."""
+    _, first = run(tmp_path)
+    flip_a_digit(tmp_path, first)
+    in_the_way = results_folder(tmp_path) / "damaged"
+    in_the_way.touch()
+    name, error = run(tmp_path)
+    assert name == "Failed"
+    assert str(error).startswith("its record has changed since it was written, and it cannot be")
+    assert len(attempts(tmp_path, "student")) == 1
+    assert not StageLocks(tmp_path / "locks").is_locked(first.key)
+    in_the_way.unlink()
+    assert run(tmp_path)[0] == "Completed"
 
 
 def test_looking_a_record_up_changes_nothing(tmp_path: Path) -> None:
     _, first = run(tmp_path)
     alter(tmp_path, first)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert find_record(tmp_path, first.key) is None
+    assert found(tmp_path, first.key) is None
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -182,14 +231,6 @@ def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
     assert made.items() >= this_process().items()
     assert note["components"]["config"] == {"rate": 1.0, "wait": 0.0, "fail": False}
     assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})
-
-
-def test_the_policy_refuses_a_task_without_a_stage_or_a_home() -> None:
-    context = TaskRunContext.model_construct()
-    with pytest.raises(TypeError, match="stage must be a Stage, got NoneType"):
-        StageKeyPolicy(home="h").compute_key(context, {}, {})
-    with pytest.raises(ValueError, match="home must be set"):
-        StageKeyPolicy().compute_key(context, {"stage": STAGE}, {})
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:

@@ -147,17 +147,19 @@ def test_many_writers_of_one_content_agree(store: Store, tmp_path: Path) -> None
 
 def test_provenance_lies_outside_the_digest(store: Store, tmp_path: Path) -> None:
     digest = store.put(fill(tmp_path / "a", FILES))
-    store.write_provenance(digest, {"stage_key": "k1", "seconds": 3})
-    store.write_provenance(digest, {"stage_key": "k2"})
+    one, two = "1" * 64, "2" * 64
+    store.write_provenance(digest, {"stage_key": one, "seconds": 3})
+    store.write_provenance(digest, {"stage_key": two})
     assert store.verify(digest) is None
     assert store.provenance(digest) == {
-        "k1": {"stage_key": "k1", "seconds": 3},
-        "k2": {"stage_key": "k2"},
+        one: {"stage_key": one, "seconds": 3},
+        two: {"stage_key": two},
     }
-    with pytest.raises(ValueError, match="stage_key"):
-        store.write_provenance(digest, {"seconds": 3})
+    for wrong in ({"seconds": 3}, {"stage_key": "../../../k"}):
+        with pytest.raises(ValueError, match="stage_key must be 64 hexadecimal digits"):
+            store.write_provenance(digest, wrong)
     with pytest.raises(ValueError, match="must be in the store"):
-        store.write_provenance("0" * 64, {"stage_key": "k"})
+        store.write_provenance("0" * 64, {"stage_key": one})
 
 
 def test_the_manifest_lists_every_file(store: Store, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typed_command import ROSITA, environment
 from tasks.cache.records import attempts
 from tasks.host.signals import can_save
 from tasks.stages.catalogue import catalogue
+from tasks.store.json_files import unsealed
 
 pytestmark = pytest.mark.deployments
 
@@ -54,7 +55,7 @@ def saved(home: Path) -> set[str]:
     for path in home.glob("checkpoints/*/*/about.json"):
         # The older ones go while this looks at them.
         with suppress(OSError):
-            found.add(json.loads(path.read_text(encoding="utf-8"))["stage"])
+            found.add(unsealed(path.read_bytes())["stage"])
     return found
 
 

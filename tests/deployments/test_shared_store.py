@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from contexts import stage_context
@@ -20,15 +19,17 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
 from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.cache.documents import StageResult
 from tasks.cache.metric_history import observations
 from tasks.cache.policy import stage_options
-from tasks.cache.records import StageResult, find_record, results_folder
+from tasks.cache.records import inspect_record
 from tasks.cache.shared_records import SharedStore, look, obtain
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempts, carry_out
 from tasks.execution.work import Computed, Work
 from tasks.store.artifacts import Store
+from tasks.store.json_files import sealed
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
@@ -100,7 +101,7 @@ def compute(work: Work) -> Computed:
 
 def run(home: Path, stage: Stage = STAGE, again: bool = False) -> tuple[str | None, StageResult]:
     """A stage as a flow runs it."""
-    ready = student.with_options(**stage_options(home), refresh_cache=again)
+    ready = student.with_options(**stage_options(home, stage), refresh_cache=again)
     with shared_turn(home, stage.name, stage.key, again) as turn:
         state = ready(stage, stage_context(home, None), return_state=True)
         result: StageResult = state.result()
@@ -119,10 +120,10 @@ def shared_path(files: SharedFiles, result: StageResult, name: str = "weights.bi
 
 def test_another_home_fetches_what_one_has_computed(files: SharedFiles, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    assert look(other, KEY) == (None, None)
+    assert look(other, KEY, "student") == (None, None)
     name, first = run(one)
     assert name == "Completed"
-    assert look(other, KEY) == (first, None)
+    assert look(other, KEY, "student") == (first, None)
     assert not other.exists()
     assert run(other) == ("Cached", first)
     assert attempts(other, "student") == []
@@ -132,7 +133,7 @@ def test_another_home_fetches_what_one_has_computed(files: SharedFiles, tmp_path
     assert not [text for text in shared_texts(files) if str(tmp_path) in text]
     # From now on the home is enough.
     shutil.rmtree(other / "locks")
-    assert obtain(other, KEY)[0] == find_record(other, KEY) == first
+    assert obtain(other, KEY, "student") == inspect_record(other, KEY, "student") == (first, None)
 
 
 def test_a_fetched_result_has_its_own_course(files: SharedFiles, tmp_path: Path) -> None:
@@ -194,12 +195,13 @@ DAMAGES = {
     "weights.bin has changed": lambda f, r: f.write(shared_path(f, r), b"2.0"),
     "weights.bin has 1 bytes instead of 3": lambda f, r: f.write(shared_path(f, r), b"2"),
     "deeper/config.json is missing": lambda f, r: f.remove(shared_path(f, r, "deeper/config.json")),
-    "has no manifest.json": lambda f, r: f.remove(f"artifacts/{r.artifact}/manifest.json"),
-    "has another digest": lambda f, r: f.write(f"artifacts/{r.artifact}/manifest.json", b"[]"),
+    "manifest.json is missing": lambda f, r: f.remove(f"artifacts/{r.artifact}/manifest.json"),
+    "does not have the digest": lambda f, r: f.write(
+        f"artifacts/{r.artifact}/manifest.json", b"[]"
+    ),
     "is not readable JSON": lambda f, r: f.write(f"results/{r.key}.json", b'{"rec'),
-    "is not complete": lambda f, r: f.write(
-        f"results/{r.key}.json",
-        json.dumps({"record": json.loads(f.read(f"results/{r.key}.json"))["record"]}).encode(),
+    "is not the result of a stage": lambda f, r: f.write(
+        f"results/{r.key}.json", sealed({"result": r.model_dump()})
     ),
 }
 
@@ -212,7 +214,7 @@ def test_a_damaged_shared_copy_is_a_miss_that_says_so(
     DAMAGES[problem](files, first)
     if problem != "weights.bin has changed":
         # Which is seen when its bytes are read.
-        record, seen = look(tmp_path / "other", KEY)
+        record, seen = look(tmp_path / "other", KEY, "student")
         assert record is None
         assert seen
     name, second = run(tmp_path / "other")
@@ -232,7 +234,7 @@ def test_a_damaged_copy_in_the_home_is_fetched_again(
     path = Store(tmp_path).path(first.artifact) / "weights.bin"
     path.chmod(0o644)
     path.write_text("2.0")
-    assert look(tmp_path, KEY) == (first, None)
+    assert look(tmp_path, KEY, "student") == (first, None)
     assert run(tmp_path) == ("Cached", first)
     assert "weights.bin has changed. The damaged copy was set aside" in caplog.text
     assert len(attempts(tmp_path, "student")) == 1
@@ -275,9 +277,11 @@ def test_a_checkpoint_is_shared_while_the_stage_runs_and_dropped_when_it_is_done
         assert (latest / "inner" / "state.bin").read_text() == "after 4 steps"
         # Older than what is here now: it stays where it is.
         found.save(8, 10, write)
-        assert SharedStore(files, other).fetch_checkpoint(KEY, again=False) is None
+        assert SharedStore(files, other).fetch_checkpoint(KEY, "student", again=False) is None
     # A stage that is computed again on purpose begins anew.
-    assert SharedStore(files, tmp_path / "third").fetch_checkpoint(KEY, again=True) is None
+    assert (
+        SharedStore(files, tmp_path / "third").fetch_checkpoint(KEY, "student", again=True) is None
+    )
     assert files.names(f"checkpoints/{KEY}") == ["000003"]
     run(tmp_path / "third")
     assert files.names(f"checkpoints/{KEY}") == []
@@ -317,7 +321,7 @@ def test_a_home_that_does_not_reach_the_store_keeps_its_result(
     monkeypatch.setenv("ROSITA_STORE", f"file://{folder}")
     home = tmp_path / "home"
     with shared_turn(home, "student", KEY, False) as turn:
-        ready = student.with_options(**stage_options(home))
+        ready = student.with_options(**stage_options(home, STAGE))
         first = ready(STAGE, stage_context(home, None))
         # The folder goes away, and a file of its name is in the way.
         shutil.rmtree(folder)
@@ -334,12 +338,17 @@ def test_a_home_that_does_not_reach_the_store_keeps_its_result(
     assert run(tmp_path / "other") == ("Cached", first)
 
 
-def test_a_checkpoint_stays_in_its_folder(files: SharedFiles, tmp_path: Path) -> None:
+def test_a_checkpoint_stays_in_its_folder(
+    files: SharedFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = f"checkpoints/{KEY}/000001"
-    files.write(f"{folder}/manifest.json", json.dumps([["../../escaped", 1, "0"]]).encode())
-    files.write(f"{folder}/about.json", json.dumps({"unit": 1, "again": False}).encode())
-    with pytest.raises(SharedStoreError, match="must lie in its folder"):
-        SharedStore(files, tmp_path / "home").fetch_checkpoint(KEY, again=False)
+    about = {"stage": "student", "unit": 1, "total": 2, "seconds": 1.0, "again": False}
+    files.write(f"{folder}/manifest.json", json.dumps([["../../escaped", 1, "0" * 64]]).encode())
+    files.write(f"{folder}/about.json", sealed(about))
+    assert SharedStore(files, tmp_path).fetch_checkpoint(KEY, "student", again=False) is None
+    assert "is damaged (manifest.json is not a list of files) and was set aside" in caplog.text
+    assert [name for name in files.names("damaged") if name.startswith(f"{KEY}-000001-")]
+    assert files.names(folder) == ["manifest.json"]
 
 
 def test_what_the_object_store_refuses_is_said_in_one_line(
@@ -366,12 +375,3 @@ def expect_problem(problem: str) -> None:
         assert problem in str(error.value)
         assert "test-secret" not in str(error.value)
         assert len(str(error.value).splitlines()) == 1
-
-
-def test_results_of_the_home_are_prefects_own(files: SharedFiles, tmp_path: Path) -> None:
-    """A fetched record says that it lies where it lies, or Prefect would look elsewhere."""
-    run(tmp_path / "one")
-    run(tmp_path / "other")
-    path = results_folder(tmp_path / "other") / KEY
-    document: dict[str, Any] = json.loads(path.read_text())
-    assert document["metadata"]["storage_key"] == str(path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from faulty import STAGES, Done, FaultyHome, artifact, signals_at
+
+from tasks.store.json_files import unsealed
 
 MakeHome = Callable[[str | None], FaultyHome]
 Damage = Callable[[FaultyHome, Done], None]
@@ -93,7 +94,7 @@ def checkpoints(place: FaultyHome) -> list[Path]:
 
 
 def units_done(path: Path) -> int:
-    unit: int = json.loads((path / "about.json").read_text(encoding="utf-8"))["unit"]
+    unit: int = unsealed((path / "about.json").read_bytes())["unit"]
     return unit
 
 

@@ -32,7 +32,7 @@ def rewritten(home: Path, stage: str, **changes: Any) -> None:
 def forget(home: Path, stage: str) -> None:
     """Remove a stage's result, so that the stage has to run."""
     for path in (home / "results").iterdir():
-        if path.is_file() and f'\\"stage\\":\\"{stage}\\"' in path.read_text().replace(" ", ""):
+        if path.is_file() and f'"stage": "{stage}"' in path.read_text():
             path.unlink()
             return
     raise AssertionError(f"no result of {stage}")

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from old_homes import aged, all_of, artifacts, found, gc, keys
+from stage_results import stage_result
 from typed_command import Home
 
 from flows.maintenance import gc as cleaning
 from flows.maintenance.gc import _came_into_use, _drop, find_garbage, free
 from tasks.cache.locks import StageLocks
+from tasks.cache.records import record_content
 from tasks.host.liveness import process_began, this_process
 from tasks.store.artifacts import Store
 from tasks.store.removal import REMOVED
@@ -135,8 +137,8 @@ def test_four_at_once(copied_home: Home) -> None:
         with store.workspace() as folder:
             (folder / "a").write_text(str(number))
             digest = store.adopt(folder)
-        content = json.dumps({"result": json.dumps({"stage": "s", "artifact": digest})})
-        (home / "results" / f"{number:064d}").write_text(content)
+        key = f"{number:064d}"
+        (home / "results" / key).write_bytes(record_content(stage_result("s", key, digest)))
         (home / "store" / "tmp" / f"{REMOVED}{number}" / "a" / "b").mkdir(parents=True)
     aged(home, 31)
     barrier = threading.Barrier(4)

@@ -79,6 +79,28 @@ def test_records_that_cannot_be_had(grid_home: GridHome, tmp_path: Path) -> None
         load(tmp_path)
 
 
+def test_cells_that_cannot_be_read_are_missing_and_say_why(
+    grid_home: GridHome, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    for name in ("grids", "runs", "store", "attempts"):
+        shutil.copytree(grid_home.home / name, home / name)
+    documents = {cell["cell"]: cell for cell in grid_home.finished.document["cells"]}
+    whole, unread, damaged, forgotten = CELLS
+    (home / "runs" / documents[unread]["run_id"] / "summary.json").write_bytes(b"")
+    [assessed] = [s["artifact"] for s in documents[damaged]["stages"] if s["name"] == "assess"]
+    spoilt = next((home / "store" / assessed / "files").glob("*"))
+    spoilt.chmod(0o644)
+    spoilt.write_bytes(b"")
+    (home / "grids" / "smoke-grid" / f"{forgotten}.json").write_bytes(b"{")
+    records = collect(home, "smoke-grid")
+    assert list(records.cells["cell"]) == [f"smoke-grid/{whole}"]
+    missing = records.grid["missing"]
+    assert missing[f"smoke-grid/{unread}"] == "the summary of its run cannot be read"
+    assert missing[f"smoke-grid/{damaged}"].startswith("its assessment is damaged: ")
+    assert missing[f"smoke-grid/{forgotten}"] == "has not run"
+
+
 def test_a_changed_grid_leaves_out_what_it_measured_before(
     grid_home: GridHome, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from command_line import csv_file, recipe_file, rosita
 
 from tasks.host.wording import duration
+from tasks.store.json_files import sealed
 
 NAMES = ["data", "teacher", "augment", "student", "depth", "width", "assess", "export"]
 
@@ -123,8 +124,8 @@ def test_an_attempt_that_died_is_named(copied_home: Any) -> None:
     path.with_name("000002.json").write_text(json.dumps(died))
     checkpoint = copied_home.home / "checkpoints" / key / "00000001"
     checkpoint.mkdir(parents=True)
-    about = {"unit": 1200, "total": 3000, "seconds": 5.0, "again": False}
-    (checkpoint / "about.json").write_text(json.dumps(about))
+    about = {"stage": "width", "unit": 1200, "total": 3000, "seconds": 5.0, "again": False}
+    (checkpoint / "about.json").write_bytes(sealed(about))
     reason = planned(copied_home.home, "width.keep_heads=1")["width"]["reason"]
     assert reason.endswith("; attempt 2 died; it goes on from its checkpoint at 1,200 of 3,000")
 

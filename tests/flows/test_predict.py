@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -206,6 +207,26 @@ def test_wrong_requests_to_a_model(
     assert (done.code, done.stdout) == (2, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_code_of_a_tokenizer_is_not_run_whatever_is_typed(
+    smoke_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(smoke_home.summary["export_dir"], folder, copy_function=shutil.copyfile)
+    (folder / "own.py").write_text(
+        f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n"
+        "from transformers import BertTokenizerFast\n"
+        "class Own(BertTokenizerFast): pass\n"
+    )
+    path = folder / "tokenizer_config.json"
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\n"))
+    done = rosita("predict", "--model", str(folder), "a text", home=tmp_path / "home")
+    assert not ran.exists()
+    assert done.code == 2
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:

@@ -6,29 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_results import TIME, stage_result
 
 from rosita_core.training.progress import Progress
 from tasks.cache.metric_history import append, history_path, observations
 from tasks.cache.records import attempt_path, attempts, unreadable_attempts
 from tasks.store.artifacts import write_json
 
-STAGE = "one-step"
+STAGE, KEY = "one-step", "1" * 64
+RESULT = stage_result(STAGE, KEY, "2" * 64)
 
 
 def attempt(home: Path, number: int, status: str, **more: Any) -> None:
     """A record of an attempt as `tasks.execution.attempt.Attempt` writes it."""
     record: dict[str, Any] = {
         "stage": STAGE,
-        "key": "k",
-        "components": {},
+        "key": KEY,
+        "components": {
+            name: {} for name in ("config", "inputs", "source", "libraries", "numerics")
+        },
         "recipe": "smoke",
         "flow_run_id": "f",
         "status": status,
-        "started": "2026-01-01T00:00:00+00:00",
+        "started": TIME,
         "finished": None,
     }
     if status == "completed":
-        record["result"] = {"artifact": "a"}
+        record |= {"finished": TIME, "result": RESULT.model_dump()}
     write_json(attempt_path(home, STAGE, number), record | more)
 
 
@@ -45,7 +49,7 @@ def trained(home: Path, number: int, steps: range) -> None:
 
 
 def steps(home: Path, number: int) -> list[int]:
-    return [line["step"] for line in observations(home, STAGE, number, "k")]
+    return [line["step"] for line in observations(home, STAGE, number, KEY)]
 
 
 def test_ranking_is_no_part_of_it(tmp_path: Path) -> None:
@@ -88,8 +92,8 @@ def test_one_that_began_anew_has_no_past(tmp_path: Path) -> None:
     [
         (b'{"status": "comp', "is not readable JSON"),
         (b"\xff\xfe", "is not readable JSON"),
-        (b"[]", "is not the record of an attempt"),
-        (b'{"status": "running"}', "is not the record of an attempt"),
+        (b"[]", "is not the record of an attempt: it is missing or wrong"),
+        (b'{"status": "running"}', "is not the record of an attempt: stage is missing or wrong"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_left_out_and_named(

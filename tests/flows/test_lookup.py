@@ -1,0 +1,84 @@
+"""Which model a command means, and what it says of a run that nobody can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from command_line import rosita
+from typed_command import Home
+
+from flows.serving.lookup import newest_summary
+
+
+def unreadable(home: Path, content: bytes) -> Path:
+    """The summary of a run newer than all others."""
+    path = home / "runs" / "newest" / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (4e9, 4e9))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "it is not JSON"),
+        (b'{"run_id": "half', "it is not JSON"),
+        (b"[]", "it is not the summary of a run"),
+        (b'{"run_id": "../x", "recipe": "r", "stages": []}', "it is not the summary of a run"),
+    ],
+)
+def test_the_newest_run_that_can_be_read_answers_and_the_others_are_named(
+    copied_home: Home, capsys: pytest.CaptureFixture[str], content: bytes, problem: str
+) -> None:
+    path = unreadable(copied_home.home, content)
+    assert newest_summary(copied_home.home).run_id == copied_home.summary["run_id"]
+    said = f"{path} cannot be read: {problem}"
+    assert capsys.readouterr().err == f"rosita: {said}; its run is left out\n"
+    done = rosita("predict", "--model", "newest", "a text", home=copied_home.home)
+    assert (done.code, done.stderr) == (2, f"rosita: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "a text"),
+        ("benchmark", "--repeats", "1", "--warmup", "0", "--batch-size", "1"),
+        ("export", "{folder}"),
+    ],
+)
+def test_every_command_does_without_an_empty_summary(
+    copied_home: Home, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = unreadable(copied_home.home, b"")
+    args = [part.format(folder=tmp_path / "exported") for part in command]
+    done = rosita(*args, home=copied_home.home)
+    assert done.code == 0
+    assert f"rosita: {path} cannot be read: it is not JSON; its run is left out" in done.stderr
+
+
+def test_without_a_run_that_can_be_read_one_has_to_be_made(tmp_path: Path) -> None:
+    unreadable(tmp_path, b"")
+    done = rosita("predict", "a text", home=tmp_path)
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "rosita: model must be given where no run has finished, got none"
+    )
+
+
+def test_a_damaged_model_answers_nothing(copied_home: Home) -> None:
+    home, run = copied_home.home, copied_home.summary["run_id"]
+    [export] = [s["artifact"] for s in copied_home.summary["stages"] if s["name"] == "export"]
+    path = home / "store" / export / "files" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    done = rosita("predict", "a text", home=home)
+    assert done.code == 2
+    assert done.stderr == (
+        f"rosita: the artifact of stage export of run {run} must be whole in the store, got "
+        f"{path.parent}: model.safetensors has changed; `rosita compress --recipe smoke` makes it "
+        "again\n"
+    )

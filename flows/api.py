@@ -154,19 +154,19 @@ def form(
 
 
 def run_prepared(
-    prepared: Request | GridRequest,
+    request: Request | GridRequest,
     flow: Any,
     given: Mapping[str, Any],
     expected: tuple[type[Exception], ...],
 ) -> Any:
     """What a flow returns for a request that was checked before, and that `given` describes."""
-    from flows import deployed
     from flows.engine.prefect_loss import run_flow
+    from flows.services.deployed_run import prepared
     from tasks.home import home_directory
 
     # A form refuses what a person may well type.
     flow = flow.with_options(validate_parameters=False)
-    with deployed.prepared(prepared):
+    with prepared(request):
         return run_flow(home_directory(), flow.name, lambda: flow(**given), expected)
 
 

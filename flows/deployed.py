@@ -8,15 +8,12 @@ then. What is left as it is says so by a value of its own.
 
 Nothing heavy is imported before a run starts: `prefect deploy` and whoever serves a deployment load
 this module, too. The command line and `flows.api` run these flows as well, with what they have
-checked already as `prepared`, so that each flow is defined once and a run of theirs can be retried.
+checked already (`prepared`), so that each flow is defined once and a run of theirs can be retried.
 """
 
 # No annotations from __future__: `serve` sends a flow to the process of a run without the names of
 # this module, and the types of its parameters would be missing there.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +22,7 @@ from pydantic import Field
 
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.shipped import RECIPES
-from flows.services.deployed_run import deployed_run
+from flows.services.deployed_run import deployed_run, request_before
 from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
@@ -60,21 +57,9 @@ Format = Literal["markdown", "html", "tables"]
 HOUR = 3600.0
 PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 
-_prepared: ContextVar[Any] = ContextVar("prepared", default=None)
-
-
-@contextmanager
-def prepared(request: Any) -> Iterator[None]:
-    """A flow of the block does what the request says, which its parameters describe."""
-    token = _prepared.set(request)
-    try:
-        yield
-    finally:
-        _prepared.reset(token)
-
 
 def _recipe_name() -> str:
-    if (request := _prepared.get()) is not None:
+    if (request := request_before()) is not None:
         return str(request.recipe.name)
     given = runtime.flow_run.parameters
     return Path(given["recipe_file"]).stem if given["recipe_file"] else str(given["recipe"])
@@ -127,7 +112,7 @@ def compress(
         changes += [] if seed == OWN_SEED else [f"seed={seed}"]
         from flows.compress import compress as body
 
-        request = _prepared.get() or _request(recipe, recipe_file, (*changes, *settings))
+        request = request_before() or _request(recipe, recipe_file, (*changes, *settings))
         return body(request, PREFLIGHT[preflight])
 
 
@@ -152,7 +137,7 @@ def rerun(
     with deployed_run():
         from flows.rerun import rerun as body
 
-        request = _prepared.get() or _request(recipe, recipe_file, settings)
+        request = request_before() or _request(recipe, recipe_file, settings)
         return body(request, stage, scope)
 
 
@@ -184,7 +169,7 @@ def grid(
     with deployed_run():
         from flows.grid import grid as body
 
-        asked = _prepared.get() or _grid_request(
+        asked = request_before() or _grid_request(
             *(grid_file or grid, recipe, settings, seeds, only, max_cells, workers, cluster)
         )
         return body(asked)

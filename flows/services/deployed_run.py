@@ -1,10 +1,12 @@
-"""Steps around the work of a deployed run: preparing its process, telling of a cancellation."""
+"""Steps around the work of a flow run: its process, its request, telling of a cancellation."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
@@ -12,6 +14,8 @@ from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelled
 
 from tasks.host.environment import prepare_environment
+
+_prepared: ContextVar[Any] = ContextVar("prepared", default=None)
 
 MOST_STARTS = 4
 """A run whose process was lost starts again, but not for ever where it is lost every time.
@@ -39,6 +43,21 @@ def deployed_run() -> Iterator[None]:
             # Prefect's own way to end a run whose state others have decided.
             raise Abort("cancelled") from None
         raise
+
+
+@contextmanager
+def prepared(request: Any) -> Iterator[None]:
+    """A flow of the block does what the request says, which its parameters describe."""
+    token = _prepared.set(request)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+def request_before() -> Any:
+    """What was checked before this flow run was started, in the same process; None elsewhere."""
+    return _prepared.get()
 
 
 def _cancelled() -> bool:

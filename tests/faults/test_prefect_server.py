@@ -16,6 +16,7 @@ MakeHome = Callable[[str | None], FaultyHome]
 # The default waits for a server for two minutes, in which most are there again.
 IMPATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "1"}
 INCOMPLETE = "rosita: Prefect's server does not take what this run tells it; the run goes on"
+WEAK = "the teacher is not better than chance"
 LOST = "Prefect was not told how it ended (ConnectError: "
 
 
@@ -52,7 +53,8 @@ def test_stopped_and_started_again(
     done = run.done()
     assert done.artifacts() == undisturbed.artifacts()
     # Whether an event falls into the gap depends on how soon the server is there again.
-    assert done.stderr.count("rosita: ") == done.stderr.count(INCOMPLETE) <= 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("rosita: ")]
+    assert sum(WEAK not in line for line in said) == done.stderr.count(INCOMPLETE) <= 1
     assert_nothing_of_prefects_own(done)
     assert state(server, done.summary["run_id"]) == "COMPLETED"
 

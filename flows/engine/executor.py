@@ -77,7 +77,8 @@ class Executor:
         self._cells = cells
         self._flow_run_id = flow_run_id
         self._again = frozenset(again)
-        self._artifacts = dict(given or {})
+        self._given = dict(given or {})
+        self._artifacts = dict(self._given)
         self._positions = {id_: place for place, id_ in enumerate(graph.vertices, start=1)}
 
     def run(self, workers: Workers | None = None, only: str | None = None) -> None:
@@ -142,13 +143,18 @@ class Executor:
             self._artifacts[vertex.id] = outcome.result.artifact
             for cell in vertex.cells:
                 self._cells[cell].note(outcome, mine=cell == vertex.cells[0])
-                if vertex.name == TEACHER and (why := self._cells[cell].judge_teacher(outcome)):
-                    self._stopped[cell] = why
+                if vertex.name == TEACHER and not self._given:
+                    self._judge(cell, outcome)
             for id_, other in list(waiting.items()):
                 if self._stopped.keys() >= set(other.cells):
                     del waiting[id_]
         for cell in vertex.cells:
             self._end(cell)
+
+    def _judge(self, cell: str, teacher: Done) -> None:
+        """Ask a cell whether it goes on with its teacher."""
+        if (why := self._cells[cell].judge_teacher(teacher)) is not None:
+            self._stopped[cell] = why
 
     def _end(self, cell: str) -> None:
         """Where nothing of a cell runs any more, record it or say why it is not complete."""

@@ -176,6 +176,7 @@ class Workers:
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
         self._waiting: list[_Ticket] = []
+        self._over = False
         self._numbers = itertools.count()
         self.tend()
 
@@ -196,7 +197,8 @@ class Workers:
             self.abandon([address for address, saves in answers.items() if not saves])
 
     def abandon(self, addresses: Iterable[str] | None = None) -> None:
-        """Wait no longer for what some workers compute, or all of them."""
+        """Wait no longer for what some workers compute; for all of them, nothing more is begun."""
+        self._over = self._over or addresses is None
         for address in list(self._workers) if addresses is None else addresses:
             if worker := self._workers.get(address):
                 worker.abandoned = True
@@ -219,14 +221,14 @@ class Workers:
         with self._changed:
             self._waiting = sorted([*self._waiting, mine])
             try:
-                while (worker := self._for(mine)) is None:
-                    if stop_requested():
-                        raise stopped()
+                while not (stop_requested() or self._over):
+                    if (worker := self._for(mine)) is not None:
+                        worker.busy, worker.alone = True, mine[0]
+                        return worker
                     self._changed.wait(POLL_SECONDS)
+                raise stopped()
             finally:
                 self._waiting.remove(mine)
-            worker.busy, worker.alone = True, mine[0]
-            return worker
 
     def _for(self, mine: _Ticket) -> _Worker | None:
         """The worker of a ticket, if those before it leave it one.

@@ -34,7 +34,6 @@ from tasks.cache.checkpoints import (
     parse_about,
 )
 from tasks.cache.documents import CheckpointAbout, SharedResult, StageResult
-from tasks.cache.locks import StageLocks
 from tasks.cache.metric_history import fetched_history_path, observations
 from tasks.cache.records import (
     inspect_record,
@@ -314,6 +313,9 @@ def obtain(home: Path, key: str, stage: str) -> tuple[StageResult | None, str | 
 
 def without_damage(home: Path, key: str, stage: str) -> StageResult | None:
     """The result of a home that somebody may have mended; else what is left of it is set aside."""
+    # Not above: commands that only look at the home do without Prefect.
+    from tasks.cache.locks import StageLocks
+
     with StageLocks(Home(home).locks).held(key, f"shared-{uuid.uuid4().hex}"):
         record, problem = verified_record(home, key, stage)
     if problem is not None:

@@ -149,7 +149,8 @@ def test_metadata_that_names_no_classes_of_the_column(tmp_path, features):
     whole = pa.table({"text": ["a", "b"], "label": [0, 1]})
     said = features if isinstance(features, str) else json.dumps({"info": {"features": features}})
     pq.write_table(whole.replace_schema_metadata({"huggingface": said}), tmp_path / "own.parquet")
-    with pytest.raises(ValueError, match="must have classes that its metadata names, got") as error:
+    said = r"must be a Parquet file with columns that datasets reads|must be in \[0, 0\]"
+    with pytest.raises(ValueError, match=said) as error:
         read_table(tmp_path / "own.parquet", "text", None, "label")
     assert "\n" not in str(error.value)
 

@@ -67,7 +67,7 @@ def test_what_the_server_knows_after_deploying(stack: Stack) -> None:
     prepare_work_pool(stack.api, lost_after=LOST_AFTER_SECONDS)
     with stack.client() as client:
         names = {f"{d.name}" for d in client.read_deployments()}
-        assert names == {"try", "nightly", "weekly", "cells", "stage"}
+        assert names == {"try", "nightly", "weekly", "stage"}
         nightly = client.read_deployment_by_name("compress/nightly")
         assert [s.active for s in nightly.schedules] == [False]
         assert nightly.enforce_parameter_schema

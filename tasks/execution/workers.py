@@ -305,8 +305,12 @@ def _next(worker: _Worker, said: queue.SimpleQueue[Any]) -> Any:
 
 
 def _known(client: Client) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
-    return found
+    """Address -> what Dask knows of a worker, for all that there are."""
+    while True:
+        found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+        # The client asks for fewer by itself now and then, and answers with whatever came last.
+        if found.keys() >= client.nthreads().keys():
+            return found
 
 
 def _check_sizes(client: Client, address: str, processes: int) -> None:

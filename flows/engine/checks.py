@@ -9,10 +9,11 @@ from pathlib import Path
 
 from flows.engine.nodes import numerics_of, stage_of
 from flows.method import method
-from flows.recipes.request import Request, check, read_rows
+from flows.recipes.request import Request, check, check_home, read_rows
 from flows.recipes.schema import Recipe
 from rosita_core.data.readers.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.locate import nothing_fetched
+from rosita_core.model.shape import count_parameters
 from rosita_core.training.loop import total_steps
 from tasks.cache.shared_records import look
 from tasks.home import home_directory
@@ -25,7 +26,8 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
 
     Args:
         download: whether a model and data may be fetched to be checked. Without it, data that would
-            have to be fetched first is left unchecked, a model is refused, and nothing is written.
+            have to be fetched first is left unchecked, a model is refused, and nothing is written,
+            so that the home need not be one that can be.
 
     Raises:
         ValueError: one line naming the field, the bound and the value.
@@ -38,6 +40,8 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
 def _prepared(recipe: Recipe, download: bool) -> Request:
     numerics = numerics_of(recipe)
     request = check(recipe, home_directory())
+    if download:
+        check_home(request.home, count_parameters(request.teacher).total)
     lease_seconds()
     checked_files(write=download)
     data = method(request)[0]

@@ -24,7 +24,7 @@ from rosita_core.model.locate import (
     tokenizer_digest,
     weights_digest,
 )
-from rosita_core.model.shape import Shape, count_parameters
+from rosita_core.model.shape import Shape
 from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
@@ -121,7 +121,6 @@ def check(recipe: Recipe, home: Path) -> Request:
     spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
     teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
     _check_lengths(recipe, teacher.frame.max_positions)
-    check_home(home, count_parameters(teacher).total)
     mlm, vectors = _proposers(recipe)
     with naming("teacher."):
         model_path = locate(recipe.teacher.model)

@@ -89,7 +89,7 @@ def read_record(
     """As `inspect_record`, but quick: the artifact is not looked at."""
     try:
         content = read_file(results_folder(home) / key)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
         return None, f"its record cannot be read: {error.strerror or error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import rosita
 from refusals import refused
+from typed_command import Home
 
 
 def test_home_below_a_file(tmp_path: Path) -> None:
@@ -53,6 +55,7 @@ def test_too_little_disk(small_disk: Path) -> None:
     assert said == (
         f"ROSITA_HOME must have at least 21 MB free for five models, got 4 MB in {home}"
     )
+    assert rosita("plan", "--recipe", "smoke", home=home).code == 0
     assert list(small_disk.iterdir()) == []
 
 
@@ -60,3 +63,17 @@ def test_home_on_a_filesystem_that_is_read_only(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     said = refused(small_disk / "home", "--recipe", "smoke")
     assert said.startswith("ROSITA_HOME must be a directory that can be written, got ")
+
+
+def test_plan_and_explain_look_at_a_home_that_only_others_may_write(
+    small_disk: Path, smoke_home: Home
+) -> None:
+    home = small_disk / "home"
+    for name in ("results", "attempts"):
+        shutil.copytree(smoke_home.home / name, home / name)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for command in (("plan",), ("explain", "data")):
+        done = rosita(*command, "--recipe", "smoke", home=home)
+        assert (done.code, done.stderr) == (0, "")
+        # Its artifacts are not here.
+        assert "the artifact is missing" in " ".join(done.stdout.split())

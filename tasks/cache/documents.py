@@ -18,6 +18,7 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A text that a terminal only shows."""
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Pid = Annotated[int, Field(ge=1, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -113,7 +114,7 @@ class AttemptRecord(Note):
     finished: Moment | None
     source_parts: dict[str, dict[str, str]] | None = None
     host: Line | None = None
-    pid: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    pid: Pid | None = None
     process_started: float | None = None
     tracked_as: Id | None = None
     resumed_from: Count | None = None
@@ -135,6 +136,16 @@ class RunSummary(Note):
     run_id: Id
     recipe: Line
     stages: list[StageOfRun]
+    mlflow_run_id: Id | None = None
+    mlflow_uri: Line | None = None
+
+
+class LockHolder(Note):
+    """Who has a lock."""
+
+    pid: Pid
+    host: Line
+    since: Moment
 
 
 class CheckpointAbout(Document):

@@ -9,18 +9,27 @@ shared filesystem passes flock on (NFS 4 does).
 import asyncio
 import fcntl
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect.locking.protocol import LockManager
 
+from tasks.cache.documents import LockHolder
+from tasks.host.liveness import is_stopped
+from tasks.host.logs import warn
 from tasks.host.signals import stop_if_requested
+from tasks.host.wording import when
+from tasks.store.json_files import read_file, read_json
 
 POLL_SECONDS = 0.1
+SAID_AFTER_SECONDS = 5.0
+"""How long a lock is waited for before it is said who has it: most are free again by then."""
 
 
 @dataclass
@@ -36,7 +45,7 @@ _guard = threading.Lock()
 
 @dataclass(frozen=True)
 class StageLocks(LockManager):
-    """Locks by stage key, as empty files below `folder`, for Prefect's transactions."""
+    """Locks by stage key, for Prefect's transactions: files below `folder` that name the holder."""
 
     folder: Path
 
@@ -55,13 +64,7 @@ class StageLocks(LockManager):
         """
         if hold_timeout is not None:
             raise ValueError(f"hold_timeout must be None, got {hold_timeout}")
-        deadline = None if acquire_timeout is None else time.monotonic() + acquire_timeout
-        while not self._try(key, holder):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            stop_if_requested()
-            time.sleep(POLL_SECONDS)
-        return True
+        return self._wait(key, lambda: self._try(key, holder), acquire_timeout)
 
     async def aacquire_lock(
         self,
@@ -108,13 +111,7 @@ class StageLocks(LockManager):
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Wait until the lock is free, at most `timeout` seconds; False when it is still held."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.is_locked(key):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            stop_if_requested()
-            time.sleep(POLL_SECONDS)
-        return True
+        return self._wait(key, lambda: not self.is_locked(key), timeout)
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """`wait_for_lock` without blocking the event loop."""
@@ -129,6 +126,39 @@ class StageLocks(LockManager):
         finally:
             self.release_lock(key, holder)
 
+    def _wait(self, key: str, is_over: Callable[[], bool], timeout: float | None) -> bool:
+        began, told = time.monotonic(), False
+        while not is_over():
+            waited = time.monotonic() - began
+            if timeout is not None and waited >= timeout:
+                return False
+            if waited >= SAID_AFTER_SECONDS and not told:
+                told = True
+                self._say_who_has_it(key)
+            stop_if_requested()
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def _say_who_has_it(self, key: str) -> None:
+        path = self._path(key)
+        if path in _held:
+            # Another task of this process, which its own lines tell of.
+            return
+        try:
+            held = LockHolder.model_validate(read_json(read_file(path)))
+        except (OSError, ValueError):
+            warn(f"waiting for the lock {path}, which some process has; `fuser {path}` names it")
+            return
+        pid, since = held.pid, when(held.since)
+        what = f"waiting for the lock {path}, which process {pid} on {held.host} has since {since}"
+        if held.host == socket.gethostname() and is_stopped(pid):
+            warn(
+                f"{what} and is stopped: `kill -CONT {pid}` lets it go on, `kill -KILL {pid}` "
+                "ends it, and its stage goes on here from what it saved"
+            )
+        else:
+            warn(f"{what}; it is taken over once it ends (`kill {pid}` there ends it)")
+
     def _try(self, key: str, holder: str) -> bool:
         path = self._path(key)
         with _guard:
@@ -140,10 +170,20 @@ class StageLocks(LockManager):
                 os.close(descriptor)
                 return False
             _held[path] = _Held(holder, descriptor)
+            _sign(descriptor)
             return True
 
     def _path(self, key: str) -> Path:
         return Path(self.folder).absolute() / f"{key}.lock"
+
+
+def _sign(descriptor: int) -> None:
+    """Say in the file of a lock who has it, for those who wait; the lock is as good without."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = LockHolder(pid=os.getpid(), host=socket.gethostname(), since=now)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.model_dump_json().encode(), 0)
 
 
 def _flock(descriptor: int) -> bool:

@@ -61,6 +61,14 @@ def process_began(record: Mapping[str, Any]) -> float | None:
     return float(psutil.boot_time()) + float(started)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process of this machine was stopped, as Ctrl-Z and SIGSTOP do."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def _started(pid: int) -> float | None:
     """Seconds from the machine's start to the process's; None if there is no such process.
 

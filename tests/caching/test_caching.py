@@ -3,11 +3,14 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +236,9 @@ def test_provenance_says_how_an_artifact_was_made(tmp_path: Path) -> None:
     assert (note["attempt"], note["metrics"]) == (1, {"score": 0.5, "shape": "a2"})
 
 
-def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+@contextmanager
+def holding_lock(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the lock `k` of a folder until it is killed."""
     code = (
         "import sys, time, pathlib\n"
         "from tasks.cache.locks import StageLocks\n"
@@ -241,20 +246,25 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         "print('held', flush=True)\n"
         "time.sleep(60)\n"
     )
-    locks = StageLocks(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", code, str(folder)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
+        yield process
+        process.send_signal(signal.SIGKILL)
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    locks = StageLocks(tmp_path)
+    with holding_lock(tmp_path):
         assert locks.is_locked("k")
         assert not locks.is_locked("other")
         assert not locks.acquire_lock("k", "b", acquire_timeout=0)
         assert not locks.wait_for_lock("k", timeout=0)
-        process.send_signal(signal.SIGKILL)
     assert locks.acquire_lock("k", "b", acquire_timeout=5)
     assert locks.is_lock_holder("k", "b")
     assert not locks.is_lock_holder("k", "c")
@@ -262,3 +272,31 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         locks.release_lock("k", "c")
     locks.release_lock("k", "b")
     assert not locks.is_locked("k")
+
+
+def test_who_waits_long_is_told_for_whom_and_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.cache.locks.SAID_AFTER_SECONDS", 0.3)
+    locks, path = StageLocks(tmp_path), tmp_path / "k.lock"
+    with holding_lock(tmp_path) as process:
+        pid, host, now = process.pid, socket.gethostname(), f"{datetime.now(UTC):%Y-%m-%d}"
+        assert not locks.acquire_lock("k", "b", acquire_timeout=0.2)
+        assert caplog.messages == []
+        assert not locks.acquire_lock("k", "b", acquire_timeout=1)
+        process.send_signal(signal.SIGSTOP)
+        assert not locks.wait_for_lock("k", timeout=1)
+        path.write_text("half a li")
+        assert not locks.wait_for_lock("k", timeout=1)
+    running, stopped, unknown = caplog.messages
+    who = f"waiting for the lock {path}, which process {pid} on {host} has since {now}"
+    assert running.startswith(who)
+    assert running.endswith(f" UTC; it is taken over once it ends (`kill {pid}` there ends it)")
+    assert stopped.startswith(who)
+    assert f" UTC and is stopped: `kill -CONT {pid}` lets it go on, " in stopped
+    assert unknown.endswith(f"which some process has; `fuser {path}` names it")
+    # One that a task of this process has is told of by that task.
+    assert locks.acquire_lock("k", "b", acquire_timeout=5)
+    assert not locks.acquire_lock("k", "c", acquire_timeout=1)
+    locks.release_lock("k", "b")
+    assert len(caplog.messages) == 3

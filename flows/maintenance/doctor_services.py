@@ -79,7 +79,8 @@ def check_shared_store() -> Check:
 
 def check_mlflow(home: Path) -> Check:
     """The store that runs are recorded in."""
-    from tasks.host.redaction import redacted, tracking_uri
+    from tasks.host.redaction import default_uri, redacted, tracking_uri
+    from tasks.tracking.lost_history import lost_history
 
     full = tracking_uri(home)
     uri = redacted(full)
@@ -92,6 +93,8 @@ def check_mlflow(home: Path) -> Check:
     if place.scheme == "sqlite":
         # Three slashes and a relative path, or four and an absolute one.
         database = Path(place.path[1:]).absolute()
+        if full == default_uri(home) and (lost := lost_history(home)) is not None:
+            return Check("mlflow", WARNING, lost)
         if not database.exists():
             return Check("mlflow", OK, f"{uri} will be made by the first run")
         try:

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tasks.cache.stage_key import Stage, canonical_config
 from tasks.host.hardware import git_commit, hardware
 from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.host.terminal import progress_display
+from tasks.tracking.lost_history import lost_history
 from tasks.tracking.outbox.sender import Sender, sender_of
 
 __all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
@@ -32,6 +34,8 @@ DATASET_DIGEST_LENGTH = 36
 # How long a flow run waits at its end, and a stage for the id of its run, while MLflow answers.
 FLUSH_SECONDS = 15.0
 ID_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
 
 DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
 
@@ -249,6 +253,9 @@ class Tracking:
 
     def _start(self, task: str, name: str, tags: Mapping[str, str], parent: str | None) -> str:
         handle = uuid.uuid4().hex
+        if self.uri == default_uri(self.home):
+            # Before MLflow opens its store, and makes a new one where there is none.
+            _say_if_lost(self.home)
         self._sender.start(
             {
                 "op": "create",
@@ -275,6 +282,14 @@ def _handle_of(home: str, result: StageResult) -> str | None:
             handle = record.get("tracked_as")
             return None if handle is None else str(handle)
     return None
+
+
+@lru_cache(maxsize=16)
+def _say_if_lost(home: Path) -> None:
+    """Once in a process."""
+    if (lost := lost_history(home)) is not None:
+        logger.warning("%s", lost)
+        _tell(lost)
 
 
 def _tell(text: str) -> None:

@@ -150,7 +150,8 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
     """Read, split and check the data of a task.
 
     Raises:
-        ValueError: for everything that is wrong with the data, on one line.
+        ValueError: for everything that is wrong with the data, on one line; where it has changed
+            since its digest was taken.
         RuntimeError, ConnectionError: where a download fails.
     """
     dev: Table | None
@@ -165,6 +166,7 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
         train, dev, *rest = (_glue(settings, spec, s) for s in ("train", *spec.dev_splits))
         names = [extra_name(split) for split in spec.dev_splits[1:]]
         extra = dict(zip(names, rest, strict=True))
+    check_unchanged(settings)
     dev_rows = settings.dev_rows if dev is None else None
     with named("data", CUT):
         splits = prepare(spec, train, dev, extra, settings.select_fraction, dev_rows, settings.seed)
@@ -173,6 +175,17 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
     with named("data", {}):
         check_splits(splits, needed)
     return spec, splits
+
+
+def check_unchanged(settings: SourceSettings) -> None:
+    """Call it after the source was read. Raises ValueError where it is not what it was."""
+    data = settings.path, settings.train, settings.dev
+    if source_digest(settings.source, settings.task, *data) != settings.digest:
+        place = settings.path or settings.train
+        raise ValueError(
+            f"data must stay as it was when the run began, got other content in {place}; the same "
+            "command begins with what is there now"
+        )
 
 
 def _glue(settings: SourceSettings, spec: TaskSpec, split: str) -> Table:

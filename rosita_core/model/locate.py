@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -36,12 +36,14 @@ TINY_RANDOM: Mapping[str, Any] = {
 }
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "added_tokens.json",
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    # What the classes of transformers read beside these, or where there is no tokenizer.json.
+    *("vocab.*", "vocab-*.json", "merges.txt", "*.model", "*.spm", "*.tiktoken", "bpe.codes"),
+    *("byte_maps.json", "emoji.json", "entity_vocab.json", "normalizer.json"),
+    *("prophetnet.tokenizer", "word_pronunciation.json", "word_shape.json"),
 )
+TOKENIZER_FIELDS = ("model_type", "tokenizer_class")
+"""What of a config.json chooses the class of a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +162,36 @@ def locate_vectors(name: str) -> Path:
 
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     """sha256 over the names and contents of the files of `folder` that match `patterns`."""
+    return _digest(folder, patterns, _remembered)
+
+
+def files_digest_now(folder: Path, patterns: tuple[str, ...]) -> str:
+    """As `files_digest`, but every byte is read again: times and sizes are not trusted."""
+    return _digest(folder, patterns, _file_digest)
+
+
+def _digest(folder: Path, patterns: tuple[str, ...], digest_of: Callable[[Path], str]) -> str:
     paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     total = hashlib.sha256()
     for path in paths:
-        stat = path.stat()
-        digest = _file_digest(path.absolute(), stat.st_mtime_ns, stat.st_size)
-        total.update(f"{path.name}\0{digest}\n".encode())
+        total.update(f"{path.name}\0{digest_of(path)}\n".encode())
     return total.hexdigest()
 
 
-@lru_cache(maxsize=256)
-def _file_digest(path: Path, _mtime_ns: int, _size: int) -> str:
-    # Weights are large and asked for several times in a run; a changed file is read again.
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remembered(path: Path) -> str:
+    # Weights are large and asked for several times in a run; a changed file is read again.
+    stat = path.stat()
+    return _as_of(path.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _as_of(path: Path, _mtime_ns: int, _size: int) -> str:
+    return _file_digest(path)
 
 
 def weights_digest(name: str) -> str:
@@ -184,8 +202,17 @@ def weights_digest(name: str) -> str:
 
 
 def tokenizer_digest(name: str) -> str:
-    """The digest of a model's tokenizer files."""
-    return files_digest(locate(name), TOKENIZER_FILES)
+    """The digest of a model's tokenizer: its files, and what chooses the class that reads them."""
+    folder = locate(name)
+    return with_class(folder, files_digest(folder, TOKENIZER_FILES))
+
+
+def with_class(folder: Path, digest: str) -> str:
+    """The digest of a tokenizer from that of its files."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    chosen = {name: config.get(name) for name in TOKENIZER_FIELDS}
+    return hashlib.sha256(json.dumps([digest, chosen], sort_keys=True).encode()).hexdigest()
 
 
 def _package_folder(package: str, folder: str, what: str) -> Path:

@@ -10,6 +10,7 @@ from rosita_core.model.families import Family, family_of
 from rosita_core.model.labels import class_names
 from rosita_core.model.locate import MODELS, RANDOM_MODELS, config_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+from rosita_core.model.unchanged import check_weights_unchanged
 from rosita_core.model.weights import check_weights, read_weights
 
 NOT_IN_KEY = {"in_key": False}
@@ -42,13 +43,15 @@ def load(pretrained: Pretrained) -> RositaForSequenceClassification:
     """The model, in eval mode.
 
     Raises:
-        ValueError: see `load_pretrained`.
+        ValueError: see `load_pretrained`; where the checkpoint has changed since its digest.
     """
     outputs, seed = pretrained.outputs, pretrained.seed
     if pretrained.name in RANDOM_MODELS:
         named = MODELS[pretrained.name].config or {}
         return fresh(pretrained.family.config(named, outputs), seed)
-    return _in_order(load_pretrained(Path(pretrained.path), outputs, seed), pretrained.order)
+    model = load_pretrained(Path(pretrained.path), outputs, seed)
+    check_weights_unchanged(Path(pretrained.path), pretrained.digest)
+    return _in_order(model, pretrained.order)
 
 
 def load_pretrained(folder: Path, outputs: int, seed: int) -> RositaForSequenceClassification:

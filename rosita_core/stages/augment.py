@@ -17,6 +17,7 @@ from rosita_core.augmentation.shards import Shards
 from rosita_core.augmentation.vectors import WordVectors, load_glove_text, load_packaged
 from rosita_core.data.encoding import encode
 from rosita_core.data.sources import NOT_IN_KEY
+from rosita_core.model.unchanged import check_proposer_unchanged, check_vectors_unchanged
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.progress import Progress, Report
 
@@ -60,21 +61,34 @@ def augment_data(
     """Write `augmented.parquet` and `encoded/train.arrow` into `folder`; returns row counts.
 
     A checkpoint holds the rows made so far; the word pieces are cut again from the start.
+
+    Raises:
+        ValueError: where a proposer has changed since its digest was taken.
     """
 
     def tell(done: int, total: int) -> None:
         report(Progress(done, total, {}, None, None))
 
+    _check_unchanged(settings)
     shards = Shards(checkpoints, len(train))
     if shards.done:
         report(Progress(shards.done, len(train), {}, None, f"goes on from row {shards.done:,}"))
     new = augment(train, settings.variants, mlm, vectors, tell, shards.done)
     path = folder / "augmented.parquet"
     rows = write_augmented(chain(shards.read(), shards.kept(new)), path)
+    # Again, since vectors are mapped into memory and read as they are needed.
+    _check_unchanged(settings)
     (folder / "encoded").mkdir()
     report(Progress(len(train), len(train), {}, None, f"{rows:,} rows from {len(train):,}"))
     encode(shards.watched(_stream(path)), tokenizer, folder / "encoded" / "train.arrow")
     return {"rows_train": float(rows), "rows_original": float(len(train))}
+
+
+def _check_unchanged(settings: AugmentStageSettings) -> None:
+    if settings.mlm is not None and settings.mlm_digest is not None:
+        check_proposer_unchanged(Path(settings.mlm), settings.mlm_digest)
+    if settings.vectors is not None and settings.vectors_digest is not None:
+        check_vectors_unchanged(Path(settings.vectors), settings.vectors_digest)
 
 
 def _stream(path: Path) -> Iterator[pd.DataFrame]:

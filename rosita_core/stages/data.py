@@ -11,6 +11,7 @@ from rosita_core.data.preparation import fingerprint
 from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
 from rosita_core.data.storage import save_splits
+from rosita_core.model.unchanged import check_tokenizer_unchanged
 from rosita_core.training.progress import Progress, Report
 
 
@@ -38,7 +39,11 @@ def prepare_data(
 
     Layout: `splits/` (Parquet and meta.json), `encoded/<split>.arrow` (memory-mapped word pieces),
     `tokenizer/`.
+
+    Raises:
+        ValueError: where rows or tokenizer have changed since their digests were taken.
     """
+    check_tokenizer_unchanged(Path(settings.tokenizer), settings.tokenizer_digest)
     _, splits = read_splits(settings.source)
     save_splits(splits, folder / "splits")
     tokenizer.save_pretrained(folder / "tokenizer")

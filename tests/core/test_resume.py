@@ -213,7 +213,7 @@ def test_augmentation(tokenizer, tmp_path, monkeypatch, stops, links):
         variants=AugmentSettings(3, 0.5, 3, 1),
         vocabulary=6,
         mlm_digest=None,
-        vectors_digest="v",
+        vectors_digest=None,
         mlm_batch_size=1,
         mlm=None,
         vectors=None,

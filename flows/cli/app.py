@@ -25,6 +25,7 @@ from flows.cli.options import (
 )
 from flows.engine.prefect_loss import Failure
 from tasks.host.environment import prepare_environment
+from tasks.host.private_files import private_files
 
 IMPORTED_OBJECTS = 50_000
 
@@ -202,7 +203,8 @@ def main() -> None:
     # A working directory with own modules must not hide the project's.
     sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
     try:
-        app()
+        with private_files():
+            app()
     except ValueError as error:
         _fail(str(error), WRONG_REQUEST)
     except (Failure, OSError) as error:

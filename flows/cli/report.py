@@ -38,15 +38,17 @@ def report(
     from flows.reports.build import FORMATS, as_json, build, check_formats, write
     from flows.reports.records import report_records
     from tasks.home import home_directory
+    from tasks.host.private_files import users_files
 
     formats = check_formats(format_ or FORMATS)
     loaded = [load(folder) for given in records or () for folder in _folders(given)]
     collected = {name: collect(home_directory(), name) for name in grid or ()}
     found = report_records([*loaded, *collected.values()])
     made = build(found)
-    files = write(made, out, formats)
-    if collected:
-        save_all(collected, out / "records")
+    with users_files():
+        files = write(made, out, formats)
+        if collected:
+            save_all(collected, out / "records")
     if json_:
         print(json.dumps(as_json(made, found, files), indent=2))
         return

@@ -16,7 +16,8 @@ from rosita_core.model.locate import nothing_fetched
 from rosita_core.model.shape import count_parameters
 from rosita_core.training.loop import total_steps
 from tasks.cache.shared_records import look
-from tasks.home import home_directory
+from tasks.home import Home, home_directory
+from tasks.host.private_files import make_private
 from tasks.store.shared_files import checked_files
 from tasks.store.shared_lease import lease_seconds
 
@@ -42,6 +43,8 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
     request = check(recipe, home_directory())
     if download:
         check_home(request.home, count_parameters(request.teacher).total)
+        for place in (request.home, Home(request.home).mlflow_database):
+            make_private(place)
     lease_seconds()
     checked_files(write=download)
     data = method(request)[0]

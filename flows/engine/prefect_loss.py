@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.home import Home
+from tasks.host.private_files import private_files
 from tasks.host.terminal import progress_display
 
 SERVICES = "prefect._internal.concurrency"
@@ -103,7 +104,8 @@ def run_flow(
     forget()
     summarize_losses()
     try:
-        return flow()
+        with private_files():
+            return flow()
     except expected:
         raise
     except Exception as error:

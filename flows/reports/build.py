@@ -20,6 +20,7 @@ from flows.reports.parts import Plot, Report, Section, Table, rows_of, text_colu
 from flows.reports.plots import score_plots, time_plot
 from flows.reports.records import Records, report_records
 from flows.reports.tables import every_cell, paper_tables, results, stage_times
+from rosita_core.data.spreadsheet import spreadsheet_safe
 
 TABLES = "tables"
 WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")
@@ -103,7 +104,7 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
         files[folder / "report.html"] = page(report, images).encode()
     if "tables" in formats:
         for table in report.tables:
-            text = table.frame.to_csv(index=False, lineterminator="\n")
+            text = spreadsheet_safe(table.frame).to_csv(index=False, lineterminator="\n")
             files[folder / TABLES / f"{table.name}.csv"] = text.encode()
     for pattern in WRITTEN:
         # What an earlier report left; other files in the folder are the user's own.

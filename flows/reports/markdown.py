@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from flows.reports.parts import Plot, Report, Table
+from rosita_core.export.markdown import plain
 
 PLOTS = "plots"
 
 
 def markdown(report: Report, images: bool) -> str:
     """The report; with `images` it shows the PNG files in the folder `plots` beside it."""
-    blocks = [f"# {report.title}", *report.headline]
+    blocks = [f"# {plain(report.title)}", *map(plain, report.headline)]
     for section in report.sections:
         if not images and not section.text and not _tables(section.parts):
             continue
@@ -48,4 +49,4 @@ def _is_number(table: Table, column: str) -> bool:
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(plain, cells)) + " |"

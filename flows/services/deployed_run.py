@@ -14,6 +14,7 @@ from prefect.exceptions import Abort, TerminationSignal
 from prefect.states import Cancelled
 
 from tasks.host.environment import prepare_environment
+from tasks.host.private_files import private_files
 
 _prepared: ContextVar[Any] = ContextVar("prepared", default=None)
 
@@ -37,7 +38,8 @@ def deployed_run() -> Iterator[None]:
             "does not start again; a new run goes on from what is saved"
         )
     try:
-        yield
+        with private_files():
+            yield
     except TerminationSignal:
         if _cancelled():
             # Prefect's own way to end a run whose state others have decided.

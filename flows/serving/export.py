@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tasks.host.private_files import make_folder, users_files, users_mode
+
 
 def copy_model(source: Path, target: Path) -> None:
     """Copy a checkpoint directory; the copy belongs to the user, who may change it.
@@ -17,11 +19,12 @@ def copy_model(source: Path, target: Path) -> None:
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
         if taken:
             raise ValueError(f"folder must be a directory that is new or empty, got {target}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".rosita-") as place:
+        make_folder(target.parent)
+        place = tempfile.TemporaryDirectory(dir=target.parent, prefix=".rosita-")
+        with users_files(), place as folder:
             # Not with its permissions: the store's files are read-only.
-            whole = shutil.copytree(source, Path(place) / "model", copy_function=shutil.copyfile)
-            whole.chmod(0o755)
+            whole = shutil.copytree(source, Path(folder) / "model", copy_function=shutil.copyfile)
+            whole.chmod(users_mode(0o777))
             whole.rename(target)
     except OSError as error:
         raise ValueError(

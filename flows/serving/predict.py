@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from flows.serving import PREDICTION_BATCH
 from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
+from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.data.table import split_lines
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
@@ -27,6 +28,7 @@ from rosita_core.model.pretrained import load_pretrained
 from rosita_core.model.weights import check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
+from tasks.host.private_files import users_mode
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -280,16 +282,14 @@ def write_answers(frame: pd.DataFrame, path: Path) -> None:
     try:
         WRITERS[path.suffix.lower()](frame, temporary)
         # mkstemp makes files for their owner alone.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(users_mode(0o666))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
+    spreadsheet_safe(frame).to_csv(path, index=False)
 
 
 def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rosita_core.export.markdown import code, plain
 from rosita_core.model.shape import Shape, count_parameters
 
 FOLDER_PLACEHOLDER = "path/to/this/folder"
@@ -80,16 +81,16 @@ def _summary(facts: CardFacts, student: Shape) -> str:
         learns = "What is left is fine-tuned on the labels, without distillation."
     else:
         learns = f"It learns from its teacher: knowledge distillation setting {facts.kd_setting}."
-    return f"""# {_plain(facts.task)}, {student}
+    return f"""# {plain(facts.task)}, {student}
 
-A BERT that reads {reads}, compressed from {_plain(facts.teacher)} by the method ROSITA (Liu, Lin
+A BERT that reads {reads}, compressed from {plain(facts.teacher)} by the method ROSITA (Liu, Lin
 and Yuan, AAAI 2021): attention heads, feed-forward units and layers are pruned, the word embedding
 is factorized. {learns}
 
 The name says what is left: attention heads in each layer (a), layers (l), feed-forward units in
 each layer (f), rank of the word embedding (e).
 
-- Task: {_plain(facts.task)}
+- Task: {plain(facts.task)}
 - Sequence length in training: {facts.max_length} tokens
 - Seed: {facts.seed}
 """
@@ -104,14 +105,14 @@ def _sizes(facts: CardFacts, student: Shape) -> str:
         ("of these, encoder", f"{teacher.encoder:,}", f"{small.encoder:,}"),
     ]
     if facts.teacher_score is not None and facts.student_score is not None:
-        name = _plain(facts.score_name or "score")
+        name = plain(facts.score_name or "score")
         rows.append((name, f"{facts.teacher_score:.4f}", f"{facts.student_score:.4f}"))
     lines = ["| | teacher | this model |", "|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"{teacher.total / small.total:.2f} times fewer parameters than the teacher."]
     if facts.retention is not None:
         lines.append(f"It keeps {100 * facts.retention:.1f} % of the teacher's score.")
-    lines += [_plain(note) for note in facts.notes]
+    lines += [plain(note) for note in facts.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -119,7 +120,7 @@ def _outputs(labels: tuple[str, ...]) -> str:
     if not labels:
         return "The output is one number.\n"
     lines = ["| index | class |", "|---|---|"]
-    lines += [f"| {index} | {_plain(label)} |" for index, label in enumerate(labels)]
+    lines += [f"| {index} | {code(label)} |" for index, label in enumerate(labels)]
     return "\n".join(lines) + "\n"
 
 
@@ -164,11 +165,3 @@ print(classify({asked}))
 torch and transformers only. Where ROSITA is installed, `import rosita_core.model.register` first
 and leave the argument out.
 """
-
-
-def _plain(text: str) -> str:
-    """`text` on one line, with what Markdown would read as table cells, code or HTML escaped."""
-    line = " ".join(text.split())
-    for character in "\\|`<":
-        line = line.replace(character, "\\" + character)
-    return line

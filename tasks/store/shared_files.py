@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.host.private_files import make_folder, users_mode
 from tasks.host.redaction import redacted
 from tasks.store.json_files import plain, read_file
 
@@ -81,10 +82,8 @@ class SharedFiles:
             if not self._local:
                 self._system.pipe_file(self._at(path), content)
                 return
-            temporary = Path(self._at(f"{path}.{uuid.uuid4().hex}.partial"))
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            temporary.replace(self._at(path))
+            with self._partial(path) as temporary:
+                temporary.write_bytes(content)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file that is not there; False where there is one. One of many callers wins."""
@@ -100,11 +99,27 @@ class SharedFiles:
 
     def _create_locally(self, place: Path, content: bytes) -> None:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(place.parent)
         except FileExistsError:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(place.parent)) from None
         with place.open("xb") as file:
+            os.fchmod(file.fileno(), users_mode(0o666))
             file.write(content)
+
+    @contextmanager
+    def _partial(self, path: str) -> Iterator[Path]:
+        """A file to be written, which takes the place of one of a shared folder when it is whole.
+
+        The folder is for all machines, unlike a home.
+        """
+        temporary = Path(self._at(f"{path}.{uuid.uuid4().hex}.partial"))
+        make_folder(temporary.parent)
+        try:
+            yield temporary
+            temporary.chmod(users_mode(0o666))
+            temporary.replace(self._at(path))
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def names(self, folder: str) -> list[str]:
         """What lies in a folder, sorted; empty where there is no such folder."""
@@ -133,7 +148,11 @@ class SharedFiles:
         """Copy a local file there. Raises FileNotFoundError where the local one is gone."""
         with self._named(path):
             try:
-                self._system.put_file(str(local), self._at(path))
+                if self._local:
+                    with self._partial(path) as temporary:
+                        shutil.copyfile(local, temporary)
+                else:
+                    self._system.put_file(str(local), self._at(path))
             except FileNotFoundError:
                 if local.exists():
                     raise
@@ -174,7 +193,7 @@ class SharedFiles:
         if self._local:
             with self._named(path):
                 place, aside = Path(self._at(path)), Path(self._at(target))
-                aside.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(aside.parent)
                 with suppress(FileNotFoundError):
                     place.rename(aside)
         elif (content := self.read(path)) is not None:
@@ -298,7 +317,7 @@ def _options(protocol: str) -> dict[str, Any]:
         retries = {"max_attempts": TRIES, "mode": "standard"}
         times = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         return {"config_kwargs": {**times, "retries": retries}}
-    return {"auto_mkdir": True} if protocol == "file" else {}
+    return {}
 
 
 def _line(error: BaseException) -> str:

@@ -11,8 +11,6 @@ from tasks.home import Home
 from tasks.host.wording import counted
 from tasks.store.json_files import read_file, read_json
 
-OWN = "/mlflow.db"
-"""How the address of the store in a home ends, wherever the home was then."""
 ASKED = 500
 """Of so many runs one has to be there; a request of SQLite takes no more values."""
 
@@ -38,18 +36,20 @@ def lost_history(home: Path) -> str | None:
     runs = counted(len(recorded), "run")
     return (
         f"{database} {found}, though {runs} of this home had been recorded there: MLflow "
-        f"begins a new history. What came of them is in {Home(home).root}/runs/*/summary.json; "
+        f"begins a new history. What came of them is in {Home(home).summary('*')}; "
         "a copy of the file can be put back while nothing runs"
     )
 
 
 def _recorded(home: Path) -> list[str]:
     """MLflow's ids of the runs of a home, the newest first."""
+    # How the address of the store in a home ends, wherever the home was then.
+    own = f"/{Home(home).mlflow_database.name}"
     found: list[tuple[int, str]] = []
     for path in Home(home).summaries():
         try:
             summary = RunSummary.model_validate(read_json(read_file(path)))
-            if summary.mlflow_run_id and (summary.mlflow_uri or "").endswith(OWN):
+            if summary.mlflow_run_id and (summary.mlflow_uri or "").endswith(own):
                 found.append((path.stat().st_mtime_ns, summary.mlflow_run_id))
         except (OSError, ValueError):
             continue

@@ -18,6 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
+from tasks.host.private_files import make_private
+
 VERSIONS_TAG = "mlflow.modelVersions"
 ARTIFACT_TAG = "rosita.artifact"
 TOKEN_TAG = "rosita.handle"
@@ -126,6 +128,9 @@ def _save(folder: Path, checkpoint: Path, run_id: str, logged: LoggedModel) -> N
             model_id=logged.model_id,
         ),
     )
+    # The code is copied with the mode that it has where it is installed.
+    for path in folder.rglob("*"):
+        make_private(path)
 
 
 def _relate(client: MlflowClient, run_id: str, model_id: str) -> None:

@@ -407,8 +407,8 @@ def test_names_cannot_break_the_card() -> None:
     )
     assert "\n# heading" not in card
     table = [line for line in card.splitlines() if line.startswith("| ") and "lines" in line]
-    assert table == ["| 1 | two lines |"]
-    assert "x\\|y" in card and "\\<b>" in card
+    assert table == ["| 1 | `two lines` |"]
+    assert "`x\\|y`" in card and "`<b>`" in card
     assert "without distillation" in card
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rosita_core.model.families.bert import Bert
 from rosita_core.model.labels import class_names, order_of, telling_names
+from rosita_core.model.locate import CHECKPOINT_FILES, files_digest
 from rosita_core.model.pretrained import Pretrained, load
 
 
@@ -149,7 +150,8 @@ def test_numbers_get_the_names_of_the_checkpoint(labels, names, told):
 def test_a_teacher_is_loaded_in_the_order_of_the_classes(bert, inputs, tmp_path):
     source = bert(num_labels=3, id2label={0: "no", 1: "maybe", 2: "yes"})
     source.save_pretrained(tmp_path)
-    found = load(Pretrained(Bert(), "digest", 3, (2, 0, 1), 0, "it", str(tmp_path)))
+    digest = files_digest(tmp_path, CHECKPOINT_FILES)
+    found = load(Pretrained(Bert(), digest, 3, (2, 0, 1), 0, "it", str(tmp_path)))
     ids, mask, types = inputs()
     with torch.no_grad():
         expected = source(input_ids=ids, attention_mask=mask, token_type_ids=types).logits

@@ -90,6 +90,7 @@ def test_rows_likewise(tmp_path):
         path=None,
         train=str(path),
         dev=None,
+        score="accuracy",
         cache=str(tmp_path),
     )
     read_splits(settings)
@@ -104,9 +105,7 @@ def test_the_kernels_ask(folder, tokenizer, tmp_path):
     from rosita_core.model.pretrained import Pretrained
     from rosita_core.stages.data import DataSettings, prepare_data
 
-    pretrained = Pretrained(
-        *(Bert(), "another", 2, (0, 1), 0, "mine", str(folder))
-    )
+    pretrained = Pretrained(*(Bert(), "another", 2, (0, 1), 0, "mine", str(folder)))
     with pytest.raises(ValueError, match=r"^teacher\.model must stay"):
         load(pretrained)
     with pytest.raises(ValueError, match=r"^tokenizer of teacher\.model must stay"):

@@ -61,6 +61,11 @@ def test_summary(smoke_home: Home) -> None:
     assert client(smoke_home.home).get_run(summary["mlflow_run_id"]).info.status == "FINISHED"
 
 
+def test_a_home_is_its_users_alone(smoke_home: Home) -> None:
+    found = [smoke_home.home, *smoke_home.home.rglob("*")]
+    assert [path for path in found if path.lstat().st_mode & 0o077 and not path.is_symlink()] == []
+
+
 def test_records_in_mlflow(smoke_home: Home) -> None:
     summary = smoke_home.summary
     parent, children = runs(smoke_home.home, summary)

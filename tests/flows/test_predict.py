@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,27 @@ def test_a_file_and_a_text_get_the_same_answers(smoke_home: Home, tmp_path: Path
     label, probability = one.stdout.strip().split("\t")
     assert label == wanted[0][0]
     assert float(probability) == pytest.approx(wanted[0][1], abs=1e-4)
+
+
+def test_answers_are_for_whom_the_user_says_and_hold_no_formula(
+    smoke_home: Home, tmp_path: Path
+) -> None:
+    """The home is the user's alone, and the file of answers is as the user makes files."""
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    texts = ["=HYPERLINK(1)", "@critic liked it", "a fine film"]
+    pd.DataFrame({"review": texts}).to_csv(source, index=False)
+    before = os.umask(0o027)
+    try:
+        done = rosita(
+            *("predict", "--input", str(source), "--text-a", "review", "--output", str(target)),
+            home=smoke_home.home,
+        )
+    finally:
+        os.umask(before)
+    assert done.code == 0, done.stderr
+    assert target.stat().st_mode & 0o777 == 0o640
+    written = pd.read_csv(target)
+    assert written["review"].tolist() == ["'=HYPERLINK(1)", "'@critic liked it", "a fine film"]
 
 
 def test_a_regression_of_pairs_answers_with_a_number(smoke_home: Home, tmp_path: Path) -> None:

@@ -95,4 +95,6 @@ def _length(lines: list[str]) -> int:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+    # As a reader sees them: a sign after a backslash is that sign.
+    return [re.sub(r"\\(?=[^\w\s])", "", cell.strip()) for cell in cells]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from flows.recipes.presets import ROSITA
 from flows.recipes.request import Request
 from flows.recipes.settings import (
     assess_settings,
     augment_settings,
+    cut_settings,
     data_settings,
     depth_settings,
     export_settings,
+    measure_settings,
     one_step_settings,
+    recover_settings,
     student_settings,
     teacher_settings,
     width_settings,
@@ -36,39 +40,61 @@ class Node:
 
 def method(request: Request) -> tuple[Node, ...]:
     """The stages of the recipe, each after everything that it reads."""
-    recipe = request.recipe
     data = Node("data", data_settings(request), {})
     teacher = Node("teacher", teacher_settings(request), {"data": "data"})
-    augment = Node("augment", augment_settings(request), {"data": "data"})
-    rows = {"data": "data", "rows": "augment"}
-    student = Node("student", student_settings(request), rows | {"teacher": "teacher"})
-    depth = Node("depth", depth_settings(request), rows | {"teacher": "student"})
-    compression: tuple[Node, ...]
-    match recipe.kd_setting:
-        case "none":
-            cut = {"data": "data", "rows": "data", "source": "teacher", "teacher": "teacher"}
-            ranks = cut | {"ranking_teacher": "teacher"}
-            compression = (Node("one-step", one_step_settings(request, "labels"), ranks),)
-        case "1":
-            cut = rows | {"source": "teacher", "teacher": "teacher"}
-            ranks = cut | {"ranking_teacher": "teacher"}
-            one_step = Node("one-step", one_step_settings(request, "labels"), ranks)
-            compression = (augment, one_step)
-        case "2":
-            cut = rows | {"source": "student", "teacher": "student"}
-            ranks = cut | {"ranking_teacher": "teacher"}
-            one_step = Node("one-step", one_step_settings(request, "distillation"), ranks)
-            compression = (augment, student, one_step)
-        case "3":
-            width = Node("width", width_settings(request, True), rows | {"teacher": "student"})
-            compression = (augment, student, width)
-        case _:
-            width = Node("width", width_settings(request, False), rows | {"teacher": "depth"})
-            compression = (augment, student, depth, width)
+    compression = _rosita(request) if request.recipe.method == ROSITA else _at_once(request)
     models = {"data": "data", "teacher": "teacher", "student": compression[-1].name}
     assess = Node("assess", assess_settings(request), models)
     export = Node("export", export_settings(request), models | {"assess": "assess"})
     return (data, teacher, *compression, assess, export)
+
+
+def _rosita(request: Request) -> tuple[Node, ...]:
+    """The stages of ROSITA, in the recipe's KD setting."""
+    augment = Node("augment", augment_settings(request), {"data": "data"})
+    rows = {"data": "data", "rows": "augment"}
+    student = Node("student", student_settings(request), rows | {"teacher": "teacher"})
+    depth = Node("depth", depth_settings(request), rows | {"teacher": "student"})
+    match request.recipe.kd_setting:
+        case "none":
+            cut = {"data": "data", "rows": "data", "source": "teacher", "teacher": "teacher"}
+            ranks = cut | {"ranking_teacher": "teacher"}
+            return (Node("one-step", one_step_settings(request, "labels"), ranks),)
+        case "1":
+            cut = rows | {"source": "teacher", "teacher": "teacher"}
+            ranks = cut | {"ranking_teacher": "teacher"}
+            one_step = Node("one-step", one_step_settings(request, "labels"), ranks)
+            return (augment, one_step)
+        case "2":
+            cut = rows | {"source": "student", "teacher": "student"}
+            ranks = cut | {"ranking_teacher": "teacher"}
+            one_step = Node("one-step", one_step_settings(request, "distillation"), ranks)
+            return (augment, student, one_step)
+        case "3":
+            width = Node("width", width_settings(request, True), rows | {"teacher": "student"})
+            return (augment, student, width)
+        case _:
+            width = Node("width", width_settings(request, False), rows | {"teacher": "depth"})
+            return (augment, student, depth, width)
+
+
+def _at_once(request: Request) -> tuple[Node, ...]:
+    """The stages of every other method: measure once, cut, and maybe train what is left."""
+    of = {"data": "data", "teacher": "teacher"}
+    measure = Node("measure", measure_settings(request), of)
+    cut = Node("cut", cut_settings(request), of | {"statistics": "measure"})
+    left = of | {"source": "cut"}
+    match request.recipe.compress.recover:
+        case "none":
+            return (measure, cut)
+        case "labels":
+            recover = Node("recover", recover_settings(request), left | {"rows": "data"})
+            return (measure, cut, recover)
+        case _:
+            # As in KD setting 1, the teacher's word goes for variants of the rows as well.
+            augment = Node("augment", augment_settings(request), {"data": "data"})
+            recover = Node("recover", recover_settings(request), left | {"rows": "augment"})
+            return (augment, measure, cut, recover)
 
 
 def check_stage(request: Request, stage: str) -> None:
@@ -79,7 +105,7 @@ def check_stage(request: Request, stage: str) -> None:
     """
     names = [node.name for node in method(request)]
     if stage not in names:
-        setting = request.recipe.kd_setting
-        raise ValueError(
-            f"stage must be one of {', '.join(names)} in KD setting {setting}, got {stage!r}"
-        )
+        recipe = request.recipe
+        rosita = recipe.method == ROSITA
+        where = f"in KD setting {recipe.kd_setting}" if rosita else f"of method {recipe.method}"
+        raise ValueError(f"stage must be one of {', '.join(names)} {where}, got {stage!r}")

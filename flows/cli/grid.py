@@ -81,7 +81,7 @@ def grid(
         if json_:
             print(json.dumps(plan_document(definition, asked.cells, asked.plan), indent=2))
         else:
-            show_grid_plan(definition, asked.cells, asked.plan)
+            show_grid_plan(definition, asked.cells, asked.requests, asked.plan)
         return
     if estimate:
         from flows.grids.cost import cost_document, cost_of, show_cost

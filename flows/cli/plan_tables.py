@@ -24,7 +24,7 @@ COLOURS = {CACHED: "green", TO_RUN: "yellow"}
 def show_plan(request: Request, plan: Plan, total: str) -> None:
     """The stages with key, state and reason, how much there is to do, and notes on the rows."""
     table = Table(
-        title=f"{request.recipe.name}: {request.teacher} -> {request.student}", title_justify="left"
+        title=f"{request.recipe.name}: {request.teacher} -> {request.goal}", title_justify="left"
     )
     for name in ("stage", "key", "state"):
         table.add_column(name, no_wrap=True)

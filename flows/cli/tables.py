@@ -27,7 +27,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
 
     numerics = summary["numerics"]
     table = Table(
-        title=f"{summary['recipe']} (task {summary['task']}, KD setting {summary['kd_setting']}, "
+        title=f"{summary['recipe']} (task {summary['task']}, {_method(summary)}, "
         f"seed {summary['seed']})"
     )
     table.add_column("")
@@ -91,6 +91,12 @@ def show_stage(document: dict[str, Any]) -> None:
 def _number(value: float) -> str:
     """Counts in full, anything else to four digits."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
+
+
+def _method(summary: dict[str, Any]) -> str:
+    # Summaries from before there were methods have none.
+    method = summary.get("method", "rosita")
+    return f"KD setting {summary['kd_setting']}" if method == "rosita" else f"method {method}"
 
 
 def show_catalogue(entries: list[dict[str, Any]]) -> None:

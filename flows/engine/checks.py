@@ -51,10 +51,22 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
     record, _ = look(request.home, stage_of(data, {}, numerics).key, data.name)
     rows = None if record is None else record.metrics.get("rows_train")
     if isinstance(rows, float) and math.isfinite(rows):
-        check_steps(request, int(rows))
+        check_rows(request, int(rows))
     elif download or is_here(request):
-        check_steps(request, read_rows(request.source).counts["train"])
+        check_rows(request, read_rows(request.source).counts["train"])
     return request
+
+
+def check_rows(request: Request, rows: int) -> None:
+    """Whether the training rows, before augmentation, suffice for what is done with them.
+
+    Raises:
+        ValueError: naming the field, its bound and the value.
+    """
+    check_steps(request, rows)
+    for node in method(request):
+        if node.name == "measure":
+            node.config.calibration.chosen(rows)
 
 
 def check_steps(request: Request, rows: int) -> None:
@@ -74,7 +86,7 @@ def check_steps(request: Request, rows: int) -> None:
             continue
         steps = total_steps(most, node.config.training)
         if node.name == "depth":
-            field, prunes = "depth.keep_layers", request.teacher.layers - recipe.depth.keep_layers
+            field, prunes = "depth.keep_layers", request.teacher.layers - node.config.keep_layers
             what = f"must remove at most {steps} layers"
         else:
             field, prunes = "width.prune_steps", node.config.prune_steps

@@ -109,7 +109,7 @@ class CellRun:
     def start(self) -> str:
         """Open the tracked run; its handle."""
         recipe = self.request.recipe
-        values, shape = recipe.model_dump(mode="json"), str(self.request.student)
+        values, shape = recipe.model_dump(mode="json"), self.request.goal
         return self.tracking.start_parent(
             recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape
         )
@@ -211,7 +211,7 @@ class CellRun:
                 str(export_dir),
                 artifact,
                 recipe.name,
-                str(request.student),
+                assessment.models[STUDENT].shape,
                 recipe.seed,
                 wait_for=[self._export],
             )
@@ -224,7 +224,12 @@ class CellRun:
             {name: value for name, value in data.items() if name != "fingerprint"},
         )
         tracking.log_document(parent, write_summary(summary, request.home))
-        tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
+        tags = {
+            "rosita.artifact": artifact,
+            "rosita.method": recipe.method,
+            "rosita.shape": assessment.models[STUDENT].shape,
+        }
+        tracking.finish(parent, "FINISHED", numbers, tags)
 
 
 @contextmanager

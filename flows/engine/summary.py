@@ -43,6 +43,7 @@ def summarize(
         "recipe": recipe.name,
         "task": recipe.task,
         "seed": recipe.seed,
+        "method": recipe.method,
         "kd_setting": recipe.kd_setting,
         "score_name": assessment.score_name,
         "macs_tokens": assessment.macs_tokens,

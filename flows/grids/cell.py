@@ -57,7 +57,7 @@ class GridCell(CellRun):
     def start(self) -> str:
         """Open the tracked run below the grid's; its handle."""
         recipe, tracking = self.request.recipe, self.tracking
-        values, shape = recipe.model_dump(mode="json"), str(self.request.student)
+        values, shape = recipe.model_dump(mode="json"), self.request.goal
         run = tracking.start_parent(
             *(recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape),
             *(self._grid_run, self._of.id),

@@ -157,14 +157,21 @@ def student_parameters(cell: Cell) -> int:
     """Exact parameters of the cell's student; a task of one's own is counted with two classes.
 
     Raises:
-        ValueError: naming the cell, where its target does not fit its teacher.
+        ValueError: naming the cell, where its target does not fit its teacher, or the size of its
+            student is known after its cut.
     """
     spec = FILM_REVIEWS if cell.recipe.task == "film-reviews" else GLUE.get(cell.recipe.task)
     outputs = 2 if spec is None else len(spec.labels) or 1
     try:
-        return count_parameters(shapes(cell.recipe, outputs)[1]).total
+        student = shapes(cell.recipe, outputs)[1]
     except ValueError as error:
         raise ValueError(f"cell {cell.id}: {error}") from None
+    if student is None:
+        raise ValueError(
+            f"budget must be left out of a grid of several methods, whose cells say "
+            f"compress.budget, got a cell {cell.id} of method {cell.recipe.method}"
+        )
+    return count_parameters(student).total
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -1,4 +1,4 @@
-"""The grids that ship: the questions of the paper's ablations, asked of any recipe of setting 4."""
+"""The grids that ship: the paper's ablations and a comparison of methods, for any recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.grids.definition import Changes
+from flows.recipes.presets import METHODS, ROSITA
 from flows.recipes.schema import Recipe
 from flows.recipes.shipped import RECIPES
 from flows.recipes.sizes import shapes
@@ -46,6 +47,14 @@ DEPTH_SHARES = (0.1, 0.2, 0.5)
 ONE_STEP = "one-step"
 # Part of training that ranks what a single cut removes, and the part that is short for any.
 RANKING_SHARE, AT_ONCE = 0.01, 1e-6
+
+# Of the encoder's parameters.
+METHOD_SHARES = (0.5, 0.3)
+# Meant are the three that are best on the selection rows without recovery (the metric
+# `selection_score` of `cut`), at the smallest share.
+RECOVERED = ("fisher-mask-search", "stat", "taylor")
+# Of the recipe's passes in the last stage, so that three seeds take less than two hours.
+METHOD_PASSES = 0.5
 
 # The switches that change something in KD setting 4: `bottom_layers` and `update_while_ranking`
 # are of other settings, `first_layer_ranks_heads` needs a target that keeps every FFN unit.
@@ -100,7 +109,8 @@ def architecture(recipe: Recipe, fixed: frozenset[str]) -> Parts:
             "recipe must have a teacher of 768 x 12 or 384 x 6 (hidden size x layers) for grid "
             f"architecture, got {frame[0]} x {frame[1]}"
         )
-    steps = recipe.width.prune_steps or max(1, teacher.layer_heads[0] - recipe.width.keep_heads)
+    heads = recipe.width.keep_heads or teacher.layer_heads[0]
+    steps = recipe.width.prune_steps or max(1, teacher.layer_heads[0] - heads)
     axis: Axis = {
         f"a{heads}_l{layers}_f{units}_e{rank}": {
             "depth.keep_layers": layers,
@@ -177,6 +187,39 @@ def components(recipe: Recipe, fixed: frozenset[str]) -> Parts:
     return {"axes": {"component": axis}}
 
 
+def compression_methods(recipe: Recipe, fixed: frozenset[str]) -> Parts:
+    """Every method at the same sizes of the encoder; some of them trained afterwards, and rosita.
+
+    The embedding is left whole in all cells, as no other method touches it. kcm cuts no heads,
+    which are a third of the encoder.
+    """
+    teacher, _ = shapes(recipe, 2)
+    free = {
+        "depth.keep_layers": None,
+        "width.keep_heads": None,
+        "width.ffn_units": None,
+        "width.embedding_rank": teacher.frame.hidden_size,
+    }
+    methods: Axis = {name: {"method": name} for name in METHODS}
+    methods[ROSITA] = {"method": ROSITA, **free}
+    budgets: Axis = {f"{share:g}": {"compress.budget.share": share} for share in METHOD_SHARES}
+    small = f"{min(METHOD_SHARES):g}"
+    trained = f"{small}-kd"
+    budgets[trained] = budgets[small] | {"compress.recover": "kd"}
+    left_out = [{"method": name, "budget": trained} for name in methods if name not in RECOVERED]
+    left_out += [{"method": "kcm", "budget": small}]
+    left_out += [{"method": ROSITA, "budget": budget} for budget in budgets if budget != small]
+    wanted: Changes = {"compress.budget.count": "encoder"}
+    if "width.epochs" not in fixed:
+        wanted["width.epochs"] = round(METHOD_PASSES * recipe.width.epochs, 4)
+    excluded = [entry for number, entry in enumerate(left_out) if entry not in left_out[:number]]
+    return {
+        "set": wanted,
+        "axes": {"method": methods, "budget": budgets},
+        "exclude": excluded,
+    }
+
+
 TEMPLATES: dict[str, Template] = {
     "kd-settings": Template("KD setting none, 1, 2, 3 and 4", kd_settings),
     "architecture": Template(
@@ -187,6 +230,10 @@ TEMPLATES: dict[str, Template] = {
     ),
     "lr-schedule": Template(
         "constant, linear decay and warm-up, at two pruning frequencies", lr_schedule
+    ),
+    "methods": Template(
+        "every method at the same encoder sizes, trained afterwards or not, and rosita",
+        compression_methods,
     ),
     "components": Template(
         "setting 4 without one of its parts, and with each fidelity switch", components

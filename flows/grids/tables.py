@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.grids.definition import Cell, Grid
 from flows.grids.plan import GridPlan, GridStage
 from flows.planning.stage_states import CACHED
+from flows.recipes.request import Request
 from tasks.host.console import console
 from tasks.host.wording import duration
 
@@ -57,18 +58,16 @@ def plan_line(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> str:
     )
 
 
-def show_grid_plan(grid: Grid, cells: Sequence[Cell], plan: GridPlan) -> None:
+def show_grid_plan(
+    grid: Grid, cells: Sequence[Cell], requests: Mapping[str, Request], plan: GridPlan
+) -> None:
     """Cells, then the stages by name with how many are cached and what the rest takes."""
     out = console()
     table = Table(title=f"{grid.name}: {len(cells)} cells from {grid.base}")
     for name in ("cell", *grid.axes, "seed", "student", "to compute"):
         table.add_column(name, overflow="fold")
     for cell in cells:
-        recipe = cell.recipe
-        shape = (
-            f"a{recipe.width.keep_heads}_l{recipe.depth.keep_layers}_"
-            f"f{recipe.width.ffn_units}_e{recipe.width.embedding_rank}"
-        )
+        shape = requests[cell.id].goal
         what = ", ".join(plan.to_run(cell.id)) or "nothing: cached"
         table.add_row(cell.id, *cell.labels.values(), str(cell.seed), shape, what)
     out.print(table)

@@ -20,11 +20,13 @@ def _entry(recipe: Recipe, make: Any) -> dict[str, Any]:
     spec = GLUE.get(recipe.task)
     outputs = 2 if spec is None else len(spec.labels) or 1
     teacher, student = shapes(recipe, outputs)
+    assert student is not None, "recipes that ship say their student's size"
     tokens = recipe.assess.macs_tokens
     before, after = count_parameters(teacher).total, count_parameters(student).total
     return {
         "name": recipe.name,
         "task": recipe.task,
+        "method": recipe.method,
         "kd_setting": recipe.kd_setting,
         "model": recipe.teacher.model,
         "description": _first_line(make),

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.recipes.method_checks import check_method
+from flows.recipes.methods import augments, goal
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import shapes
 from flows.recipes.teacher import check_teacher
@@ -64,7 +66,7 @@ class Request:
         home: where everything is kept.
         spec: the task.
         teacher: shape of the teacher.
-        student: shape of the compressed model.
+        student: shape of the compressed model; None where a method's cut decides.
         model: weights and configuration of the pretrained model.
         family: which kind of encoder it is.
         tokenizer: of the pretrained model.
@@ -79,7 +81,7 @@ class Request:
     home: Path
     spec: TaskSpec
     teacher: Shape
-    student: Shape
+    student: Shape | None
     model: Found
     family: Family
     tokenizer: Found
@@ -93,6 +95,11 @@ class Request:
     @property
     def outputs(self) -> int:
         return len(self.spec.labels) or 1
+
+    @property
+    def goal(self) -> str:
+        """The student's shape, or what of the teacher shall be left."""
+        return goal(self.recipe) if self.student is None else str(self.student)
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     if spec is None:
         spec = read_rows(source).spec
     teacher, student = shapes(recipe, len(spec.labels) or 1)
+    said = check_method(recipe, teacher, student, spec.kind == "regression")
     tokenizer = Found(model_path, tokenizer_digest(recipe.teacher.model))
     with naming("teacher."):
         checked = check_teacher(recipe, spec, model_path, tokenizer.digest)
@@ -146,7 +154,7 @@ def check(recipe: Recipe, home: Path) -> Request:
         source=source,
         order=checked.order,
         labels=checked.labels,
-        notes=checked.notes,
+        notes=(*checked.notes, *said),
     )
 
 
@@ -200,8 +208,7 @@ def _check_lengths(recipe: Recipe, positions: int) -> None:
 def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     """The masked language model and the word vectors, where they are read."""
     augment, proposers = recipe.augment, recipe.augment.proposers
-    # Setting none learns from the original rows.
-    if augment.copies == 0 or recipe.kd_setting == "none":
+    if augment.copies == 0 or not augments(recipe):
         return None, None
     if proposers.mlm is None and proposers.vectors is None:
         raise ValueError(

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from flows.recipes.presets import METHODS, NO_REPAIR, NOT_YET, NOT_YET_FIELDS, ROSITA
 from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
@@ -37,16 +38,36 @@ def _hidden_name(value: Any) -> Any:
     return {True: "states", False: NO_HIDDEN, None: NO_HIDDEN}.get(value, value)
 
 
+def _built(field: str) -> BeforeValidator:
+    """Refuses the values of `field` that are not built."""
+
+    def check(value: Any) -> Any:
+        if value in NOT_YET[field]:
+            raise ValueError(f"{field} must be something that is built, got {value!r}: not yet")
+        return value
+
+    return BeforeValidator(check)
+
+
 if TYPE_CHECKING:
-    Criterion = str
+    MethodName = str
+    CriterionName = str
+    AllocationName = str
+    RepairName = str
     HiddenLoss = str
 else:
     # The files of the rooms are the choices.
-    Criterion = Literal[names("compression.criteria")]
+    MethodName = Literal[(ROSITA, *METHODS)]
+    CriterionName = Literal[names("compression.criteria")]
+    AllocationName = Literal[names("compression.allocation")]
+    RepairName = Literal[(NO_REPAIR, *names("compression.repair"))]
     HiddenLoss = Literal[
         (NO_HIDDEN, *(name for name in names("distillation.objectives") if name != "predictions"))
     ]
-Hidden = Annotated[HiddenLoss, BeforeValidator(_hidden_name)]
+Method = Annotated[MethodName, _built("method")]
+Criterion = Annotated[CriterionName, _built("compress.rank")]
+Allocation = Annotated[AllocationName, _built("compress.allocate")]
+Hidden = Annotated[HiddenLoss, BeforeValidator(_hidden_name), _built("hidden")]
 
 
 class Section(BaseModel):
@@ -167,22 +188,96 @@ class Student(Distilled):
 
 
 class Depth(Distilled):
-    keep_layers: Positive
+    keep_layers: Positive | None = Field(description="layers; none: by compress.budget")
     prune_fraction: Share = Field(0.5, description="part of training in which layers go")
     hidden: Hidden = Field(NO_HIDDEN, description="what of the hidden states is learned, too")
 
 
 class Width(Distilled):
-    keep_heads: Positive = Field(description="attention heads per layer")
-    ffn_units: Positive = Field(description="FFN (intermediate) units per layer")
-    embedding_rank: Positive
+    keep_heads: Positive | None = Field(
+        description="attention heads per layer; none: by compress.budget"
+    )
+    ffn_units: Positive | None = Field(
+        description="FFN (intermediate) units per layer; none: by compress.budget"
+    )
+    embedding_rank: Positive | None = Field(
+        description="of the word embedding; none: by compress.budget"
+    )
     prune_fraction: Share = Field(0.1, description="part of training in which pruning happens")
     prune_steps: Positive | None = Field(None, description="prunes; none: one per head removed")
     hidden: Hidden = Field("states", description="what of the hidden states is learned, too")
 
 
+class Budget(Section):
+    """How large the compressed model may be; every method counts alike."""
+
+    count: Literal["params", "encoder", "macs"] = Field(
+        "encoder",
+        description="parameters of the model (params) or its encoder, or the encoder's "
+        "multiply-adds (macs)",
+    )
+    share: Share | None = Field(
+        None, description="of the teacher's; none: 0.5, unless method is rosita or at_most is given"
+    )
+    at_most: Positive | None = Field(None, description="instead of share: a number of them")
+    tokens: Positive | None = Field(
+        None, description="of a sequence, for macs; none: the mean of the calibration rows"
+    )
+
+
+class CalibrationRows(Section):
+    """The training rows that a teacher is measured on, one sample for all methods."""
+
+    rows: Positive | None = Field(
+        None, description="how many; none: 2,048, or all where there are fewer"
+    )
+    batch_size: Positive = Field(32, description="rows of a mini-batch, whose gradients are summed")
+    labels: bool = Field(True, description="whether their labels are read")
+
+
+class Floor(Section):
+    """What every layer keeps, whatever it is worth."""
+
+    heads: Positive = 1
+    units: Positive = 8
+
+
+class KcmSettings(Section):
+    merge: Literal["ranks", "product"] = Field(
+        "ranks", description="of both scores: mean rank in a layer, or min-max by z-score"
+    )
+    sigma: float | None = Field(
+        None, gt=0, description="width of the kernel; none: the median distance"
+    )
+    alpha: float = Field(1e-3, gt=0, lt=1, description="relative change that ends the iteration")
+
+
 class Compress(Section):
-    rank: Criterion = Field("taylor", description="what heads and FFN units are ranked by")
+    """How methods other than rosita cut; what is none here the method presets."""
+
+    rank: Criterion | None = Field(
+        None, description="what heads and FFN units are ranked by; rosita: taylor"
+    )
+    allocate: Allocation | None = Field(None, description="how the budget is spent over the layers")
+    rearrange: bool | None = Field(
+        None, description="what cancels each other goes instead of the least, in each layer"
+    )
+    repair: RepairName | None = Field(
+        None, description="new weights for what is kept, without training"
+    )
+    budget: Budget = Budget()
+    floor: Floor = Floor()
+    calibration: CalibrationRows = CalibrationRows()
+    embedding_rank: Positive | None = Field(
+        None, description="of the word embedding; none keeps it"
+    )
+    ridge: float = Field(
+        1e-3, gt=0, description="of the repair dense: how much it keeps to the weights"
+    )
+    kcm: KcmSettings = KcmSettings()
+    recover: Literal["none", "labels", "kd"] = Field(
+        "none", description="training of what is left, by the fields of width"
+    )
 
 
 class Proposers(Section):
@@ -269,7 +364,12 @@ class Recipe(Section):
     task: str = Field(description="a GLUE task, film-reviews, or custom")
     data: Data = Data()
     seed: int = Field(42, ge=0, lt=2**32, description="of training, dropout and augmentation")
-    kd_setting: KDSetting = Field("4", description="none, 1, 2, 3, or 4 = ROSITA")
+    method: Method = Field(
+        ROSITA, description="how the teacher is compressed; all but rosita cut it at once"
+    )
+    kd_setting: KDSetting = Field(
+        "4", description="of method rosita: none, 1, 2, 3, or 4, the whole method"
+    )
     teacher: Teacher
     augment: Augment = Augment()
     student: Student
@@ -313,6 +413,7 @@ class Recipe(Section):
                     f"data.{field} must be empty unless data.source is {' or '.join(sources)}, "
                     f"got {value!r} with {source}"
                 )
+        self._method_fits()
         for name in ("teacher", "student", "depth", "width"):
             rows = getattr(self, name).batch_size
             if self.numerics.processes > rows:
@@ -343,6 +444,28 @@ class Recipe(Section):
             )
         return self
 
+    def _method_fits(self) -> None:
+        """Whether the method reads what is set."""
+        compress, budget = self.compress, self.compress.budget
+        if budget.share is not None and budget.at_most is not None:
+            raise ValueError(
+                f"compress.budget must have share or at_most, got {budget.share:g} and "
+                f"{budget.at_most}"
+            )
+        if self.method == ROSITA:
+            unread = ("allocate", "rearrange", "repair", "floor", "calibration", "embedding_rank")
+            for name in (*unread, "ridge", "kcm", "recover"):
+                value, default = getattr(compress, name), Compress.model_fields[name].default
+                if value != default:
+                    raise ValueError(
+                        f"compress.{name} must be left alone for method rosita, got {value!r}"
+                    )
+        if budget.tokens is not None and budget.count != "macs":
+            raise ValueError(
+                f"compress.budget.tokens must be left alone unless count is macs, "
+                f"got {budget.tokens}"
+            )
+
 
 def validated(values: dict[str, Any]) -> Recipe:
     """The recipe of nested values.
@@ -350,7 +473,19 @@ def validated(values: dict[str, Any]) -> Recipe:
     Raises:
         ValueError: one line naming the field, the bound and the value.
     """
+    for field in NOT_YET_FIELDS:
+        if (got := _at(values, field)) is not None:
+            raise ValueError(f"{field} must be left out, got {got!r}: not yet")
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise ValueError(first_complaint(error, Recipe)) from None
+
+
+def _at(values: Any, field: str) -> Any:
+    """The value at a dotted field of nested values, None where there is none."""
+    for name in field.split("."):
+        if not isinstance(values, dict):
+            return None
+        values = values.get(name)
+    return values

@@ -6,21 +6,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flows.recipes.methods import parts_of
+from flows.recipes.presets import DEFAULT_SHARE, NO_REPAIR, ROSITA
 from flows.recipes.request import Request
 from flows.recipes.schema import NO_HIDDEN, Depth, Recipe, Student, Training, Width
+from flows.recipes.sizes import limit_of
 from rosita_core.augmentation.augment import AugmentSettings
+from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.schedule import default_width_steps
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.pretrained import Pretrained
+from rosita_core.model.shape import Shape
 from rosita_core.plug_ins import make
 from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
+from rosita_core.stages.cut import CutSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
 from rosita_core.stages.export import ExportSettings
+from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.one_step import OneStepSettings
+from rosita_core.stages.recover import RecoverSettings
 from rosita_core.stages.student import StudentSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
@@ -80,7 +88,7 @@ def depth_settings(request: Request) -> DepthSettings:
     """How layers go."""
     section = request.recipe.depth
     return DepthSettings(
-        section.keep_layers,
+        _student(request).layers,
         section.prune_fraction,
         request.recipe.fidelity.reset_optimizer,
         _training(request.recipe, section),
@@ -92,13 +100,14 @@ def depth_settings(request: Request) -> DepthSettings:
 def width_settings(request: Request, cut_depth: bool) -> WidthSettings:
     """How heads, FFN units and embedding rank shrink."""
     recipe, section = request.recipe, request.recipe.width
-    keep = recipe.depth.keep_layers
+    student = _student(request)
+    heads = student.layer_heads[0]
     return WidthSettings(
-        start_layers=_start_layers(request) if cut_depth else tuple(range(keep)),
-        keep_heads=section.keep_heads,
-        ffn_units=section.ffn_units,
-        embedding_rank=section.embedding_rank,
-        prune_steps=section.prune_steps or default_width_steps(request.teacher, section.keep_heads),
+        start_layers=_start_layers(request) if cut_depth else tuple(range(student.layers)),
+        keep_heads=heads,
+        ffn_units=student.layer_ffn_units[0],
+        embedding_rank=student.rank,
+        prune_steps=section.prune_steps or default_width_steps(request.teacher, heads),
         prune_fraction=section.prune_fraction,
         criterion=_criterion(recipe),
         allocation=_allocation(recipe),
@@ -116,15 +125,15 @@ def one_step_settings(request: Request, rank_by: str) -> OneStepSettings:
         rank_by: "labels", or "distillation" for the predictions of the ranking teacher.
     """
     recipe, section = request.recipe, request.recipe.width
-    distilled = recipe.kd_setting != "none"
+    distilled, student = recipe.kd_setting != "none", _student(request)
     criterion = _criterion(recipe)
     by_teacher = rank_by == "distillation" and criterion.needs_gradients
     updates = recipe.fidelity.update_while_ranking and recipe.kd_setting == "2"
     return OneStepSettings(
         start_layers=_start_layers(request),
-        keep_heads=section.keep_heads,
-        ffn_units=section.ffn_units,
-        embedding_rank=section.embedding_rank,
+        keep_heads=student.layer_heads[0],
+        ffn_units=student.layer_ffn_units[0],
+        embedding_rank=student.rank,
         criterion=criterion,
         allocation=_allocation(recipe),
         ranking=_predictions_alone(recipe, section) if by_teacher else None,
@@ -135,9 +144,57 @@ def one_step_settings(request: Request, rank_by: str) -> OneStepSettings:
     )
 
 
+def measure_settings(request: Request) -> MeasureSettings:
+    """What is measured of the teacher; the same for every criterion and budget."""
+    labels = request.recipe.compress.calibration.labels
+    return MeasureSettings(_calibration(request), labels, request.spec.kind == "regression")
+
+
+def cut_settings(request: Request) -> CutSettings:
+    """How the teacher is cut without training."""
+    recipe, parts = request.recipe, parts_of(request.recipe)
+    compress = recipe.compress
+    repair = None
+    if parts.repair != NO_REPAIR:
+        repair = make("compression.repair", parts.repair, ridge=compress.ridge)
+    return CutSettings(
+        criterion=_criterion(recipe),
+        allocation=make("compression.allocation", parts.allocate, first_layer_ranks_heads=False),
+        rearrange=parts.rearrange,
+        repair=repair,
+        limit=limit_of(recipe, DEFAULT_SHARE),
+        floor_heads=compress.floor.heads,
+        floor_units=compress.floor.units,
+        embedding_rank=compress.embedding_rank,
+        calibration=_calibration(request),
+        scoring=_scoring(request, recipe.width.max_length),
+    )
+
+
+def recover_settings(request: Request) -> RecoverSettings:
+    """How what a cut has left is trained: by the fields of width."""
+    recipe, section = request.recipe, request.recipe.width
+    distilled = recipe.compress.recover == "kd"
+    return RecoverSettings(
+        training=_training(recipe, section),
+        distillation=_distillation(recipe, section) if distilled else None,
+        scoring=_scoring(request, section.max_length),
+    )
+
+
+def _calibration(request: Request) -> Calibration:
+    recipe, section = request.recipe, request.recipe.compress.calibration
+    return Calibration(section.rows, section.batch_size, recipe.width.max_length, recipe.seed)
+
+
+def _student(request: Request) -> Shape:
+    assert request.student is not None, "the student of rosita has a shape before it runs"
+    return request.student
+
+
 def _start_layers(request: Request) -> tuple[int, ...]:
     """Layers that a one-step depth cut keeps: those whose outputs the student will imitate."""
-    keep = request.recipe.depth.keep_layers
+    keep = _student(request).layers
     imitates = request.recipe.kd_setting != "none"
     if request.recipe.fidelity.bottom_layers or not imitates:
         return tuple(range(keep))
@@ -171,7 +228,9 @@ def export_settings(request: Request) -> ExportSettings:
         pair=request.spec.pair,
         labels=request.labels,
         teacher=Path(recipe.teacher.model).name,
+        method=recipe.method,
         kd_setting=recipe.kd_setting,
+        recovered=recipe.compress.recover,
         max_length=recipe.width.max_length,
         seed=recipe.seed,
         notes=tuple(notes),
@@ -203,7 +262,9 @@ def _scoring(request: Request, max_length: int) -> Scoring:
 
 
 def _criterion(recipe: Recipe) -> Any:
-    return make("compression.criteria", recipe.compress.rank, seed=recipe.seed)
+    compress = recipe.compress
+    name = compress.rank or ("taylor" if recipe.method == ROSITA else parts_of(recipe).rank)
+    return make("compression.criteria", name, seed=recipe.seed, **compress.kcm.model_dump())
 
 
 def _allocation(recipe: Recipe) -> Any:

@@ -15,6 +15,7 @@ from flows.reports.differences import against_teacher, differences
 from flows.reports.headline import environment, headline, in_words, methods
 from flows.reports.heads import head_plots
 from flows.reports.markdown import PLOTS, markdown
+from flows.reports.methods import method_plots, method_table
 from flows.reports.page import page
 from flows.reports.parts import Plot, Report, Section, Table, rows_of, text_column
 from flows.reports.plots import score_plots, time_plot
@@ -34,15 +35,19 @@ def build(records: Records) -> Report:
     pairs, teacher = differences(records), against_teacher(records)
     comparisons = tuple(table for table in (pairs, teacher) if table is not None)
     several = len(records.families) > 1
+    by_method = method_table(records)
+    methodical: list[Plot] = []
     scores: list[Plot] = []
     trainings: list[Plot] = []
     for number, family in enumerate(records.families, start=1):
         suffix = f"_{number}" if several else ""
         scores += _named(score_plots(records, family, suffix), family, several)
+        methodical += _named(method_plots(records, family, suffix), family, several)
         curves = curve_plots(records, family, suffix) + head_plots(records, family, suffix)
         trainings += _named(curves, family, several)
     sections = [
         Section("Results", (), (measured, *scores)),
+        Section("Methods", (), (*([] if by_method is None else [by_method]), *methodical)),
         Section("The paper's tables", (), tuple(paper_tables(records))),
         Section("Which differ", () if pairs is None else in_words(pairs), comparisons),
         Section("Trainings", (), tuple(trainings)),

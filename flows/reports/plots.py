@@ -84,11 +84,13 @@ def time_plot(records: Records) -> Plot:
     )
 
 
-def _score_label(cells: pd.DataFrame) -> str:
+def score_label(cells: pd.DataFrame) -> str:
+    """What the axis of scores is called."""
     return f"{cells['score_name'].iloc[0]} on the dev rows"
 
 
-def _teacher_line(axes: Axes, cells: pd.DataFrame, vertical: bool) -> None:
+def teacher_line(axes: Axes, cells: pd.DataFrame, vertical: bool) -> None:
+    """The mean of the teachers' scores, dashed."""
     from flows.reports.style import QUIET
 
     mean = cells.drop_duplicates("seed")["teacher_score"].mean()
@@ -135,8 +137,8 @@ def _scores(cells: pd.DataFrame) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     quiet_axis(axes, "x")
-    _teacher_line(axes, cells, vertical=True)
-    axes.set_xlabel(_score_label(cells))
+    teacher_line(axes, cells, vertical=True)
+    axes.set_xlabel(score_label(cells))
     return figure
 
 
@@ -167,11 +169,11 @@ def _pareto(cells: pd.DataFrame, column: str) -> Figure:
             alpha=1 if best else 0.75,
             zorder=3,
         )
-    _teacher_line(axes, cells, vertical=False)
+    teacher_line(axes, cells, vertical=False)
     axes.margins(x=0.12, y=0.14)
     label_points(axes, list(means.index), (means["cost"] / unit).tolist(), means["score"].tolist())
     axes.set_xlabel(label)
-    axes.set_ylabel(_score_label(cells))
+    axes.set_ylabel(score_label(cells))
     return figure
 
 
@@ -230,10 +232,10 @@ def _frequency(cells: pd.DataFrame, axis: str, lines: list[tuple[str, pd.DataFra
         )
     axes.set_xticks(range(len(labels)), [str(label) for label in labels])
     quiet_axis(axes, "y")
-    _teacher_line(axes, cells, vertical=False)
+    teacher_line(axes, cells, vertical=False)
     axes.margins(x=0.08, y=0.12)
     axes.set_xlabel(f"p of {axis.partition('.')[0]}: part of training in which it is pruned")
-    axes.set_ylabel(_score_label(cells))
+    axes.set_ylabel(score_label(cells))
     if any(name for name, _ in lines):
         axes.legend(loc="best")
     return figure

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rosita_core.export.markdown import code, plain
 from rosita_core.model.shape import Shape, count_parameters
 
+ROSITA = "rosita"
 FOLDER_PLACEHOLDER = "path/to/this/folder"
 _EXAMPLE = "The plot is thin, but the actors carry the film."
 _EXAMPLE_PAIR = "The cast makes up for a weak story."
@@ -21,7 +22,9 @@ class CardFacts:
         pair: whether the model reads two texts.
         teacher: name of the model that was compressed, such as minilm-l6.
         teacher_shape: its shape.
-        kd_setting: how it was compressed: none, 1, 2, 3 or 4.
+        method: by which it was compressed, such as rosita.
+        kd_setting: how rosita did it: none, 1, 2, 3 or 4.
+        recovered: how what another method left was trained: none, labels or kd.
         max_length: tokens per sequence in training; longer texts are cut there.
         seed: of the whole compression.
         score_name: the metric of the two scores, or None where there are none.
@@ -34,7 +37,9 @@ class CardFacts:
     pair: bool
     teacher: str
     teacher_shape: Shape
+    method: str
     kd_setting: str
+    recovered: str
     max_length: int
     seed: int
     score_name: str | None
@@ -77,15 +82,10 @@ tags:
 
 def _summary(facts: CardFacts, student: Shape) -> str:
     reads = "a pair of texts" if facts.pair else "a text"
-    if facts.kd_setting == "none":
-        learns = "What is left is fine-tuned on the labels, without distillation."
-    else:
-        learns = f"It learns from its teacher: knowledge distillation setting {facts.kd_setting}."
+    how = _by_rosita(facts) if facts.method == ROSITA else _at_once(facts)
     return f"""# {plain(facts.task)}, {student}
 
-A BERT that reads {reads}, compressed from {plain(facts.teacher)} by the method ROSITA (Liu, Lin
-and Yuan, AAAI 2021): attention heads, feed-forward units and layers are pruned, the word embedding
-is factorized. {learns}
+A BERT that reads {reads}, compressed from {plain(facts.teacher)} by the method {how}
 
 The name says what is left: attention heads in each layer (a), layers (l), feed-forward units in
 each layer (f), rank of the word embedding (e).
@@ -94,6 +94,27 @@ each layer (f), rank of the word embedding (e).
 - Sequence length in training: {facts.max_length} tokens
 - Seed: {facts.seed}
 """
+
+
+def _by_rosita(facts: CardFacts) -> str:
+    if facts.kd_setting == "none":
+        learns = "What is left is fine-tuned on the labels, without distillation."
+    else:
+        learns = f"It learns from its teacher: knowledge distillation setting {facts.kd_setting}."
+    return f"""ROSITA (Liu, Lin
+and Yuan, AAAI 2021): attention heads, feed-forward units and layers are pruned, the word embedding
+is factorized. {learns}"""
+
+
+def _at_once(facts: CardFacts) -> str:
+    after = {
+        "none": "Nothing was trained afterwards.",
+        "labels": "What is left is fine-tuned on the labels.",
+        "kd": "What is left learns from its teacher.",
+    }[facts.recovered]
+    return f"""{plain(facts.method)}:
+attention heads and feed-forward units are cut at once, by what was measured of the teacher.
+{after}"""
 
 
 def _sizes(facts: CardFacts, student: Shape) -> str:

@@ -22,7 +22,7 @@ class ExportSettings:
         pair: whether the model reads two texts.
         labels: class names in index order, empty for regression.
         teacher: name of the model that was compressed.
-        kd_setting: none, 1, 2, 3 or 4.
+        method, kd_setting, recovered: how it was compressed.
         max_length: tokens per sequence in training.
         seed: of the whole compression.
         notes: sentences that a reader of the scores has to know.
@@ -33,7 +33,9 @@ class ExportSettings:
     pair: bool
     labels: tuple[str, ...]
     teacher: str
+    method: str
     kd_setting: str
+    recovered: str
     max_length: int
     seed: int
     notes: tuple[str, ...]
@@ -64,7 +66,9 @@ def export(
         pair=settings.pair,
         teacher=settings.teacher,
         teacher_shape=teacher_shape,
+        method=settings.method,
         kd_setting=settings.kd_setting,
+        recovered=settings.recovered,
         max_length=settings.max_length,
         seed=settings.seed,
         score_name=assessment.score_name if assessment else None,

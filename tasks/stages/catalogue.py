@@ -81,6 +81,17 @@ STAGES = (
     ),
     _training("one-step", "cut once, then train", "prune_one_step", "one_step", "source"),
     StageKind(
+        *("measure", "collect what criteria read of rows", "measure_teacher", "measure"),
+        unit="row",
+        counted="rows",
+        origin="teacher",
+    ),
+    StageKind(
+        *("cut", "rank, keep what a budget pays for, and repair", "cut_model", "cut"),
+        origin="teacher",
+    ),
+    _training("recover", "train what a cut has left", "recover_model", "recover", "source"),
+    StageKind(
         *("assess", "score and measure teacher and student", "assess_student", "assess"),
         origin="teacher",
         timed=True,

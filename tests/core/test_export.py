@@ -40,7 +40,9 @@ FACTS = CardFacts(
     pair=False,
     teacher="minilm-l6",
     teacher_shape=TEACHER_SHAPE,
+    method="rosita",
     kd_setting="4",
+    recovered="none",
     max_length=48,
     seed=42,
     score_name="accuracy",
@@ -412,6 +414,21 @@ def test_names_cannot_break_the_card() -> None:
     assert "without distillation" in card
 
 
+@pytest.mark.parametrize(
+    ("recovered", "said"),
+    [
+        ("none", "Nothing was trained afterwards."),
+        ("labels", "fine-tuned on the labels"),
+        ("kd", "learns from its teacher"),
+    ],
+)
+def test_the_card_says_by_which_method(recovered: str, said: str) -> None:
+    facts = replace(FACTS, method="kcm", recovered=recovered)
+    card = render_card(facts, shape_of(tiny().config), ("x", "y"))
+    assert "by the method kcm:" in card and said in card
+    assert "ROSITA (Liu" not in card and "setting 4" not in card
+
+
 # The stage
 
 
@@ -422,7 +439,9 @@ def test_the_stage_puts_the_scores_of_the_assessment_into_the_card(tmp_path: Pat
 
     models = {"teacher": assessed(0.8), "student": assessed(0.76)}
     assessment = Assessment(models, {}, "accuracy", 16, "cpu", "fp32", 1)
-    settings = ExportSettings((HuggingFace(),), "sst2", False, LABELS, "bert-base", "4", 48, 7, ())
+    settings = ExportSettings(
+        *((HuggingFace(),), "sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, ())
+    )
     export(tiny(), TEACHER_SHAPE, assessment, TOKENIZER, settings, tmp_path / "with")
     card = (tmp_path / "with" / "README.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.8000 | 0.7600 |" in card

@@ -11,6 +11,9 @@ import rosita_core
 from rosita_core.compression.allocation import Allocation
 from rosita_core.compression.criteria import Criterion
 from rosita_core.compression.criteria.taylor import Taylor
+from rosita_core.compression.repair import Repair
+from rosita_core.compression.spending import Spending
+from rosita_core.compression.statistics import MeasuredCriterion
 from rosita_core.distillation.objectives import DistillationLoss
 from rosita_core.export import Format
 from rosita_core.export.hugging_face import HuggingFace
@@ -20,19 +23,21 @@ from tasks.cache.source_closure import source_closure
 from tasks.stages.catalogue import STAGES
 
 ROOMS = {
-    "compression.criteria": Criterion,
-    "compression.allocation": Allocation,
-    "distillation.objectives": DistillationLoss,
-    "export": Format,
-    "model.families": Family,
+    "compression.criteria": (Criterion, MeasuredCriterion),
+    "compression.allocation": (Allocation, Spending),
+    "compression.repair": (Repair,),
+    "distillation.objectives": (DistillationLoss,),
+    "export": (Format,),
+    "model.families": (Family,),
 }
+"""Room -> the Protocols of which its plug-ins fit one."""
 EVERY = [(room, name) for room in ROOMS for name in names(room)]
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_files_of_a_room_are_its_plug_ins(room):
     folder = Path(rosita_core.__file__).parent.joinpath(*room.split("."))
-    helpers = {"model_card"} if room == "export" else set()
+    helpers = {"model_card", "markdown"} if room == "export" else set()
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"} - helpers
     assert {name.replace("-", "_") for name in names(room)} == files
     assert names(room) == tuple(sorted(names(room)))
@@ -40,7 +45,8 @@ def test_the_files_of_a_room_are_its_plug_ins(room):
 
 @pytest.mark.parametrize(("room", "name"), EVERY)
 def test_a_plug_in_is_a_frozen_dataclass_that_fits_its_room(room, name):
-    kind, protocol = load(room, name), ROOMS[room]
+    kind = load(room, name)
+    (protocol,) = (one for one in ROOMS[room] if one in kind.__mro__)
     wanted = {part for part in (*vars(protocol), *protocol.__annotations__) if part[0] != "_"}
     assert wanted
     for part in wanted:

@@ -34,10 +34,10 @@ def prune_narrow(teacher, settings: WidthSettings, run):
     """A copy of `teacher` with fewer heads, which learns from it."""
     return prune_width(teacher, settings, run)
 '''
-LAST = "            compression = (augment, student, depth, width)"
+LAST = "            return (augment, student, depth, width)"
 NODE = """            fewer = replace(width.config, keep_heads=1, embedding_rank=4)
             narrow = Node("narrow", fewer, rows | {"teacher": "width"})
-            compression = (augment, student, depth, width, narrow)"""
+            return (augment, student, depth, width, narrow)"""
 FORM = "import flows.deployed as d; print(d.rerun.parameters.model_dump_json())"
 
 

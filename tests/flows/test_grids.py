@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from flows.grids.definition import Cell, Grid, base_recipe, cells_of, grid_of, student_parameters
 from flows.grids.files import read_definition, write_definition
 from flows.grids.loading import chosen_cells, load_grid
-from flows.grids.shipped import SWITCHES, TEMPLATES
+from flows.grids.shipped import RECOVERED, SWITCHES, TEMPLATES
+from flows.recipes.presets import METHODS
 from flows.recipes.shipped import RECIPES, load_recipe
+from flows.recipes.sizes import shapes
+from rosita_core.model.shape import count_parameters
 
 SHIPPED = [n for n in RECIPES if n.startswith(("paper-", "minilm-")) and "-kd-" not in n]
 SMOKE: dict[str, Any] = {"name": "mine", "base": "smoke"}
@@ -96,11 +99,33 @@ def test_shipped_grids_are_valid_for_every_shipped_recipe(template: str, recipe:
     assert grid == load_grid(template, recipe, (), None)
     cells = cells_of(grid)
     assert len(grid.seeds) == 3
-    assert all(student_parameters(cell) > 0 for cell in cells)
+    assert all(student_parameters(c) > 0 for c in cells if c.recipe.method == "rosita")
     base = load_recipe(recipe, ())
-    if template not in ("architecture", "pruning-frequency"):
+    if template not in ("architecture", "pruning-frequency", "methods"):
         same = {cell.recipe.model_copy(update={"name": base.name}) for cell in cells}
         assert base in same
+
+
+def test_methods_are_compared_at_the_same_sizes_of_the_encoder() -> None:
+    cells = [cell for cell in cells_of(shipped("methods-demo")) if cell.seed == 42]
+    named = {cell.id.removesuffix("-s42"): cell.recipe for cell in cells}
+    assert len(named) == len(METHODS) * 2 - 1 + len(RECOVERED) + 1
+    assert "kcm-0.3" not in named and named["kcm-0.5"].compress.recover == "none"
+    for name in RECOVERED:
+        assert named[f"{name}-0.3-kd"].compress.recover == "kd"
+    teacher, student = shapes(named["rosita-0.3"], 2)
+    assert student is not None and student.embedding_rank is None
+    encoders = [count_parameters(shape).encoder for shape in (teacher, student)]
+    assert 0.297 < encoders[1] / encoders[0] <= 0.3
+    assert {recipe.width.epochs for recipe in named.values()} == {1.3334}
+    changed = load_grid("methods", "demo", ("width.epochs=0.1",), None)
+    assert {cell.recipe.width.epochs for cell in cells_of(changed)} == {0.1}
+
+
+def test_sizes_that_a_cut_decides_are_no_budget_of_a_grid() -> None:
+    grid = shipped("methods-demo").model_copy(update={"budget": 0.1})
+    with pytest.raises(ValueError, match="budget must be left out of a grid of several methods"):
+        cells_of(grid)
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES))

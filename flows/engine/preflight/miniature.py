@@ -17,8 +17,10 @@ from rosita_core.data.sources import sample
 from rosita_core.data.storage import load_splits, save_splits
 from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
+from rosita_core.stages.cut import CutSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
+from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
 from rosita_core.training.batches import batches_per_epoch
@@ -75,6 +77,8 @@ def miniature(config: Any, request: Request, limit: int, train_rows: int, propos
                 prune_steps=prunes,
                 prune_fraction=fraction,
             )
+        case MeasureSettings() | CutSettings():
+            return replace(config, calibration=replace(config.calibration, rows=None))
         case AssessSettings():
             return replace(config, latency_repeats=1, latency_warmup=0)
     if hasattr(config, "training"):

@@ -1,0 +1,22 @@
+"""Stage `recover`: train what a cut has left."""
+
+from functools import partial
+
+from rosita_core.stages.recover import recover
+from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.loop import Trained
+from rosita_core.training.placement import Placement
+from tasks.execution.model_inputs import model
+from tasks.execution.outputs import trained
+from tasks.execution.row_inputs import training_run
+from tasks.execution.stage_inputs import StageInputs
+
+
+def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
+    return recover(
+        *(model(work, "source"), model(work, "teacher"), work.stage.config),
+        training_run(work, "rows", placement, checkpoints),
+    )
+
+
+compute = partial(trained, _train)

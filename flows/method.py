@@ -14,6 +14,7 @@ from flows.recipes.settings import (
     data_settings,
     depth_settings,
     export_settings,
+    further_settings,
     measure_settings,
     one_step_settings,
     recover_settings,
@@ -44,9 +45,19 @@ def method(request: Request) -> tuple[Node, ...]:
     teacher = Node("teacher", teacher_settings(request), {"data": "data"})
     compression = _rosita(request) if request.recipe.method == ROSITA else _at_once(request)
     models = {"data": "data", "teacher": "teacher", "student": compression[-1].name}
-    assess = Node("assess", assess_settings(request), models)
+    further = _further(request)
+    read = models | {node.name: node.name for node in further}
+    assess = Node("assess", assess_settings(request), read)
     export = Node("export", export_settings(request), models | {"assess": "assess"})
-    return (data, teacher, *compression, assess, export)
+    return (data, *further, teacher, *compression, assess, export)
+
+
+def _further(request: Request) -> tuple[Node, ...]:
+    """The stage that reads rows beside the task's own, where some are asked for."""
+    asked = request.recipe.assess
+    if not (asked.domains or asked.people):
+        return ()
+    return (Node("further", further_settings(request), {"data": "data"}),)
 
 
 def _rosita(request: Request) -> tuple[Node, ...]:

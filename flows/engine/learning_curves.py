@@ -42,9 +42,13 @@ def series(lines: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, floa
     return {name: _thinned(points) for name, points in values.items()}
 
 
-def last_training(stages: Sequence[str]) -> str:
-    """Of the stages of a recipe in their order, the one that makes the compressed model."""
-    return [name for name in stages if name in trainings()][-1]
+def last_training(stages: Sequence[str]) -> str | None:
+    """Of the stages of a recipe in their order, the training that makes the compressed model.
+
+    None where it is cut, and nothing is trained afterwards.
+    """
+    last = [name for name in stages if name in trainings()][-1]
+    return None if "cut" in stages[stages.index(last) :] else last
 
 
 def record_learning_curve(

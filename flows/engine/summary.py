@@ -17,6 +17,8 @@ from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.artifacts import Store, write_json
 
+BASELINES = {"majority": "most frequent class", "linear": "linear model on TF-IDF"}
+
 
 def summarize(
     request: Request,
@@ -72,6 +74,11 @@ def summarize(
         ],
         "teacher": _model(assessment, TEACHER, sizes),
         "student": _model(assessment, STUDENT, sizes),
+        "baselines": {
+            name.removesuffix("_score"): value
+            for name, value in results["assess"][0].metrics.items()
+            if name in ("majority_score", "linear_score")
+        },
         "compression": assessment.compression,
         "retention": assessment.retention,
         "export_dir": str(export_dir),
@@ -139,6 +146,8 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         ours = student["metrics"][name]
         kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))
+    for name, value in summary.get("baselines", {}).items():
+        rows.append(_row(f"dev {summary['score_name']}, {BASELINES[name]}", f"{value:.4f}", "", ""))
     tokens = summary["latency_tokens"]
     for field in sorted(
         (key for key in teacher if key.startswith("latency_ms_p50_b")),

@@ -97,10 +97,12 @@ def _tokens(recipe: Recipe) -> tuple[str, ...]:
     budget = recipe.compress.budget
     if budget.count != MACS:
         return ()
-    length = "the mean length of the calibration rows" if budget.tokens is None else budget.tokens
+    length = "the mean length of the calibration rows"
+    if budget.tokens is not None:
+        length = f"{budget.tokens} tokens"
     return (
-        f"compress.budget counts multiply-adds at {length} tokens, assess at "
-        f"{recipe.assess.macs_tokens}",
+        f"compress.budget counts multiply-adds at {length}, assess at "
+        f"{recipe.assess.macs_tokens} tokens",
     )
 
 

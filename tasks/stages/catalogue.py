@@ -67,6 +67,9 @@ def _training(name: str, does: str, task: str, kernel: str, origin: str | None) 
 
 STAGES = (
     StageKind("data", "read, split, check and tokenize the rows", "prepare_data", "data"),
+    StageKind(
+        *("further", "read rows of other domains, and what people said", "read_further", "further")
+    ),
     _training("teacher", "fine-tune the pretrained model", "finetune_teacher", "teacher", None),
     StageKind(
         *("augment", "make variants of the training rows", "augment_data", "augment"),

@@ -23,7 +23,7 @@ from flows.recipes.shipped import load_recipe
 
 def keys():
     found = {}
-    for change in ("kd_setting=4", "kd_setting=none", "compress.rank=magnitude"):
+    for change in ("kd_setting=4", "kd_setting=none", "compress.rank=magnitude", "method=stat"):
         recipe = load_recipe("smoke", (change, "data.limit_rows=64"))
         for node in method(check(recipe, Path("home").absolute())):
             artifacts = dict.fromkeys(node.inputs.values(), "0" * 64)
@@ -47,6 +47,10 @@ USERS = {
     f"{CRITERIA}/taylor.py": {"width kd_setting=4", "one-step kd_setting=none"},
     f"{CRITERIA}/magnitude.py": {"width compress.rank=magnitude"},
     f"{CRITERIA}/random.py": set(),
+    f"{CRITERIA}/pivots.py": {"cut method=stat"},
+    "rosita_core/compression/repair/dense.py": {"cut method=stat"},
+    "rosita_core/compression/measuring.py": {"measure method=stat"},
+    "rosita_core/compression/statistics.py": {"measure method=stat", "cut method=stat"},
     "rosita_core/distillation/objectives/states.py": BOTH_WIDTHS,
     f"{TASKS}/prune_width.py": BOTH_WIDTHS,
     f"{TASKS}/prune_depth.py": {"depth kd_setting=4", "depth compress.rank=magnitude"},
@@ -71,7 +75,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
     )
     assert said.returncode == 0, said.stderr
     document = json.loads(said.stdout)
-    assert len(document["stages"]) == 21
+    assert len(document["stages"]) == 27
     return {file: set(stages) for file, stages in document["changed"].items()}
 
 
@@ -84,4 +88,5 @@ def test_a_change_changes_the_keys_of_those_that_use_it(
 
 def test_a_stage_has_the_code_that_hands_it_its_inputs(found: Mapping[str, set[str]]) -> None:
     readers = {name.split()[0] for name in found[ROWS]}
-    assert readers == {"teacher", "augment", "student", "depth", "width", "one-step", "assess"}
+    trainings = {"teacher", "student", "depth", "width", "one-step"}
+    assert readers == trainings | {"augment", "measure", "cut", "assess"}

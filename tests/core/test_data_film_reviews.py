@@ -100,6 +100,40 @@ def test_ten_thousand_clear_sentences_half_of_them_positive(archive):
     assert fingerprint(film_reviews.read(archive).frame) == fingerprint(table.frame)
 
 
+@pytest.mark.parametrize(
+    ("domain", "rows", "clear"),
+    [
+        ("films", 10_605, 10_072),
+        ("amazon", 3_708, 2_985),
+        ("nyt", 5_190, 2_970),
+        ("tweets", 4_200, 3_432),
+    ],
+)
+def test_every_domain_of_the_archive(archive, domain, rows, clear):
+    table = film_reviews.read(archive, (domain,))
+    assert len(table.frame) == clear
+    assert table.dropped == {film_reviews.NEUTRAL: rows - clear}
+
+
+def test_domains_are_read_one_after_another(archive):
+    both = film_reviews.read(archive, ("films", "tweets"))
+    assert len(both.frame) == 10_072 + 3_432
+    assert both.frame["text_a"][10_072].startswith("Somehow I was blessed")
+    assert both.dropped == {film_reviews.NEUTRAL: 533 + 768}
+
+
+def test_what_people_said_agrees_with_the_mean_rating(archive):
+    said = film_reviews.people(archive)
+    assert len(said) == 10_605 and sum(clear for _, _, clear in said) == 10_072
+    assert all(0 <= share <= 1 for _, share, _ in said)
+    frame = film_reviews.read(archive).frame
+    labels = dict(zip(frame["text_a"], frame["label"], strict=True))
+    agree = [(share > 0.5) == labels[text] for text, share, clear in said if clear]
+    assert sum(agree) / len(agree) > 0.97
+    # Fourteen of fifteen were positive, and one gave 0.
+    assert said[0][1] == pytest.approx(14.5 / 15)
+
+
 def test_another_archive_is_refused(tmp_path):
     other = tmp_path / "other.tar.gz"
     source_archive(other)

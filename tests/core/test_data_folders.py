@@ -177,7 +177,8 @@ def test_whatever_a_damaged_folder_holds_is_one_line(tmp_path: Path) -> None:
 
 
 def digest(train: Path, dev: Path | None = None) -> str:
-    return source_digest("files", "custom", None, str(train), None if dev is None else str(dev))
+    own = None if dev is None else str(dev)
+    return source_digest("files", "custom", None, str(train), own, ("films",))
 
 
 def test_the_digest_of_a_folder_follows_what_is_read_of_it(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ SETTINGS = AssessSettings(
     latency_warmup=1,
     macs_tokens=16,
     seed=5,
+    domains=(),
+    baselines=(),
 )
 
 

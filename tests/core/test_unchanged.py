@@ -84,7 +84,7 @@ def test_rows_likewise(tmp_path):
     path = tmp_path / "rows.csv"
     rows = [f"text number {number},{'good' if number % 2 else 'bad'}" for number in range(60)]
     path.write_text("\n".join(["text,label", *rows]) + "\n")
-    digest = source_digest("files", "custom", None, str(path), None)
+    digest = source_digest("files", "custom", None, str(path), None, ("films",))
     settings = SourceSettings(
         *("custom", "classification", "files", digest, "text", None, "label", 0.2, 10, None, 0),
         path=None,
@@ -92,6 +92,7 @@ def test_rows_likewise(tmp_path):
         dev=None,
         score="accuracy",
         cache=str(tmp_path),
+        domains=("films",),
     )
     read_splits(settings)
     path.write_text(path.read_text().replace("number 7,good", "number 7,bad"))

@@ -76,11 +76,29 @@ SCHEDULES = [
     for schedule in ("constant", "linear")
     for p in (0.01, 0.1, 0.5)
 ]
+METHODS = [
+    Made(
+        {"method": method, "budget": budget},
+        {"method": method, "compress.budget.share": share, "compress.recover": recover},
+        quality,
+        f"a12_l6_f{units}-700-600-500-400-300_e384",
+        12_067_202 + round(share * 10_646_784),
+        macs,
+    )
+    for method, budget, share, recover, quality, units, macs in (
+        ("kcm", "0.5", 0.5, "none", 0.80, 512, 700_000_000),
+        ("stat", "0.5", 0.5, "none", 0.84, 511, 690_000_000),
+        ("stat", "0.3", 0.3, "none", 0.79, 400, 420_000_000),
+        ("stat", "0.3-kd", 0.3, "kd", 0.86, 401, 420_000_000),
+        ("rosita", "0.3", 0.3, "none", 0.87, 399, 410_000_000),
+    )
+]
 GRIDS = {
     "kd-settings": KD_SETTINGS,
     "architecture": ARCHITECTURES,
     "pruning-frequency": FREQUENCIES,
     "lr-schedule": SCHEDULES,
+    "methods": METHODS,
 }
 
 

@@ -50,7 +50,10 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("width.keep_heads=two", "width.keep_heads must be a whole number, got 'two'"),
         ("width.keep_heads=1.5", "width.keep_heads must be a whole number, got 1.5"),
         ("width.keep_heads=true", "width.keep_heads must be a number, got True"),
-        ("width.keep_heads=null", "width.keep_heads must be a whole number, got None"),
+        (
+            "width.keep_heads=null",
+            "width.keep_heads must be given, or compress.budget.share, got neither",
+        ),
         ("teacher.learning_rate=0", "teacher.learning_rate must be above 0, got 0"),
         ("teacher.learning_rate=.nan", "teacher.learning_rate must be a finite number, got nan"),
         ("teacher.warmup=1", "teacher.warmup must be below 1, got 1"),

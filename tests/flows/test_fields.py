@@ -29,7 +29,7 @@ def test_every_field_of_a_recipe_is_in_it_with_a_description(tmp_path: Path) -> 
     recipe = load_recipe("smoke", ()).model_dump(mode="json")
     assert sorted(row["name"] for row in rows) == sorted(names(recipe))
     by_name = {row["name"]: row for row in rows}
-    assert by_name["compress.rank"]["default"] == "taylor"
+    assert by_name["compress.budget.count"]["default"] == "encoder"
     assert "`magnitude`" in by_name["compress.rank"]["allowed"]
     assert by_name["width.keep_heads"]["required"]
 

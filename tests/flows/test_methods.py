@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import rosita
+from command_line import csv_file, recipe_file, rosita
 from compressions import TINY, artifact, cached_home, compressed, status
 from refusals import refused
 from transformers import AutoModelForSequenceClassification
@@ -80,6 +80,36 @@ def test_what_is_left_learns_from_its_teacher_on_variants(warm: Path) -> None:
     assert cut["metrics"]["shape"] == summary["student"]["shape"]
 
 
+@pytest.mark.usefixtures("in_prefect")
+def test_evaluation_beside_the_own_rows(warm: Path) -> None:
+    asked = ("assess.domains=[amazon, tweets]", "assess.people=true")
+    asked += ("assess.baselines=[majority, linear]",)
+    summary = compressed(warm, "smoke", *asked, *TINY)
+    found = status(summary)
+    assert list(found)[:2] == ["data", "further"]
+    computed = [name for name in found if found[name] == "completed"]
+    assert computed == ["further", "assess", "export"]
+    for model in ("teacher", "student"):
+        metrics = summary[model]["metrics"]
+        each = [metrics["accuracy_amazon"], metrics["accuracy_tweets"]]
+        assert metrics["domains_mean"] == pytest.approx(sum(each) / 2)
+        assert metrics["domains_worst"] == min(each)
+        assert metrics["domains_drop"] == pytest.approx(metrics["accuracy"] - sum(each) / 2)
+        assert 0 <= metrics["people_js"] <= 1 and 0 <= metrics["people_tv"] <= 1
+    assert set(summary["baselines"]) == {"majority", "linear"}
+    assert 0.4 < summary["baselines"]["majority"] < 0.6
+    assert summary["baselines"]["linear"] > 0.5
+
+
+@pytest.mark.usefixtures("in_prefect")
+def test_several_domains_can_be_trained_on(warm: Path) -> None:
+    asked = ("data.domains=[films, amazon]", "assess.domains=[nyt]", "method=random")
+    summary = compressed(warm, "smoke", *asked, *TINY)
+    assert status(summary)["data"] == "completed"
+    assert summary["rows"]["train"] == 256
+    assert "accuracy_nyt" in summary["student"]["metrics"]
+
+
 def planned(home: Path, *changes: str) -> str:
     done = rosita("plan", "--recipe", "smoke", *(f"--set={c}" for c in changes), home=home)
     assert done.code == 0, done.stderr
@@ -90,14 +120,15 @@ def test_a_plan_says_how_and_how_much(home: Path) -> None:
     said = planned(home, "method=kcm", "compress.budget={count: macs, share: 0.8}")
     assert "a4_l4_f128_e32 -> 0.8 of the encoder's multiply-adds by kcm" in said
     assert "kcm ranks, global allocates, then repair scale" in said
-    assert "multiply-adds at the mean length of the calibration rows tokens, assess at 128" in said
+    assert "multiply-adds at the mean length of the calibration rows, assess at 128" in said
     assert not home.exists()
 
 
 def test_a_budget_fills_the_sizes_of_rosita(home: Path) -> None:
     free = ("depth.keep_layers=null", "width.keep_heads=null", "width.ffn_units=null")
     said = planned(home, *free, "compress.budget={count: encoder, share: 0.25}")
-    assert "a4_l4_f128_e32 -> a1_l4_f" in said and "_e8" in said
+    # Four layers would leave more than a hundredth of the budget.
+    assert "a4_l4_f128_e32 -> a1_l3_f46_e8" in said
     assert "chosen by it: depth.keep_layers, width.keep_heads, width.ffn_units" in said
 
 
@@ -148,12 +179,22 @@ def test_a_budget_fills_the_sizes_of_rosita(home: Path) -> None:
             "compress.calibration.labels must be true for rearrange",
         ),
         (
-            ("method=stat", "compress.calibration.rows=100000"),
-            "compress.calibration.rows must be at most 256, the training rows, got 100000",
-        ),
-        (
             ("method=stat", "compress.embedding_rank=33"),
             "compress.embedding_rank must be at most 32 for a4_l4_f128_e32, got 33",
+        ),
+        (
+            ("data.domains=[films, amazon]", "assess.domains=[amazon]"),
+            "assess.domains must be others than data.domains, got 'amazon' in both",
+        ),
+        (("data.domains=[]",), "data.domains must be a list of at least 1 entry, got []"),
+        (("assess.domains=[nyt, nyt]",), "assess.domains must differ, got nyt, nyt"),
+        (
+            ("data.domains=[nyt]", "assess.people=true"),
+            "data.domains must hold films for assess.people, got nyt",
+        ),
+        (
+            ("task=stsb", "data.source=hub", "data.dev_rows=null", "assess.people=true"),
+            "must be left alone unless data.source is packaged, got 'hub'",
         ),
         (("compress.rank=fisher",), "compress.rank must be one of magnitude, random, taylor for"),
         (("compress.repair=dense",), "compress.repair must be left alone for method rosita"),
@@ -176,3 +217,13 @@ def test_what_cannot_be_is_refused(changes: tuple[str, ...], message: str, home:
     assert message in refused(
         home, "--recipe", "smoke", *(f"--set={c}" for c in changes), command="plan"
     )
+
+
+def test_no_more_rows_are_measured_than_there_are(home: Path, tmp_path: Path) -> None:
+    rows = [f"film number {i} was {'good' if i % 2 else 'bad'},{i % 2}" for i in range(60)]
+    train = csv_file(tmp_path / "rows.csv", "text,label", rows)
+    data = {"source": "files", "train": train, "dev_rows": 10, "limit_rows": None}
+    values = {"base": "smoke", "task": "custom", "data": data, "method": "kcm"}
+    values["compress"] = {"calibration": {"rows": 46}}
+    said = refused(home, "--recipe", recipe_file(tmp_path, values))
+    assert said == "compress.calibration.rows must be at most 45, the training rows, got 46"

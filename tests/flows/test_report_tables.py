@@ -209,3 +209,26 @@ def _command_for(records: Path, grid: Grid) -> str:
     kept = load(records / "kd-settings")
     changed = replace(kept, grid={**kept.grid, "definition": grid.model_dump(mode="json")})
     return dict(environment(report_records([changed])))["command"]
+
+
+def test_methods_are_put_beside_each_other(tmp_path: Path) -> None:
+    folder = make_records(tmp_path / "methods", "methods", rows=60)
+    report = build(report_records([load(folder)]))
+    (table,) = (table for table in report.tables if table.name == "methods")
+    frame = table.frame.set_index("configuration")
+    assert frame["method"].tolist() == ["kcm", "stat", "stat", "stat", "rosita"]
+    assert frame["recovered"].tolist() == ["no", "no", "no", "by the teacher", "while cut"]
+    assert frame["labels"].tolist() == ["no"] * 5
+    assert frame["rows"].tolist() == ["2,048"] * 3 + ["all"] * 2
+    cells = load(folder).cells.groupby("axis.method")["score"].mean()
+    assert frame.loc["kcm, 0.5", "score"] == pytest.approx(cells["kcm"])
+    assert (frame["seconds"] > 0).all()
+    (plot,) = (plot for plot in report.plots if plot.name == "methods_macs")
+    axes = plot.draw().axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["kcm", "stat", "rosita"]
+
+
+def test_one_method_alone_is_no_comparison_of_methods(records: Path) -> None:
+    report = build(report_records([load(records / "kd-settings")]))
+    assert "methods" not in [table.name for table in report.tables]
+    assert "methods_macs" not in [plot.name for plot in report.plots]

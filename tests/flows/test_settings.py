@@ -66,7 +66,9 @@ def test_the_recipe_says_what_ranks(rank: str) -> None:
 
 
 def test_what_ranks_is_taylor_unless_said_otherwise() -> None:
-    assert smoke().compress.rank == "taylor"
+    assert smoke().compress.rank is None
+    settings = width_settings(request_of(smoke()), False)
+    assert type(settings.criterion).__name__ == "Taylor"
     with pytest.raises(ValueError, match=r"^compress\.rank must be [a-z, ]*taylor, got 'hope'$"):
         smoke("compress.rank=hope")
 

@@ -20,6 +20,7 @@ from rosita_core.stages.augment import AugmentStageSettings
 from rosita_core.stages.cut import CutSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
+from rosita_core.stages.further import FurtherSettings
 from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
@@ -77,6 +78,8 @@ def miniature(config: Any, request: Request, limit: int, train_rows: int, propos
                 prune_steps=prunes,
                 prune_fraction=fraction,
             )
+        case FurtherSettings():
+            return replace(config, limit_rows=min(config.limit_rows or limit, limit))
         case MeasureSettings() | CutSettings():
             return replace(config, calibration=replace(config.calibration, rows=None))
         case AssessSettings():

@@ -17,7 +17,8 @@ from rosita_core.compression.importance import Importance
 from rosita_core.compression.statistics import MeasuredCriterion, Statistics
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
-MOST_ITERATIONS = 200
+# Each multiplies two (F, F) matrices.
+MOST_ITERATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Kcm(MeasuredCriterion):
         units = []
         for number, moments in enumerate(statistics.unit_moments):
             name = f"bert.encoder.layer.{number}.output.dense.weight"
-            weight_HF = model.get_parameter(name).detach().cpu().double()
+            weight_HF = model.get_parameter(name).detach().cpu().float()
             alone_F = representatives(weight_HF.T, self.sigma, self.alpha)
             used_F = moments.double().diagonal().clamp_min(0).sqrt()
             units.append(self._merged(alone_F, used_F))
@@ -69,7 +70,7 @@ def representatives(rows_FH: torch.Tensor, sigma: float | None, alpha: float) ->
     if sigma is None:
         apart = distance_FF[~torch.eye(count, dtype=torch.bool)]
         sigma = float(apart.median()) if count > 1 else 1.0
-    kernel_FF = torch.exp(-((distance_FF / max(sigma, torch.finfo(torch.float64).tiny)) ** 2))
+    kernel_FF = torch.exp(-((distance_FF / max(sigma, torch.finfo(distance_FF.dtype).tiny)) ** 2))
     share_FF = torch.full_like(kernel_FF, 1 / count)
     for _ in range(MOST_ITERATIONS):
         new_FF = share_FF * (kernel_FF / (kernel_FF @ share_FF)).sqrt()

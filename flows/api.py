@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.recipes.changes import Changes
-from tasks.host.environment import prepare_environment
+from tasks.home import home_directory
+from tasks.host.environment import keep_prefect_in, prepare_environment
 
 prepare_environment()
+keep_prefect_in(home_directory())
 
 if TYPE_CHECKING:
     from flows.grid import GridRequest
@@ -162,12 +164,14 @@ def run_prepared(
     """What a flow returns for a request that was checked before, and that `given` describes."""
     from flows.engine.prefect_loss import run_flow
     from flows.services.deployed_run import prepared
-    from tasks.home import home_directory
+    from flows.services.servers import reachable_api
 
+    home = home_directory()
+    reachable_api(home)
     # A form refuses what a person may well type.
     flow = flow.with_options(validate_parameters=False)
     with prepared(request):
-        return run_flow(home_directory(), flow.name, lambda: flow(**given), expected)
+        return run_flow(home, flow.name, lambda: flow(**given), expected)
 
 
 def load(
@@ -189,7 +193,6 @@ def load(
         ValueError: where there is no such model, or this machine has no such device.
     """
     from flows.serving.lookup import compressed_model
-    from tasks.home import home_directory
 
     found = compressed_model(None if model is None else str(model), home_directory())
     from flows.serving.predict import load_predictor

@@ -13,6 +13,7 @@ runs/<run id>/error.txt             why a run that was done could not be recorde
 grids/<grid>/                       cells of a grid (flows/grids/files.py)
 reports/<grid>/                     tables and plots of a grid
 mlflow.db, mlartifacts/             MLflow's own store
+prefect/                            Prefect's own files, unless it has a home or a server elsewhere
 outbox/                             what MLflow has yet to be told (tasks/tracking/outbox/)
 outbox/refused/                     what MLflow did not accept
 downloads/                          data fetched from elsewhere
@@ -129,6 +130,11 @@ class Home:
     def mlflow_artifacts(self) -> Path:
         """MLflow's files, a folder per experiment."""
         return self.root / "mlartifacts"
+
+    @property
+    def prefect(self) -> Path:
+        """Prefect's database, results and settings."""
+        return self.root / "prefect"
 
     @property
     def outbox(self) -> Path:

@@ -37,9 +37,7 @@ def ui(
     one has the runs, and none is started. A worker takes runs from the work pool `rosita`, which is
     made with it; see deployments/README.md.
     """
-    from flows.engine.prefect_loss import Failure
     from flows.services.servers import (
-        ServerError,
         check_ports,
         mlflow_server,
         prefect_server,
@@ -74,23 +72,19 @@ def ui(
     if "mlflow_port" in ports:
         servers.append(mlflow_server(mlflow_port, uri, places.mlflow_artifacts, places.logs))
     # Nothing may come between a signal and the end of the servers, so this goes first.
-    with stop_requests() as stop:
-        try:
-            with running(servers) as processes:
-                names = " and ".join(server.name for server in servers)
-                print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
-                wait_until_ready(servers, processes, stop)
-                # Inside, so that it ends first, and its server hears how its runs ended.
-                with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
-                    everything = [*servers, *beside]
-                    processes |= its_process
-                    wait_until_ready(everything, processes, stop)
-                    if not stop.is_set():
-                        urls = {server.name: server.url for server in servers}
-                        _show_addresses(urls, redacted(uri), worker)
-                        watch(everything, processes, stop)
-        except ServerError as error:
-            raise Failure(str(error)) from None
+    with stop_requests() as stop, running(servers) as processes:
+        names = " and ".join(server.name for server in servers)
+        print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
+        wait_until_ready(servers, processes, stop)
+        # Inside, so that it ends first, and its server hears how its runs ended.
+        with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
+            everything = [*servers, *beside]
+            processes |= its_process
+            wait_until_ready(everything, processes, stop)
+            if not stop.is_set():
+                urls = {server.name: server.url for server in servers}
+                _show_addresses(urls, redacted(uri), worker)
+                watch(everything, processes, stop)
     print("stopped", file=sys.stderr)
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-WRONG_REQUEST, STAGE_FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
+SIGNALLED = 128
+"""And the number of the signal, as shells say it."""
 
 RecipeOption = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped recipe (see `rosita recipes`) or a file.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +12,9 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
-from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from flows.services.servers import ServerError, start_one_server
 from flows.services.work_pool import HEARTBEAT_SECONDS, TAG, prepare_automations
-from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
 
 HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
@@ -70,26 +66,6 @@ def next_time(when: Times) -> datetime:
     if not dates:
         raise ValueError(f"cron must be a time that comes, got {getattr(when, 'cron', when)!r}")
     return dates[0]
-
-
-def reachable_api() -> str:
-    """The address of the Prefect server of this shell; a server of this process where it has none.
-
-    Raises:
-        ServerError: where it does not answer.
-    """
-    url = get_current_settings().api.url
-    if url:
-        # A server that wants to know who asks is there.
-        problem = unreachable(f"{url.rstrip('/')}/health", (200, 401, 403))
-        if problem is not None:
-            raise ServerError(f"Prefect's server at {redacted(url)} does not answer: {problem}")
-        return url
-    print("starting prefect", file=sys.stderr)
-    start_one_server()()
-    started = get_current_settings().api.url
-    assert started is not None, "start_one_server sets it"
-    return started
 
 
 def serve(

@@ -31,8 +31,23 @@ HOME_VARIABLE = "ROSITA_HOME"
 
 
 def home_directory() -> Path:
-    """`ROSITA_HOME`, or `.rosita` in the working directory."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
+    """`ROSITA_HOME`, or `.rosita` in the working directory.
+
+    Raises:
+        ValueError: where the working directory is gone, or databases cannot be named there.
+    """
+    named = os.environ.get(HOME_VARIABLE) or ".rosita"
+    try:
+        home = Path(named).absolute()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{HOME_VARIABLE} must be an absolute path where the working directory was removed, "
+            f"got {named}"
+        ) from None
+    if "?" in str(home):
+        # In the address of a database it ends the name.
+        raise ValueError(f"{HOME_VARIABLE} must be a path without ?, got {home}")
+    return home
 
 
 @dataclass(frozen=True, init=False)

@@ -25,7 +25,7 @@ from flows.cli.options import (
 )
 from flows.engine.prefect_loss import Failure
 from tasks.home import home_directory
-from tasks.host.environment import keep_prefect_in, prepare_environment
+from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
 from tasks.host.private_files import private_files
 from tasks.host.signals import heeded
 from tasks.host.terminal import silence
@@ -197,18 +197,9 @@ def _register_commands() -> None:
 
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
-    prepare_environment()
-    keep_prefect_in(home_directory())
-    # Imports make millions of objects that stay, and to look for garbage among them takes seconds.
-    gc.set_threshold(IMPORTED_OBJECTS)
-    _register_commands()
-    # Python's own way to end at a signal leaves out what is to be done at the end.
-    for number in set(heeded()) - {signal.SIGINT}:
-        signal.signal(number, lambda number, _: sys.exit(SIGNALLED + number))
-    # A working directory with own modules must not hide the project's.
-    sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
     out = sys.stdout
     try:
+        _prepare(home_directory())
         with private_files():
             try:
                 app()
@@ -230,6 +221,28 @@ def main() -> None:
         _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
     finally:
         gc.freeze()
+
+
+def _prepare(home: Path) -> None:
+    """What has to be in place before anything is imported."""
+    prepare_environment()
+    stand_in_for_a_user(home)
+    keep_prefect_in(home)
+    # Imports make millions of objects that stay, and to look for garbage among them takes seconds.
+    gc.set_threshold(IMPORTED_OBJECTS)
+    _register_commands()
+    # Python's own way to end at a signal leaves out what is to be done at the end.
+    for number in set(heeded()) - {signal.SIGINT}:
+        signal.signal(number, lambda number, _: sys.exit(SIGNALLED + number))
+    # A working directory with own modules must not hide the project's.
+    sys.path[:] = [path for path in sys.path if path not in ("", _own_flows())]
+
+
+def _own_flows() -> str:
+    try:
+        return str(Path.cwd() / "flows")
+    except FileNotFoundError:
+        return ""
 
 
 def _unread(out: TextIO) -> None:

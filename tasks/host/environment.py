@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import warnings
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def prepare_environment() -> None:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(direct)
 
 
+def stand_in_for_a_user(home: Path) -> None:
+    """Libraries ask for the user's name and folder, which a container may not have."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("HOME", str(home))
+        os.environ.setdefault("USER", str(os.getuid()))
+
+
 def keep_prefect_in(home: Path) -> None:
     """Prefect's own files belong to the home, unless the user says where they or their server are.
 
@@ -52,8 +62,7 @@ def keep_prefect_in(home: Path) -> None:
     """
     if os.environ.get(PREFECT_HOME) or os.environ.get(PREFECT_API_URL):
         return
-    # Without HOME and an entry of the user there is no such place.
-    profiles = Path(os.path.expanduser("~/.prefect/profiles.toml"))  # noqa: PTH111
+    profiles = Path("~/.prefect/profiles.toml").expanduser()
     if profiles.is_file():
         os.environ.setdefault(PREFECT_PROFILES, str(profiles))
     os.environ[PREFECT_HOME] = str(Home(home).prefect)

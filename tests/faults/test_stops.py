@@ -51,7 +51,7 @@ def same_as_undisturbed(done: Done, undisturbed: Done) -> None:
 
 
 def test_stopped_in_one_stage_after_the_other(home_before: MakeHome, undisturbed: Done) -> None:
-    """SIGKILL, SIGTERM, Ctrl-C, two signals in a row and a closed terminal, in stages of one run."""
+    """SIGKILL, SIGTERM, Ctrl-C, two signals in a row, a closed terminal: in stages of one run."""
     place = home_before("teacher")
 
     done = place.compress(faults=[signals_at("teacher", 5, "SIGKILL")])

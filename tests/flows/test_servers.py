@@ -140,22 +140,3 @@ def test_prefect_has_a_place_of_its_own_where_it_is_said(
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
     # What the user has set by profiles still counts.
     assert os.environ["PREFECT_PROFILES_PATH"] == str(profiles)
-
-
-def test_a_reader_that_goes_away(smoke_home: Home) -> None:
-    """As `rosita recipes | head -1`: no traceback, and the exit code of other commands."""
-    from typed_command import ROSITA, environment
-
-    reading, writing = os.pipe()
-    os.close(reading)
-    for command in (["recipes"], ["recipes", "--json"]):
-        done = subprocess.run(
-            [str(ROSITA), *command],
-            env=environment(smoke_home.home, smoke_home.prefect),
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
-    os.close(writing)

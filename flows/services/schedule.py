@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,10 +19,15 @@ from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
 from pydantic import ValidationError
 
+from flows.services.servers import ServerError
 from flows.services.work_pool import HEARTBEAT_SECONDS, TAG, prepare_automations
+from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
 
 HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+
+LOST_SECONDS = 45.0
+WATCH_SECONDS = 5.0
 
 Times = CronSchedule | IntervalSchedule
 
@@ -91,6 +101,11 @@ def serve(
     print(f"Prefect: {redacted(api).removesuffix('/api')}")
     print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
     print("Ctrl-C ends it.", flush=True)
+    with ended_without(f"{api.rstrip('/')}/health", redacted(api)):
+        _serve(flow, name, when, parameters)
+
+
+def _serve(flow: Flow[..., Any], name: str, when: Times, parameters: dict[str, Any]) -> None:
     flow.serve(
         name=name,
         schedule=Schedule(**_fields(when)),
@@ -103,6 +118,43 @@ def serve(
         # A path would be looked for in the folder that this command was typed in.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+@contextmanager
+def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> Iterator[None]:
+    """End the block as Ctrl-C does where a server stops answering: no run would ever come again.
+
+    Args:
+        health: address that answers while the server is there.
+        server: its name for people.
+        seconds: for which it may be away.
+
+    Raises:
+        ServerError: where the block was ended so.
+    """
+    over, lost = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not over.wait(min(WATCH_SECONDS, seconds / 3)):
+            if unreachable(health, (200, 401, 403)) is None:
+                answered = time.monotonic()
+            elif time.monotonic() - answered > seconds:
+                lost.set()
+                signal.raise_signal(signal.SIGINT)
+                answered = time.monotonic()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not lost.is_set():
+            raise
+    finally:
+        over.set()
+    if lost.is_set():
+        raise ServerError(f"Prefect's server at {server} does not answer any more; start it again")
 
 
 def _fields(when: Times) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import rosita
 from serving import free_ports, is_free
 from typed_command import Home, RunRosita
 
@@ -57,6 +59,27 @@ def test_a_server_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
         wait_for(False, port)
         command.send_signal(signal.SIGKILL)
     wait_for(True, port)
+
+
+def test_a_schedule_ends_where_its_server_does(tmp_path: Path) -> None:
+    from flows.services.schedule import ended_without
+
+    (tmp_path / "health").touch()
+    port = free_port()
+    command = held(("http.server", str(port), "--directory", str(tmp_path)))
+    url = f"http://127.0.0.1:{port}/health"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as server:
+        wait_for(False, port)
+        with ended_without(url, "here", seconds=0.5):
+            time.sleep(1.5)
+        server.kill()
+    began = time.monotonic()
+    with (
+        pytest.raises(ServerError, match=r"^Prefect's server at here does not answer any more"),
+        ended_without(url, "here", seconds=0.5),
+    ):
+        time.sleep(SECONDS)
+    assert time.monotonic() - began < SECONDS
 
 
 def test_doctor_names_a_server_without_its_command() -> None:
@@ -140,3 +163,27 @@ def test_prefect_has_a_place_of_its_own_where_it_is_said(
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
     # What the user has set by profiles still counts.
     assert os.environ["PREFECT_PROFILES_PATH"] == str(profiles)
+
+
+def test_a_hub_that_does_not_answer_is_named_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from flows.engine import hub
+
+    monkeypatch.setattr(hub, "HUB_SECONDS", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        began = time.monotonic()
+        changes = ("--set", "teacher.model=someone/some-model")
+        done = rosita("compress", "--recipe", "smoke", *changes, home=tmp_path / "home")
+        assert time.monotonic() - began < SECONDS
+    assert done.code == 2
+    assert f"; the hub at {constants.ENDPOINT} is silent: " in done.stderr
+    assert constants.HF_HUB_OFFLINE is False
+    assert not (tmp_path / "home").exists()

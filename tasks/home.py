@@ -9,6 +9,7 @@ attempts/<stage>/                   records of all attempts, with their metrics
 checkpoints/<stage key>/            what unfinished stages go on from
 locks/                              who computes which stage key
 runs/<run id>/summary.json          what a run achieved
+runs/<run id>/errors.csv            dev rows on which student and teacher differ
 runs/<run id>/error.txt             why a run that was done could not be recorded
 grids/<grid>/                       cells of a grid (flows/grids/files.py)
 reports/<grid>/                     tables and plots of a grid
@@ -122,6 +123,10 @@ class Home:
     def record_error(self, run_id: str) -> Path:
         """The traceback of a flow run that was done and could not be recorded."""
         return self.run(run_id) / "error.txt"
+
+    def errors(self, run_id: str) -> Path:
+        """The dev rows on which the student and the teacher of a run differ."""
+        return self.run(run_id) / "errors.csv"
 
     @property
     def grids(self) -> Path:

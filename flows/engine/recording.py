@@ -16,7 +16,8 @@ from typing import Any
 from prefect import State
 from prefect.artifacts import create_table_artifact
 
-from flows.engine.gate import not_registered, stopped, stops, weak_teacher
+from flows.engine.agreement import differing_rows
+from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.prefect_loss import Failure, begun
 from flows.engine.summary import comparison_rows, summarize, write_summary
@@ -197,11 +198,19 @@ class CellRun:
         }
         numbers |= assessment.models[STUDENT].metrics
         numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
+        numbers["majority_score"] = summary["majority_score"]
+        if summary["agreement"] is not None:
+            numbers["agreement"] = summary["agreement"]
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )
         refused = not_registered(request, assessment) if self.registers else None
-        summary["gate"] = {"weak_teacher": self.weak_teacher, "not_registered": refused}
+        weak = None if refused else weak_student(assessment)
+        summary["gate"] = {
+            "not_registered": refused,
+            "weak_student": weak,
+            "weak_teacher": self.weak_teacher,
+        }
         summary["registered_model"] = None
         if self.registers and refused is None:
             summary["registered_model"] = register_model(
@@ -224,6 +233,12 @@ class CellRun:
             {name: value for name, value in data.items() if name != "fingerprint"},
         )
         tracking.log_document(parent, write_summary(summary, request.home))
+        rows = differing_rows(assessment, store.path(results["data"][0].artifact))
+        if rows is not None:
+            text = rows.to_csv(index=False)
+            with noted("the rows on which student and teacher differ"):
+                Home(request.home).errors(self.run_id).write_text(text, encoding="utf-8")
+            tracking.log_text(parent, Home(request.home).errors(self.run_id).name, text)
         tracking.finish(parent, "FINISHED", numbers, {"rosita.artifact": artifact})
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.engine.agreement import agreement, majority_score
 from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
@@ -73,6 +74,8 @@ def summarize(
         "student": _model(assessment, STUDENT, sizes),
         "compression": assessment.compression,
         "retention": assessment.retention,
+        "majority_score": majority_score(assessment),
+        "agreement": agreement(assessment),
         "export_dir": str(export_dir),
         "home": str(request.home),
     }
@@ -138,6 +141,8 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         ours = student["metrics"][name]
         kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))
+        if name == summary["score_name"]:
+            rows += _beside_score(summary)
     tokens = summary["latency_tokens"]
     for field in sorted(
         (key for key in teacher if key.startswith("latency_ms_p50_b")),
@@ -147,6 +152,17 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         rows.append(_ratio_row(label, teacher[field], student[field], "{:,.2f}"))
     rows.append(_ratio_row("size on disk (MB)", teacher["disk_mb"], student["disk_mb"], "{:,.1f}"))
     return rows
+
+
+def _beside_score(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """What no model reaches, and how often the two say the same."""
+    chance, same = f"{summary['majority_score']:.4f}", summary["agreement"]
+    if same is None:
+        return [_row("  a constant answer", chance, chance, "")]
+    return [
+        _row("  the most frequent class alone", chance, chance, ""),
+        _row("  rows on which both say the same", "", "", f"{100 * same:.1f} %"),
+    ]
 
 
 def _row(quantity: str, teacher: str, student: str, change: str) -> dict[str, str]:

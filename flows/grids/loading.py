@@ -145,7 +145,8 @@ def _shipped(
 
 def _from_file(path: Path) -> dict[str, Any]:
     if path.suffix not in SUFFIXES:
-        known = ", ".join((*TEMPLATES, SMOKE))
+        names = (*TEMPLATES, SMOKE)
+        known = ", ".join(names)
         raise ValueError(
             f"grid must be one of {known}, or a YAML, TOML or JSON file, got {str(path)!r}"
         )

@@ -22,6 +22,7 @@ from flows.recipes.schema import (
     validated,
 )
 from rosita_core.data.task_spec import GLUE
+from tasks.host.wording import meant
 
 
 def demo() -> Recipe:
@@ -43,7 +44,7 @@ def smoke() -> Recipe:
         depth=Depth(keep_layers=2, **short),
         width=Width(keep_heads=2, ffn_units=32, embedding_rank=8, prune_fraction=0.5, **short),
         # Its teacher has random weights.
-        gate=Gate(weak_teacher="warn"),
+        gate=Gate(weak_teacher="warn", weak_student="warn"),
     )
 
 
@@ -157,7 +158,7 @@ def _from_file(path: Path) -> Document:
     if path.suffix not in SUFFIXES and not path.exists():
         raise ValueError(
             f"recipe must be one of {', '.join(n for n in RECIPES if '-kd-' not in n)} "
-            f"or a YAML, TOML or JSON file, got {str(path)!r}"
+            f"or a YAML, TOML or JSON file, got {str(path)!r}{meant(str(path), RECIPES)}"
         )
     return read_document(path, "recipe")
 
@@ -168,7 +169,7 @@ def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if base is None:
         return {"name": name, **values}
     if not isinstance(base, str) or base not in RECIPES:
-        raise ValueError(f"base must be a shipped recipe, got {base!r}")
+        raise ValueError(f"base must be a shipped recipe, got {base!r}{meant(str(base), RECIPES)}")
     return _merged(RECIPES[base]().model_dump(mode="json") | {"name": name}, values)
 
 

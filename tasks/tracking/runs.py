@@ -97,8 +97,7 @@ class Tracking:
             tags["rosita.shape"] = shape
         run = self._start(task, name or recipe_name, tags, parent)
         self.log_params(run, flatten(recipe))
-        text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
-        self._sender.append(run, text, urgent=False)
+        self.log_text(run, "recipe.json", json.dumps(recipe, indent=2))
         return run
 
     def start_child(
@@ -219,6 +218,10 @@ class Tracking:
         """
         place = path.absolute().relative_to(self.home).as_posix()
         self._sender.append(run, {"op": "document", "path": place}, urgent=True)
+
+    def log_text(self, run: str, path: str, text: str) -> None:
+        """Attach a text to a run, as a file."""
+        self._sender.append(run, {"op": "text", "path": path, "text": text}, urgent=False)
 
     def log_params(self, run: str, params: Mapping[str, str]) -> None:
         """Log params, however many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -97,3 +98,35 @@ def test_a_home_whose_databases_would_lie_elsewhere(tmp_path: Path) -> None:
     done = rosita("plan", "--recipe", "smoke", home=home)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == f"rosita: ROSITA_HOME must be a path without ?, got {home}\n"
+
+
+def test_the_version_and_a_short_help(tmp_path: Path) -> None:
+    done = rosita("--version", home=tmp_path)
+    assert (done.code, done.stdout) == (0, f"rosita {importlib.metadata.version('rosita')}\n")
+    for command in ((), ("compress",)):
+        short, long = (rosita(*command, option, home=tmp_path) for option in ("-h", "--help"))
+        assert (short.code, short.stdout) == (0, long.stdout)
+
+
+@pytest.mark.parametrize(
+    ("command", "guess"),
+    [
+        (("comprss",), "'compress'"),
+        (("compress", "--recipe", "dmeo"), "did you mean demo?"),
+        (
+            ("compress", "--recipe", "smoke", "--set", "width.keep_head=2"),
+            "did you mean keep_heads?",
+        ),
+        (("grid", "--grid", "smoke-gird"), "did you mean smoke-grid?"),
+    ],
+)
+def test_what_was_meant(command: tuple[str, ...], guess: str, tmp_path: Path) -> None:
+    done = rosita(*command, home=tmp_path / "home")
+    assert done.code == 2
+    assert guess in done.stderr
+
+
+def test_a_shell_completes_recipes(tmp_path: Path) -> None:
+    words = {"_ROSITA_COMPLETE": "complete_bash", "COMP_CWORD": "3"}
+    done = typed(home=tmp_path, env={**words, "COMP_WORDS": "rosita compress --recipe minilm-s"})
+    assert done.stdout.split() == ["minilm-sst2", "minilm-stsb"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
+from rosita_core.data.preparation import Splits
 from rosita_core.data.spreadsheet import spreadsheet_safe
-from rosita_core.data.storage import load_splits
 from rosita_core.data.table import text_columns
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.measuring.metrics import compute_metrics
@@ -34,16 +32,15 @@ def agreement(assessment: Assessment) -> float | None:
     return float((_said(assessment, STUDENT) == _said(assessment, TEACHER)).mean())
 
 
-def differing_rows(assessment: Assessment, data: Path) -> pd.DataFrame | None:
+def differing_rows(assessment: Assessment, splits: Splits) -> pd.DataFrame | None:
     """The dev rows on which they differ, with text, label and both answers; None for a regression.
 
     Args:
         assessment: of both.
-        data: artifact of the stage `data`.
+        splits: that the stage `data` made.
     """
     if not _classes(assessment):
         return None
-    splits = load_splits(data / "splits")
     student_N, teacher_N = _said(assessment, STUDENT), _said(assessment, TEACHER)
     rows_K = np.flatnonzero(student_N != teacher_N)
     frame = splits.dev.iloc[rows_K]

@@ -20,9 +20,17 @@ from flows.engine.agreement import differing_rows
 from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.prefect_loss import Failure, begun
-from flows.engine.summary import comparison_rows, summarize, write_summary
+from flows.engine.summary import (
+    comparison_rows,
+    description,
+    summarize,
+    version_tags,
+    write_summary,
+)
 from flows.method import method
 from flows.recipes.request import Request
+from rosita_core.data.preparation import fingerprint
+from rosita_core.data.storage import load_splits
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.records import Context, StageResult
 from tasks.cache.stage_key import Stage
@@ -112,7 +120,7 @@ class CellRun:
         recipe = self.request.recipe
         values, shape = recipe.model_dump(mode="json"), str(self.request.student)
         return self.tracking.start_parent(
-            recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape
+            recipe.of_problem, recipe.name, values, recipe.seed, self.flow_run_id, shape
         )
 
     def running(self, name: str) -> AbstractContextManager[None]:
@@ -143,7 +151,7 @@ class CellRun:
         if done.cached or not mine:
             ours = {"parent_run": self.parent, "cell": self.cell, "recipe_name": recipe.name}
             context = done.context.model_copy(
-                update={**ours, "task": recipe.task, "seed": recipe.seed}
+                update={**ours, "task": recipe.of_problem, "seed": recipe.seed}
             )
             self.tracking.record_cached(done.stage, done.result, context)
         if name in trainings():
@@ -204,6 +212,7 @@ class CellRun:
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )
+        splits = load_splits(store.path(results["data"][0].artifact) / "splits")
         refused = not_registered(request, assessment) if self.registers else None
         weak = None if refused else weak_student(assessment)
         summary["gate"] = {
@@ -216,12 +225,11 @@ class CellRun:
             summary["registered_model"] = register_model(
                 str(request.home),
                 parent,
-                recipe.task,
+                recipe.of_problem,
                 str(export_dir),
                 artifact,
-                recipe.name,
-                str(request.student),
-                recipe.seed,
+                version_tags(recipe, summary, fingerprint(splits.dev)),
+                description(summary),
                 wait_for=[self._export],
             )
         data = results["data"][0].metrics
@@ -233,7 +241,7 @@ class CellRun:
             {name: value for name, value in data.items() if name != "fingerprint"},
         )
         tracking.log_document(parent, write_summary(summary, request.home))
-        rows = differing_rows(assessment, store.path(results["data"][0].artifact))
+        rows = differing_rows(assessment, splits)
         if rows is not None:
             text = rows.to_csv(index=False)
             with noted("the rows on which student and teacher differ"):

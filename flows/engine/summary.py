@@ -11,12 +11,16 @@ from typing import Any
 from flows.engine.agreement import agreement, majority_score
 from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
+from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
 from tasks.cache.records import StageResult
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.artifacts import Store, write_json
+from tasks.tracking.models import FINGERPRINT_TAG, SCORE_TAG
+
+METHOD = "rosita"
 
 
 def summarize(
@@ -120,6 +124,34 @@ def read_summary(home: Path, run_id: str) -> dict[str, Any]:
     path = Home(home).summary(run_id)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
+
+
+def version_tags(recipe: Recipe, summary: dict[str, Any], fingerprint: str) -> dict[str, str]:
+    """What a registered model is found and compared by."""
+    retention = summary["retention"]
+    return {
+        "rosita.recipe": recipe.name,
+        "rosita.method": METHOD,
+        "rosita.kd_setting": recipe.kd_setting,
+        "rosita.seed": str(recipe.seed),
+        "rosita.shape": str(summary["student"]["shape"]),
+        FINGERPRINT_TAG: fingerprint,
+        SCORE_TAG: repr(summary["student"]["score"]),
+        "rosita.majority_score": repr(summary["majority_score"]),
+        "rosita.retention": "" if retention is None else repr(retention),
+    }
+
+
+def description(summary: dict[str, Any]) -> str:
+    """A registered model in a sentence."""
+    student, retention = summary["student"], summary["retention"]
+    kept = "" if retention is None else f", {100 * retention:.1f} % of its teacher's"
+    return (
+        f"{student['shape']}, {student['params']:,} parameters, {summary['compression']:.2f}x fewer"
+        f" than its teacher; {summary['score_name']} {student['score']:.4f}{kept} on "
+        f"{summary['dev_rows']:,} dev rows, where {summary['majority_score']:.4f} takes no model. "
+        f"Recipe {summary['recipe']}, seed {summary['seed']}."
+    )
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:

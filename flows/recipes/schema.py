@@ -269,8 +269,18 @@ class Gate(Section):
     )
 
 
+OWN_TASK = "custom"
+
+
 class Recipe(Section):
     name: str = Field("custom", description="what runs are called")
+    problem: str | None = Field(
+        None,
+        min_length=1,
+        pattern="^[^/:]+$",
+        description="whose runs and models lie together in MLflow, as rosita-<problem>; null: the "
+        "task, and the recipe's name for own data",
+    )
     task: str = Field(description="a GLUE task, film-reviews, or custom")
     data: Data = Data()
     seed: int = Field(42, ge=0, lt=2**32, description="of training, dropout and augmentation")
@@ -286,6 +296,12 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()
     gate: Gate = Gate()
+
+    @property
+    def of_problem(self) -> str:
+        """The problem, by which MLflow keeps runs and models together."""
+        own = self.name.replace("/", "-").replace(":", "-")
+        return self.problem or (own if self.task == OWN_TASK else self.task)
 
     @model_validator(mode="before")
     @classmethod

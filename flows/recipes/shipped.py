@@ -36,6 +36,7 @@ def smoke() -> Recipe:
     short: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 1, "evaluations_per_epoch": 1}
     return Recipe(
         name="smoke",
+        problem="smoke",
         task="film-reviews",
         data=Data(source="packaged", dev_rows=1500, limit_rows=256),
         teacher=Teacher(model="tiny-random", **short),
@@ -170,7 +171,8 @@ def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
         return {"name": name, **values}
     if not isinstance(base, str) or base not in RECIPES:
         raise ValueError(f"base must be a shipped recipe, got {base!r}{meant(str(base), RECIPES)}")
-    return _merged(RECIPES[base]().model_dump(mode="json") | {"name": name}, values)
+    start = RECIPES[base]().model_dump(mode="json") | {"name": name, "problem": None}
+    return _merged(start, values)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""MLflow: one experiment per task, one parent run per flow run, one child run per attempt.
+"""MLflow: one experiment per problem, one parent run per flow run, one child run per attempt.
 
 This module decides what is recorded under which names. Nothing here waits for MLflow: everything
 goes to the outbox, and a thread of it sends it on. A run is known by
@@ -195,6 +195,7 @@ class Tracking:
         artifact: str | None,
         params: Mapping[str, object],
         tags: Mapping[str, str],
+        description: str = "",
     ) -> None:
         """Register a checkpoint as the model of a run (see tasks/tracking/models.py)."""
         files = self._sender.runs.hold_files(run, checkpoint)
@@ -208,6 +209,7 @@ class Tracking:
             "files": files,
             "params": flatten(params),
             "tags": dict(tags),
+            "description": description,
         }
         self._sender.append(run, operation, urgent=True)
 
@@ -301,8 +303,8 @@ def _tell(text: str) -> None:
         progress_display().line(f"rosita: {text}")
 
 
-def _experiment(task: str) -> str:
-    return f"rosita-{task}"
+def _experiment(problem: str) -> str:
+    return f"rosita-{problem}"
 
 
 def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:

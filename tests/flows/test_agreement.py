@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from flows.engine.agreement import agreement, differing_rows, majority_score
 from flows.engine.gate import weak_student
 from rosita_core.data.preparation import Splits
-from rosita_core.data.storage import save_splits
 from rosita_core.data.table import normalized_frame
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, ModelAssessment
 from rosita_core.measuring.metrics import compute_metrics
@@ -58,7 +55,7 @@ def test_a_student_that_says_one_thing_is_weak() -> None:
     )
 
 
-def test_rows_on_which_they_differ(tmp_path: Path) -> None:
+def test_rows_on_which_they_differ() -> None:
     found = assessed([0, 1, 1, 1, 1], [0, 1, 0, 0, 1])
     assert agreement(found) == pytest.approx(0.6)
     frame = normalized_frame(TEXTS, None, LABELS, "classification")
@@ -70,8 +67,7 @@ def test_rows_on_which_they_differ(tmp_path: Path) -> None:
         pair=False,
         dropped={},
     )
-    save_splits(splits, tmp_path / "splits")
-    rows = differing_rows(found, tmp_path)
+    rows = differing_rows(found, splits)
     assert rows is not None
     expected = {
         "row": [2, 3],
@@ -84,7 +80,6 @@ def test_rows_on_which_they_differ(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(rows, pd.DataFrame(expected), check_dtype=False)
 
 
-def test_numbers_agree_by_no_share(tmp_path: Path) -> None:
+def test_numbers_agree_by_no_share() -> None:
     found = assessed([1.0, 2.0], [1.0, 2.5], "pearson", [1.0, 2.0])
     assert agreement(found) is None
-    assert differing_rows(found, tmp_path) is None

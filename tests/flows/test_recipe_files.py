@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.grids.definition import cells_of
 from flows.grids.loading import load_grid
 from flows.recipes.changes import fields_of
 from flows.recipes.shipped import load_recipe
@@ -43,7 +44,8 @@ def test_a_field_that_stands_twice(tmp_path: Path) -> None:
     ],
 )
 def test_the_same_recipe_in_each_language(text: str, name: str, tmp_path: Path) -> None:
-    expected = load_recipe("smoke", {"seed": 7, "width.keep_heads": 2, "name": "a"})
+    changes = {"seed": 7, "width.keep_heads": 2, "name": "a", "problem": None}
+    expected = load_recipe("smoke", changes)
     assert load_recipe(recipe(tmp_path, text, name), ()) == expected
 
 
@@ -88,3 +90,14 @@ def test_paths_are_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load_recipe(hub, ()).teacher.model == "prajjwal1/bert-tiny"
     grid = recipe(place, "base: mine.yaml\nset: {data.train: other.csv}\nseeds: [1]\n", "g.yaml")
     assert load_grid(grid, None, (), None).set["data.train"] == str(place / "other.csv")
+
+
+def test_own_data_has_a_problem_of_its_own(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "base: minilm-custom\n", "reviews.yaml")
+    assert load_recipe(path, ()).of_problem == "reviews"
+    assert load_recipe(path, ["problem=films"]).of_problem == "films"
+    assert load_recipe("smoke", ()).of_problem == "smoke"
+    assert load_recipe("minilm-sst2", ["name=mine"]).of_problem == "sst2"
+    grid = recipe(tmp_path, "base: reviews.yaml\nseeds: [1]\n", "g.yaml")
+    [cell] = cells_of(load_grid(grid, None, (), None))
+    assert cell.recipe.of_problem == "reviews"

@@ -164,11 +164,13 @@ def run_prepared(
 ) -> Any:
     """What a flow returns for a request that was checked before, and that `given` describes."""
     from flows.engine.prefect_loss import run_flow
+    from flows.services.dead_runs import tell_of_dead_runs
     from flows.services.deployed_run import prepared
     from flows.services.servers import reachable_api
 
     home = home_directory()
     reachable_api(home)
+    tell_of_dead_runs(home)
     # A form refuses what a person may well type.
     flow = flow.with_options(validate_parameters=False, retries=0)
     with prepared(request):

@@ -213,7 +213,14 @@ class CellRun:
             result.seconds for result, cached in results.values() if not cached
         )
         splits = load_splits(store.path(results["data"][0].artifact) / "splits")
-        refused = not_registered(request, assessment) if self.registers else None
+        refused = not_registered(request, assessment)
+        tags = version_tags(recipe, summary, fingerprint(splits.dev))
+        said = description(summary)
+        summary["version"] = {
+            "name": f"rosita-{recipe.of_problem}",
+            "tags": tags,
+            "description": said,
+        }
         weak = None if refused else weak_student(assessment)
         summary["gate"] = {
             "not_registered": refused,
@@ -228,8 +235,8 @@ class CellRun:
                 recipe.of_problem,
                 str(export_dir),
                 artifact,
-                version_tags(recipe, summary, fingerprint(splits.dev)),
-                description(summary),
+                tags,
+                said,
                 wait_for=[self._export],
             )
         data = results["data"][0].metrics

@@ -105,6 +105,15 @@ def test_field_of_a_recipe(change: str, message: str, home: Path) -> None:
     assert message in refused(home, "--recipe", "smoke", "--set", change)
 
 
+def test_a_folder_that_is_missing(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: smoke\nteacher: {model: ./my-model}\n")
+    folder = tmp_path / "my-model"
+    assert refused(home, "--recipe", str(path)) == (
+        f"teacher.model must be an existing directory, got {folder}"
+    )
+
+
 def test_plan_refuses_what_compress_refuses(home: Path) -> None:
     args = ("--recipe", "smoke", "--set", "width.keep_heads=5")
     assert refused(home, *args, command="plan") == refused(home, *args)

@@ -149,6 +149,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         known = ", ".join(names)
         raise ValueError(
             f"grid must be one of {known}, or a YAML, TOML or JSON file, got {str(path)!r}"
+            f"{meant(str(path), names)}"
         )
     values = read_document(path, "grid").values
     base = values.get("base")

@@ -132,7 +132,14 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
     Raises:
         ServerError: where the block was ended so.
     """
-    over, lost = threading.Event(), threading.Event()
+    over, lost, guard = threading.Event(), threading.Event(), threading.Lock()
+
+    def interrupt() -> None:
+        # Not where the block has ended meanwhile.
+        with guard:
+            if not over.is_set():
+                lost.set()
+                signal.raise_signal(signal.SIGINT)
 
     def watch() -> None:
         answered = time.monotonic()
@@ -140,8 +147,7 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
             if unreachable(health, (200, 401, 403)) is None:
                 answered = time.monotonic()
             elif time.monotonic() - answered > seconds:
-                lost.set()
-                signal.raise_signal(signal.SIGINT)
+                interrupt()
                 answered = time.monotonic()
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -152,7 +158,8 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
         if not lost.is_set():
             raise
     finally:
-        over.set()
+        with guard:
+            over.set()
     if lost.is_set():
         raise ServerError(f"Prefect's server at {server} does not answer any more; start it again")
 

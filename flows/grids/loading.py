@@ -11,6 +11,7 @@ from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.changes import Changes, fields_of
 from flows.recipes.files import SUFFIXES, beside, read_document
 from flows.recipes.shipped import RECIPES, load_recipe
+from tasks.host.wording import meant
 
 SMOKE = str(SMOKE_GRID["name"])
 

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from rosita_core.data.preparation import Splits
 from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.data.table import text_columns
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.measuring.metrics import compute_metrics
 
 DEV = "dev"
+
+
+@dataclass(frozen=True)
+class DevRows:
+    """The rows that scores are reported on.
+
+    Attributes:
+        frame: texts and labels, in their order.
+        labels: names of the classes.
+        fingerprint: of these rows.
+    """
+
+    frame: pd.DataFrame
+    labels: tuple[str, ...]
+    fingerprint: str
+
+
+def dev_rows(data: Path) -> DevRows:
+    """The dev rows alone of an artifact of the stage `data`; train may be large."""
+    meta = json.loads((data / "splits" / "meta.json").read_text(encoding="utf-8"))
+    frame = pd.read_parquet(data / "splits" / f"{DEV}.parquet")
+    return DevRows(frame, tuple(meta["labels"]), meta["fingerprints"][DEV])
 
 
 def majority_score(assessment: Assessment) -> float:
@@ -32,24 +57,24 @@ def agreement(assessment: Assessment) -> float | None:
     return float((_said(assessment, STUDENT) == _said(assessment, TEACHER)).mean())
 
 
-def differing_rows(assessment: Assessment, splits: Splits) -> pd.DataFrame | None:
+def differing_rows(assessment: Assessment, rows: DevRows) -> pd.DataFrame | None:
     """The dev rows on which they differ, with text, label and both answers; None for a regression.
 
     Args:
         assessment: of both.
-        splits: that the stage `data` made.
+        rows: that both were scored on.
     """
     if not _classes(assessment):
         return None
     student_N, teacher_N = _said(assessment, STUDENT), _said(assessment, TEACHER)
     rows_K = np.flatnonzero(student_N != teacher_N)
-    frame = splits.dev.iloc[rows_K]
+    frame = rows.frame.iloc[rows_K]
     named = {
         "row": rows_K,
         **{column: frame[column].to_numpy() for column in text_columns(frame)},
-        "label": [splits.labels[index] for index in assessment.labels[DEV][rows_K]],
-        TEACHER: [splits.labels[index] for index in teacher_N[rows_K]],
-        STUDENT: [splits.labels[index] for index in student_N[rows_K]],
+        "label": [rows.labels[index] for index in assessment.labels[DEV][rows_K]],
+        TEACHER: [rows.labels[index] for index in teacher_N[rows_K]],
+        STUDENT: [rows.labels[index] for index in student_N[rows_K]],
     }
     return spreadsheet_safe(pd.DataFrame(named))
 

@@ -16,7 +16,7 @@ from typing import Any
 from prefect import State
 from prefect.artifacts import create_table_artifact
 
-from flows.engine.agreement import differing_rows
+from flows.engine.agreement import dev_rows, differing_rows
 from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.prefect_loss import Failure, begun
@@ -29,8 +29,6 @@ from flows.engine.summary import (
 )
 from flows.method import method
 from flows.recipes.request import Request
-from rosita_core.data.preparation import fingerprint
-from rosita_core.data.storage import load_splits
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.records import Context, StageResult
 from tasks.cache.stage_key import Stage
@@ -212,9 +210,9 @@ class CellRun:
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )
-        splits = load_splits(store.path(results["data"][0].artifact) / "splits")
+        dev = dev_rows(store.path(results["data"][0].artifact))
         refused = not_registered(request, assessment)
-        tags = version_tags(recipe, summary, fingerprint(splits.dev))
+        tags = version_tags(recipe, summary, dev.fingerprint)
         said = description(summary)
         summary["version"] = {
             "name": f"rosita-{recipe.of_problem}",
@@ -248,7 +246,7 @@ class CellRun:
             {name: value for name, value in data.items() if name != "fingerprint"},
         )
         tracking.log_document(parent, write_summary(summary, request.home))
-        rows = differing_rows(assessment, splits)
+        rows = differing_rows(assessment, dev)
         if rows is not None:
             text = rows.to_csv(index=False)
             with noted("the rows on which student and teacher differ"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from flows.engine.agreement import agreement, differing_rows, majority_score
+from flows.engine.agreement import agreement, dev_rows, differing_rows, majority_score
 from flows.engine.gate import weak_student
 from rosita_core.data.preparation import Splits
+from rosita_core.data.storage import save_splits
 from rosita_core.data.table import normalized_frame
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, ModelAssessment
 from rosita_core.measuring.metrics import compute_metrics
@@ -55,19 +58,22 @@ def test_a_student_that_says_one_thing_is_weak() -> None:
     )
 
 
-def test_rows_on_which_they_differ() -> None:
+def test_rows_on_which_they_differ(tmp_path: Path) -> None:
     found = assessed([0, 1, 1, 1, 1], [0, 1, 0, 0, 1])
     assert agreement(found) == pytest.approx(0.6)
     frame = normalized_frame(TEXTS, None, LABELS, "classification")
-    splits = Splits(
-        *(frame, frame, frame),
-        dev_extra={},
-        labels=("bad", "good"),
-        kind="classification",
-        pair=False,
-        dropped={},
+    save_splits(
+        Splits(
+            *(frame, frame, frame),
+            dev_extra={},
+            labels=("bad", "good"),
+            kind="classification",
+            pair=False,
+            dropped={},
+        ),
+        tmp_path / "splits",
     )
-    rows = differing_rows(found, splits)
+    rows = differing_rows(found, dev_rows(tmp_path))
     assert rows is not None
     expected = {
         "row": [2, 3],

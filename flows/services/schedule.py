@@ -133,13 +133,15 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
         ServerError: where the block was ended so.
     """
     over, lost, guard = threading.Event(), threading.Event(), threading.Lock()
+    main = threading.get_ident()
 
     def interrupt() -> None:
         # Not where the block has ended meanwhile.
         with guard:
             if not over.is_set():
                 lost.set()
-                signal.raise_signal(signal.SIGINT)
+                # Of the main thread, which may sleep; one of this thread would not wake it.
+                signal.pthread_kill(main, signal.SIGINT)
 
     def watch() -> None:
         answered = time.monotonic()

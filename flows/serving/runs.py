@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +68,7 @@ def list_runs(home: Path) -> list[Listed]:
 
 
 def _unfinished(home: Path, finished: set[str]) -> list[Listed]:
-    newest: dict[str | None, Mapping[str, Any]] = {}
+    newest: dict[str | None, dict[str, Any]] = {}
     records = [record for stage in catalogue() for record in attempts(home, stage)]
     for record in sorted(records, key=lambda one: str(one["started"])):
         newest[record["flow_run_id"]] = record

@@ -103,7 +103,8 @@ def show_runs(runs: list[Listed], home: Path) -> None:
         return
     table = Table(title=f"runs in {home}")
     for name in ("run", "id", "state", "model"):
-        table.add_column(name, overflow="fold")
+        # An id is there to be copied.
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for name in ("score", "kept", "ago"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in runs:

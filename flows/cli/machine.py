@@ -41,9 +41,7 @@ def ui(
     whoever it answers can start commands: one per home, shown on a terminal and kept in
     ROSITA_HOME/prefect/password.
     """
-    from flows.engine.prefect_loss import Failure
     from flows.services.servers import (
-        ServerError,
         check_ports,
         mlflow_server,
         prefect_server,
@@ -79,23 +77,19 @@ def ui(
     if "mlflow_port" in ports:
         servers.append(mlflow_server(mlflow_port, uri, places.mlflow_artifacts, places.logs))
     # Nothing may come between a signal and the end of the servers, so this goes first.
-    with stop_requests() as stop:
-        try:
-            with running(servers) as processes:
-                names = " and ".join(server.name for server in servers)
-                print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
-                wait_until_ready(servers, processes, stop)
-                # Inside, so that it ends first, and its server hears how its runs ended.
-                with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
-                    everything = [*servers, *beside]
-                    processes |= its_process
-                    wait_until_ready(everything, processes, stop)
-                    if not stop.is_set():
-                        urls = {server.name: server.url for server in servers}
-                        _show_addresses(urls, redacted(uri), places if worker else None)
-                        watch(everything, processes, stop)
-        except ServerError as error:
-            raise Failure(str(error)) from None
+    with stop_requests() as stop, running(servers) as processes:
+        names = " and ".join(server.name for server in servers)
+        print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
+        wait_until_ready(servers, processes, stop)
+        # Inside, so that it ends first, and its server hears how its runs ended.
+        with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
+            everything = [*servers, *beside]
+            processes |= its_process
+            wait_until_ready(everything, processes, stop)
+            if not stop.is_set():
+                urls = {server.name: server.url for server in servers}
+                _show_addresses(urls, redacted(uri), places if worker else None)
+                watch(everything, processes, stop)
     print("stopped", file=sys.stderr)
 
 

@@ -204,7 +204,9 @@ print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("args", [["recipes"], ["recipes", "--json"], ["--help"]])
+@pytest.mark.parametrize(
+    "args", [["recipes"], ["recipes", "--json"], ["--help"], ["runs"], ["--version"]]
+)
 def test_commands_that_need_no_library_import_none(args: list[str]) -> None:
     heavy = ("torch", "transformers", "datasets", "pandas", "numpy", "mlflow", "prefect")
     code = LIGHT.format(args=args, heavy=heavy)

@@ -27,6 +27,8 @@ SIZES = (
     "type_vocab_size",
 )
 RANK = "embedding_rank"
+PROJECTION = "bert.embeddings.word_embeddings.projection"
+FORMER_PROJECTION = "bert.embeddings.projection"
 LABELS = ("id2label", "label2id", "num_labels")
 
 
@@ -56,7 +58,7 @@ class Rosita(Family):
 
     def name(self, tensor: str) -> str:
         """See `Family`."""
-        return tensor
+        return tensor.replace(FORMER_PROJECTION, PROJECTION)
 
     def is_classifier(self, config: Config) -> bool:
         """See `Family`."""

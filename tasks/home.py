@@ -16,6 +16,7 @@ mlflow.db, mlartifacts/             MLflow's own store
 outbox/                             what MLflow has yet to be told (tasks/tracking/outbox/)
 outbox/refused/                     what MLflow did not accept
 downloads/                          data fetched from elsewhere
+prefect/password                    of the Prefect server that has a worker beside it
 logs/                               output of servers, tracebacks
 tmp/                                scratch space on the home's disk
 """
@@ -144,6 +145,11 @@ class Home:
     def downloads(self) -> Path:
         """Data fetched from elsewhere."""
         return self.root / "downloads"
+
+    @property
+    def prefect_password(self) -> Path:
+        """Name and password of the Prefect server that has a worker beside it."""
+        return self.root / "prefect" / "password"
 
     @property
     def logs(self) -> Path:

@@ -62,9 +62,20 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
 
-def prefect_server(port: int, logs: Path) -> Server:
-    """Prefect's API and UI, over the database of the user's Prefect profile."""
+def prefect_server(port: int, logs: Path, password: str | None = None) -> Server:
+    """Prefect's API and UI, over the database of the user's Prefect profile.
+
+    Args:
+        port: on loopback.
+        logs: the folder of its log.
+        password: `name:password`, without which the API answers nobody; None: it needs none.
+    """
     environment = _environment()
+    if password is not None:
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = password
+    environment["PREFECT_SERVER_API_HOST"] = HOST
+    environment["PREFECT_SERVER_API_PORT"] = str(port)
+    environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{HOST}:{port}"
     # Else the page would talk to whatever server the user's own shell points to.
     environment.pop("PREFECT_API_URL", None)
     environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
@@ -74,11 +85,10 @@ def prefect_server(port: int, logs: Path) -> Server:
     # SQLite lets one write at a time, and those of a busy machine wait long.
     environment.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
-    arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
     return Server(
         name="prefect",
         port=port,
-        command=(sys.executable, *arguments),
+        command=(sys.executable, "-m", "flows.services.guarded_prefect", str(port)),
         environment=environment,
         health="/api/health",
         log=logs / "prefect.log",

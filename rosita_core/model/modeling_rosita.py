@@ -1,5 +1,6 @@
 """BERT for sequence classification whose layers may differ in heads and FFN units and whose word
 embedding may be factorized. Parameter names are those of BERT, so a BERT checkpoint loads as it is.
+What RoBERTa, DistilBERT and ELECTRA have otherwise is an option of the configuration.
 
 This file is copied into exported checkpoints and imports nothing but torch and transformers.
 
@@ -30,14 +31,20 @@ class RositaConfig(PretrainedConfig):
         layer_heads: heads of each layer, bottom first.
         layer_ffn_units: FFN (intermediate) units of each layer, bottom first.
         embedding_rank: E of the factorized word embedding; None for one V x H matrix.
+        embedding_size: width of the embeddings, which a projection brings to H after their
+            normalization (ELECTRA); None for H, without a projection.
         max_position_embeddings: longest sequence.
-        type_vocab_size: token types.
+        positions_skip_padding: whether only tokens are numbered, wherever the padding is (RoBERTa).
+        type_vocab_size: token types; 0 where the model has none (DistilBERT).
         hidden_act: activation of the FFN, a name known to transformers.
         hidden_dropout_prob, attention_probs_dropout_prob, classifier_dropout: dropout rates;
             classifier_dropout None means hidden_dropout_prob.
         layer_norm_eps: epsilon of every LayerNorm.
         pad_token_id: id of [PAD].
         initializer_range: standard deviation of fresh weights.
+        head_act: activation of the dense layer that the classifier reads, the pooler: tanh (BERT,
+            RoBERTa), relu (DistilBERT) or gelu (ELECTRA).
+        head_dropout: whether there is dropout before that layer too (RoBERTa, ELECTRA).
         text_pair: whether an input is two texts; None where nobody noted it.
     """
 
@@ -61,6 +68,10 @@ class RositaConfig(PretrainedConfig):
         layer_norm_eps: float = 1e-12,
         pad_token_id: int | None = 0,
         initializer_range: float = 0.02,
+        embedding_size: int | None = None,
+        positions_skip_padding: bool = False,
+        head_act: str = "tanh",
+        head_dropout: bool = False,
         text_pair: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -84,6 +95,10 @@ class RositaConfig(PretrainedConfig):
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
+        self.embedding_size = embedding_size
+        self.positions_skip_padding = positions_skip_padding
+        self.head_act = head_act
+        self.head_dropout = head_dropout
         self.text_pair = text_pair
         super().__init__(**{key: kwargs[key] for key in kwargs if key not in self.derived})
 
@@ -107,19 +122,27 @@ class RositaConfig(PretrainedConfig):
         return self.head_size
 
     @property
+    def embedding_width(self) -> int:
+        """Width of the embeddings: H where nothing else is said."""
+        return self.embedding_size or self.hidden_size
+
+    @property
     def outputs(self) -> int:
         """C: classes, or 1 for regression."""
         return len(self.id2label or {})
 
 
 class WordEmbeddings(nn.Embedding):
-    """Word vectors of size H, which a factorized embedding projects from rank E: (B, T, H)."""
+    """Word vectors of size H, which a factorized embedding projects from rank E: (B, T, H).
+
+    Where the embeddings have a width of their own, it stands for H.
+    """
 
     def __init__(self, config: RositaConfig) -> None:
-        rank, hidden = config.embedding_rank, config.hidden_size
-        super().__init__(config.vocab_size, rank or hidden, config.pad_token_id)
+        rank, width = config.embedding_rank, config.embedding_width
+        super().__init__(config.vocab_size, rank or width, config.pad_token_id)
         if rank is not None:
-            self.projection = nn.Linear(rank, hidden, bias=False)
+            self.projection = nn.Linear(rank, width, bias=False)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         words = super().forward(input_ids)
@@ -127,16 +150,20 @@ class WordEmbeddings(nn.Embedding):
 
 
 class Embeddings(nn.Module):
-    """Word + position + token-type embeddings, normalized: (B, T, H)."""
+    """Word + position + token-type embeddings, normalized, and at another width projected to H:
+    (B, T, H)."""
 
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
-        hidden = config.hidden_size
+        width, hidden = config.embedding_width, config.hidden_size
         self.word_embeddings: nn.Module = WordEmbeddings(config)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, hidden)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, hidden)
-        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        if config.type_vocab_size:
+            self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        if width != hidden:
+            self.hidden_projection = nn.Linear(width, hidden)
 
     def forward(
         self,
@@ -145,14 +172,18 @@ class Embeddings(nn.Module):
         position_ids: torch.Tensor | None,
     ) -> torch.Tensor:
         if position_ids is None:
-            positions = self.position_embeddings.weight[: words_BTH.shape[1]]
+            summed = words_BTH + self.position_embeddings.weight[: words_BTH.shape[1]]
         else:
-            positions = self.position_embeddings(position_ids)
-        if token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]
-        else:
-            types = self.token_type_embeddings(token_type_ids)
-        return self.dropout(self.LayerNorm(words_BTH + positions + types))
+            summed = words_BTH + self.position_embeddings(position_ids)
+        if hasattr(self, "token_type_embeddings"):
+            if token_type_ids is None:
+                summed = summed + self.token_type_embeddings.weight[0]
+            else:
+                summed = summed + self.token_type_embeddings(token_type_ids)
+        normalized = self.dropout(self.LayerNorm(summed))
+        if hasattr(self, "hidden_projection"):
+            return self.hidden_projection(normalized)
+        return normalized
 
 
 class SelfAttention(nn.Module):
@@ -279,12 +310,18 @@ class Encoder(nn.Module):
 
 
 class Pooler(nn.Module):
+    """The first token's state on its way to the classifier: (B, H)."""
+
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
+        before = config.classifier_dropout
+        before = config.hidden_dropout_prob if before is None else before
+        self.dropout = nn.Dropout(before if config.head_dropout else 0.0)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.head_act]
 
     def forward(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.dense(hidden_BTH[:, 0]))
+        return self.activation(self.dense(self.dropout(hidden_BTH[:, 0])))
 
 
 class RositaPreTrainedModel(PreTrainedModel):
@@ -341,6 +378,9 @@ class RositaModel(RositaPreTrainedModel):
         words_BTH = inputs_embeds
         if words_BTH is None:
             words_BTH = self.embeddings.word_embeddings(input_ids)
+        if config.positions_skip_padding and position_ids is None and input_ids is not None:
+            tokens = input_ids != config.pad_token_id
+            position_ids = (tokens.cumsum(1) - 1).clamp(min=0)
         # Whether anything is masked is not asked: an exported graph would keep the answer.
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         hidden_BTH = self.embeddings(words_BTH, token_type_ids, position_ids)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from interrupted import Stopped, StoppingAt
+from small_trainings import pruning
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -25,11 +27,15 @@ from transformers import (
 )
 
 from rosita_core.compression.kept import Kept, keep_bottom_layers
+from rosita_core.compression.schedule import at_equal_distances, width_targets
 from rosita_core.compression.surgery import prune
+from rosita_core.distillation.objective import distillation_objective
 from rosita_core.model.checkpoint import load, save, shape_of
 from rosita_core.model.locate import config_of, shape_from
 from rosita_core.model.pretrained import load_pretrained
 from rosita_core.model.shape import count_parameters
+from rosita_core.training.checkpoints import NoCheckpoints
+from rosita_core.training.loop import train
 
 BERT_SIZES = {
     "vocab_size": 64,
@@ -225,3 +231,55 @@ def test_other_architectures_are_refused_by_the_names_of_those_that_there_are(
     families = "bert, camembert, distilbert, electra, roberta, rosita, xlm-roberta"
     with pytest.raises(ValueError, match=f"in {families}, got '{kind}'"):
         config_of(tmp_path)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_pruned_is_what_is_masked(family: str, tmp_path: Path) -> None:
+    own(family).save_pretrained(tmp_path)
+    model = load_pretrained(tmp_path, 3, seed=0).double()
+    everything = keep_bottom_layers(shape_of(model.config), 2)
+    heads, units = torch.tensor([0, 2]), torch.tensor([1, 3, 20])
+    kept = replace(everything, heads=(heads, heads), ffn_units=(units, units))
+    small = prune(model, kept).eval()
+    with torch.no_grad():
+        for layer in model.bert.encoder.layer:
+            columns = torch.ones(4, 4, dtype=torch.bool)
+            columns[heads] = False
+            layer.attention.output.dense.weight[:, columns.flatten()] = 0
+            gone = torch.ones(32, dtype=torch.bool)
+            gone[units] = False
+            layer.output.dense.weight[:, gone] = 0
+        given = inputs(family, "right", True)
+        torch.testing.assert_close(small(**given).logits, model(**given).logits, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_distilled_and_pruned_step_by_step_it_stops_and_goes_on_to_the_same_bits(
+    family: str,
+    tmp_path: Path,
+    rows: Any,
+    run_of: Any,
+    training: Any,
+    distillation: Any,
+    placement: Any,
+) -> None:
+    own(family, 2).save_pretrained(tmp_path)
+    model = load_pretrained(tmp_path, 2, seed=0)
+    targets = width_targets(shape_of(model.config), 2, 8, 5, 3)
+    data, settings = rows(30), training(epochs=2, keep_best=True, dropout=0.0)
+
+    def trained(checkpoints: Any) -> Any:
+        objective = distillation_objective(model, distillation(), placement)
+        run = run_of(data, checkpoints=checkpoints)
+        hooks = pruning(at_equal_distances(targets, 16, 0.6), False)
+        return train(model, settings, objective, run, lambda _: {"score": 0.5}, hooks).model
+
+    whole, checkpoints = trained(NoCheckpoints()), StoppingAt(tmp_path / "saved", (2, 7))
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            trained(checkpoints)
+    again = trained(checkpoints)
+    assert str(shape_of(whole.config)) == "a2_l2_f8_e5"
+    assert whole.state_dict().keys() == again.state_dict().keys()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name

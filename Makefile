@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make run` and `make test`. Each does its own set-up.
 PYTHON ?= python3
 BIN := .venv/bin
+FAULTS := tests/faults
 INSTALLED := .venv/.installed
 
 .PHONY: install run test test-deployments faults bench bench-parallel bench-workers report report-check lint lock clean help
@@ -18,7 +19,7 @@ test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	FAULTS_OF_THE_INSTALLED_COMMAND=1 \
-		$(BIN)/python -m pytest tests/faults -m "long or not long" --numprocesses 2 --dist loadfile
+		$(BIN)/python -m pytest $(FAULTS) -m "long or not long" --numprocesses 2 --dist loadfile
 
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.recipes.changes import Changes
-from tasks.host.environment import prepare_environment
+from tasks.home import home_directory
+from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
 
 prepare_environment()
+stand_in_for_a_user(home_directory())
+keep_prefect_in(home_directory())
 
 if TYPE_CHECKING:
     from flows.grid import GridRequest
@@ -41,8 +44,8 @@ def compress(
     saves a checkpoint; the same call goes on from there.
 
     Args:
-        recipe: a shipped recipe (`rosita recipes` lists them), a YAML file, or what such a file
-            holds, such as `{"base": "demo", "width": {"keep_heads": 2}}`.
+        recipe: a shipped recipe (`rosita recipes` lists them), a YAML, TOML or JSON file, or what
+            such a file holds, such as `{"base": "demo", "width": {"keep_heads": 2}}`.
         changes: dotted field -> value, such as `{"width.keep_heads": 2}`.
         preflight: run every stage in miniature first; None: where the run is long.
 
@@ -83,7 +86,7 @@ def grid(
     """Run many recipes as one DAG of distinct stages; returns what became of each cell.
 
     Args:
-        grid: a shipped grid, a YAML or TOML file, or what such a file holds, such as
+        grid: a shipped grid, a YAML, TOML or JSON file, or what such a file holds, such as
             `{"name": "rates", "base": "demo", "axes": {"width.learning_rate": [1e-4, 1e-3]}}`.
         changes: dotted field -> value, for all cells.
         recipe: what a shipped grid starts from.
@@ -161,13 +164,17 @@ def run_prepared(
 ) -> Any:
     """What a flow returns for a request that was checked before, and that `given` describes."""
     from flows.engine.prefect_loss import run_flow
+    from flows.services.dead_runs import tell_of_dead_runs
     from flows.services.deployed_run import prepared
-    from tasks.home import home_directory
+    from flows.services.servers import reachable_api
 
+    home = home_directory()
+    reachable_api(home)
+    tell_of_dead_runs(home)
     # A form refuses what a person may well type.
-    flow = flow.with_options(validate_parameters=False)
+    flow = flow.with_options(validate_parameters=False, retries=0)
     with prepared(request):
-        return run_flow(home_directory(), flow.name, lambda: flow(**given), expected)
+        return run_flow(home, flow.name, lambda: flow(**given), expected)
 
 
 def load(
@@ -189,7 +196,6 @@ def load(
         ValueError: where there is no such model, or this machine has no such device.
     """
     from flows.serving.lookup import compressed_model
-    from tasks.home import home_directory
 
     found = compressed_model(None if model is None else str(model), home_directory())
     from flows.serving.predict import load_predictor

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flows.recipes.request import Request
 
 GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
-FILE_PATTERN = r"^$|\.(ya?ml|toml)$"
+FILE_PATTERN = r"^$|\.(ya?ml|toml|json)$"
 SETTING_PATTERN = r"^[a-z_]+(\.[a-z0-9_]+)*=.*$"
 AS_IT_IS = 0
 """A size that the recipe decides."""

@@ -143,7 +143,7 @@ def grid(asked: GridRequest) -> dict[str, Any]:
     began, tracking, board = time.monotonic(), Tracking(home), Board(definition.name, cells)
     with _workers(asked, home) as workers:
         run = tracking.start_parent(
-            cells[0].recipe.task,
+            cells[0].recipe.of_problem,
             definition.name,
             definition.model_dump(mode="json"),
             ", ".join(map(str, definition.seeds)),

@@ -9,13 +9,16 @@ attempts/<stage>/                   records of all attempts, with their metrics
 checkpoints/<stage key>/            what unfinished stages go on from
 locks/                              who computes which stage key
 runs/<run id>/summary.json          what a run achieved
+runs/<run id>/errors.csv            dev rows on which student and teacher differ
 runs/<run id>/error.txt             why a run that was done could not be recorded
 grids/<grid>/                       cells of a grid (flows/grids/files.py)
 reports/<grid>/                     tables and plots of a grid
 mlflow.db, mlartifacts/             MLflow's own store
+prefect/                            Prefect's own files, unless it has a home or a server elsewhere
 outbox/                             what MLflow has yet to be told (tasks/tracking/outbox/)
 outbox/refused/                     what MLflow did not accept
 downloads/                          data fetched from elsewhere
+prefect/password                    of the Prefect server that has a worker beside it
 logs/                               output of servers, tracebacks
 tmp/                                scratch space on the home's disk
 """
@@ -30,8 +33,23 @@ HOME_VARIABLE = "ROSITA_HOME"
 
 
 def home_directory() -> Path:
-    """`ROSITA_HOME`, or `.rosita` in the working directory."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".rosita").absolute()
+    """`ROSITA_HOME`, or `.rosita` in the working directory.
+
+    Raises:
+        ValueError: where the working directory is gone, or databases cannot be named there.
+    """
+    named = os.environ.get(HOME_VARIABLE) or ".rosita"
+    try:
+        home = Path(named).absolute()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{HOME_VARIABLE} must be an absolute path where the working directory was removed, "
+            f"got {named}"
+        ) from None
+    if "?" in str(home):
+        # In the address of a database it ends the name.
+        raise ValueError(f"{HOME_VARIABLE} must be a path without ?, got {home}")
+    return home
 
 
 @dataclass(frozen=True, init=False)
@@ -107,6 +125,10 @@ class Home:
         """The traceback of a flow run that was done and could not be recorded."""
         return self.run(run_id) / "error.txt"
 
+    def errors(self, run_id: str) -> Path:
+        """The dev rows on which the student and the teacher of a run differ."""
+        return self.run(run_id) / "errors.csv"
+
     @property
     def grids(self) -> Path:
         """A folder per grid."""
@@ -131,6 +153,11 @@ class Home:
         return self.root / "mlartifacts"
 
     @property
+    def prefect(self) -> Path:
+        """Prefect's database, results and settings."""
+        return self.root / "prefect"
+
+    @property
     def outbox(self) -> Path:
         """Journals of what MLflow has yet to be told."""
         return self.root / "outbox"
@@ -144,6 +171,11 @@ class Home:
     def downloads(self) -> Path:
         """Data fetched from elsewhere."""
         return self.root / "downloads"
+
+    @property
+    def prefect_password(self) -> Path:
+        """Name and password of the Prefect server that has a worker beside it."""
+        return self.root / "prefect" / "password"
 
     @property
     def logs(self) -> Path:

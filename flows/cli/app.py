@@ -6,15 +6,16 @@ import functools
 import gc
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from flows.cli.options import (
     INTERRUPTED,
+    SIGNALLED,
     STAGE_FAILED,
-    TERMINATED,
     WRONG_REQUEST,
     JsonOption,
     PreflightOption,
@@ -24,8 +25,11 @@ from flows.cli.options import (
     print_json,
 )
 from flows.engine.prefect_loss import Failure
-from tasks.host.environment import prepare_environment
+from tasks.home import home_directory
+from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
 from tasks.host.private_files import private_files
+from tasks.host.signals import heeded
+from tasks.host.terminal import silence
 
 IMPORTED_OBJECTS = 50_000
 
@@ -38,10 +42,28 @@ app = typer.Typer(
         "(default .rosita)."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rosita {version('rosita')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version_: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -194,28 +216,58 @@ def _register_commands() -> None:
 
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
-    prepare_environment()
-    # Imports make millions of objects that stay, and to look for garbage among them takes seconds.
-    gc.set_threshold(IMPORTED_OBJECTS)
-    _register_commands()
-    # Python's own way to end at SIGTERM would leave Prefect's temporary server running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    # A working directory with own modules must not hide the project's.
-    sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd() / "flows"))]
+    out = sys.stdout
     try:
+        _prepare(home_directory())
         with private_files():
-            app()
+            try:
+                app()
+            finally:
+                out.flush()
+    except BrokenPipeError:
+        _unread(out)
     except ValueError as error:
         _fail(str(error), WRONG_REQUEST)
     except (Failure, OSError) as error:
         _fail(str(error), STAGE_FAILED)
     except SystemExit as ended:
+        if sys.stdout is not out:
+            # So Typer leaves it where nobody reads any more.
+            _unread(out)
         # Typer turns Ctrl-C into this exit code and says nothing.
         if ended.code != INTERRUPTED:
             raise
         _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
     finally:
         gc.freeze()
+
+
+def _prepare(home: Path) -> None:
+    """What has to be in place before anything is imported."""
+    prepare_environment()
+    stand_in_for_a_user(home)
+    keep_prefect_in(home)
+    # Imports make millions of objects that stay, and to look for garbage among them takes seconds.
+    gc.set_threshold(IMPORTED_OBJECTS)
+    _register_commands()
+    # Python's own way to end at a signal leaves out what is to be done at the end.
+    for number in set(heeded()) - {signal.SIGINT}:
+        signal.signal(number, lambda number, _: sys.exit(SIGNALLED + number))
+    # A working directory with own modules must not hide the project's.
+    sys.path[:] = [path for path in sys.path if path not in ("", _own_flows())]
+
+
+def _own_flows() -> str:
+    try:
+        return str(Path.cwd() / "flows")
+    except FileNotFoundError:
+        return ""
+
+
+def _unread(out: TextIO) -> None:
+    """End as other commands do whose reader, such as `head`, has seen enough."""
+    silence(out)
+    raise SystemExit(SIGNALLED + signal.SIGPIPE)
 
 
 def _fail(message: str, code: int) -> None:

@@ -69,10 +69,7 @@ def grid(
         raise ValueError("plan and estimate must not be asked for at once, got both")
     if gpus is not None and gpus < 1:
         raise ValueError(f"gpus must be at least 1, got {gpus}")
-    from flows.services.servers import ServerError, start_one_server
-
     runs = not (plan or estimate)
-    wait = start_one_server() if runs else None
     from flows.grid import GridError, grid_request
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
 
@@ -98,13 +95,9 @@ def grid(
     progress_display().line(plan_line(definition, asked.cells, asked.plan))
     failure: str | None = None
     try:
-        if wait is not None:
-            wait()
         document = run_grid(asked, grid_, recipe, tuple(set_ or ()))
     except GridError as error:
         document, failure = error.document, str(error)
-    except ServerError as error:
-        raise Failure(str(error)) from None
     if json_:
         print(json.dumps(document, indent=2))
     else:

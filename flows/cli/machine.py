@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import threading
 
     from flows.services.servers import Server
+    from tasks.home import Home
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
@@ -35,11 +37,11 @@ def ui(
 
     All write their logs under ROSITA_HOME/logs. Where MLFLOW_TRACKING_URI names a server, that
     one has the runs, and none is started. A worker takes runs from the work pool `rosita`, which is
-    made with it; see deployments/README.md.
+    made with it; see deployments/README.md. Prefect's server then asks for a password, since
+    whoever it answers can start commands: one per home, shown on a terminal and kept in
+    ROSITA_HOME/prefect/password.
     """
-    from flows.engine.prefect_loss import Failure
     from flows.services.servers import (
-        ServerError,
         check_ports,
         mlflow_server,
         prefect_server,
@@ -70,27 +72,24 @@ def ui(
         raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
     servers = []
     if "prefect_port" in ports:
-        servers.append(prefect_server(prefect_port, places.logs))
+        password = _password(home) if worker else None
+        servers.append(prefect_server(prefect_port, places.logs, password))
     if "mlflow_port" in ports:
         servers.append(mlflow_server(mlflow_port, uri, places.mlflow_artifacts, places.logs))
     # Nothing may come between a signal and the end of the servers, so this goes first.
-    with stop_requests() as stop:
-        try:
-            with running(servers) as processes:
-                names = " and ".join(server.name for server in servers)
-                print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
-                wait_until_ready(servers, processes, stop)
-                # Inside, so that it ends first, and its server hears how its runs ended.
-                with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
-                    everything = [*servers, *beside]
-                    processes |= its_process
-                    wait_until_ready(everything, processes, stop)
-                    if not stop.is_set():
-                        urls = {server.name: server.url for server in servers}
-                        _show_addresses(urls, redacted(uri), worker)
-                        watch(everything, processes, stop)
-        except ServerError as error:
-            raise Failure(str(error)) from None
+    with stop_requests() as stop, running(servers) as processes:
+        names = " and ".join(server.name for server in servers)
+        print(f"starting {names}; logs in {places.logs}", file=sys.stderr)
+        wait_until_ready(servers, processes, stop)
+        # Inside, so that it ends first, and its server hears how its runs ended.
+        with _beside(servers[0] if worker else None, home, stop) as (beside, its_process):
+            everything = [*servers, *beside]
+            processes |= its_process
+            wait_until_ready(everything, processes, stop)
+            if not stop.is_set():
+                urls = {server.name: server.url for server in servers}
+                _show_addresses(urls, redacted(uri), places if worker else None)
+                watch(everything, processes, stop)
     print("stopped", file=sys.stderr)
 
 
@@ -141,8 +140,18 @@ def _beside(
         yield [worker], {worker.name: process}
 
 
-def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:
+def _password(home: Path) -> str:
+    """Of Prefect's server; this process and what it starts use it from here on."""
+    from flows.services.password import VARIABLE, server_password
+
+    os.environ[VARIABLE] = password = server_password(home)
+    return password
+
+
+def _show_addresses(urls: dict[str, str], tracking: str, worker: Home | None) -> None:
+    """Say where the servers are; `worker` is the home whose runs a worker takes."""
     from flows.services.mlflow_pages import experiment_pages
+    from flows.services.password import VARIABLE
     from flows.services.worker import POOL
 
     if "prefect" in urls:
@@ -156,6 +165,10 @@ def _show_addresses(urls: dict[str, str], tracking: str, worker: bool) -> None:
     if "prefect" in urls and os.environ.get("PREFECT_API_URL") != f"{urls['prefect']}/api":
         print("for runs that show up in Prefect while they are running, in their shell:")
         print(f"  export PREFECT_API_URL={urls['prefect']}/api")
-    if worker:
+        if worker is not None:
+            print(f'  export {VARIABLE}="$(cat {shlex.quote(str(worker.prefect_password))})"')
+    if worker is not None:
         print(f"a worker takes runs from the work pool {POOL}")
+        if sys.stdout.isatty():
+            print(f"Prefect's page asks for a password: {os.environ[VARIABLE]}")
     print("Ctrl-C stops what was started.", flush=True)

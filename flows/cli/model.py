@@ -30,7 +30,7 @@ def predict(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
+        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
     ] = None,
     input_: Annotated[
         Path | None,
@@ -106,8 +106,8 @@ def benchmark(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="Checkpoint directories or ids of finished runs; default teacher and student of "
-            "the newest run.",
+            help="Checkpoint directories or runs (see `rosita runs`); default teacher and student "
+            "of the newest run.",
         ),
     ] = None,
     batch_size: Annotated[
@@ -147,7 +147,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="A directory that is new or empty.")],
     model: Annotated[
         str | None,
-        typer.Option(help="A checkpoint directory, or the id of a finished run; else the newest."),
+        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -175,8 +175,48 @@ def export(
     print(f"{folder}: {size(size_of(folder))}")
 
 
+def runs(json_: JsonOption = False) -> None:
+    """List the runs of this home; every command takes the ids and names in it."""
+    from dataclasses import asdict
+
+    from flows.serving.runs import list_runs, show_runs
+    from tasks.home import home_directory
+
+    found = list_runs(home_directory())
+    if json_:
+        print(json.dumps({"runs": [asdict(one) for one in found]}, indent=2))
+    else:
+        show_runs(found, home_directory())
+
+
+def promote(
+    run: Annotated[
+        str,
+        typer.Argument(help="A run or cell (see `rosita runs`), or a grid: its best cell."),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Register what its recipe's gate keeps out.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Register the model of a cell, or of a run that its gate kept out, in MLflow."""
+    from flows.serving.promotion import promote as register
+    from tasks.home import home_directory
+
+    document = register(run, home_directory(), force)
+    registered = document["registered_model"]
+    if json_:
+        print(json.dumps(document, indent=2))
+    elif registered is None:
+        print("MLflow does not answer: `rosita sync` sends what is kept")
+    else:
+        print(f"{document['run_id']} is registered as {registered['uri']}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(runs)
+    app.command()(promote)
     app.command()(predict)
     app.command()(export)
     app.command()(benchmark)

@@ -7,10 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-WRONG_REQUEST, STAGE_FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
+SIGNALLED = 128
+"""And the number of the signal, as shells say it."""
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    """The shipped recipes that a shell may complete a word to."""
+    from flows.recipes.shipped import RECIPES
+
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
 
 RecipeOption = Annotated[
-    str, typer.Option("--recipe", "-r", help="A shipped recipe (see `rosita recipes`) or a file.")
+    str,
+    typer.Option(
+        *("--recipe", "-r"),
+        help="A shipped recipe (see `rosita recipes`) or a file.",
+        autocompletion=recipe_names,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -36,23 +36,19 @@ def schedule(
     when = times(cron, interval, timezone)
     first = next_time(when)
     from flows.cli.options import checked_request
-    from flows.engine.prefect_loss import Failure
 
     request = checked_request(recipe, set_, download=True)
     from flows.api import form
     from flows.deployed import compress
-    from flows.services.schedule import reachable_api, serve
-    from flows.services.servers import ServerError
+    from flows.services.schedule import serve
+    from flows.services.servers import reachable_api
     from tasks.home import HOME_VARIABLE
 
-    try:
-        api = reachable_api()
-        # The runs are processes of their own, in folders of their own.
-        os.environ[HOME_VARIABLE] = str(request.home)
-        parameters = form(recipe, tuple(set_ or ()), request.recipe)
-        serve(compress, api, request.recipe.name, when, first, parameters)
-    except ServerError as error:
-        raise Failure(str(error)) from None
+    api = reachable_api(request.home)
+    # The runs are processes of their own, in folders of their own.
+    os.environ[HOME_VARIABLE] = str(request.home)
+    parameters = form(recipe, tuple(set_ or ()), request.recipe)
+    serve(compress, api, request.recipe.name, when, first, parameters)
     print("stopped", file=sys.stderr)
 
 
@@ -77,8 +73,7 @@ def worker(
         raise ValueError(f"limit must be at least 1, got {limit}")
     from prefect.settings import get_current_settings
 
-    from flows.engine.prefect_loss import Failure
-    from flows.services.servers import ServerError, stop_requests
+    from flows.services.servers import stop_requests
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment
     from tasks.home import home_directory
@@ -86,13 +81,10 @@ def worker(
     api = get_current_settings().api.url
     if not api:
         raise ValueError("PREFECT_API_URL must name Prefect's server (see `rosita ui`), got none")
-    try:
-        prepare_work_pool(api, pool)
-        with stop_requests() as stop:
-            environment = worker_environment(api, home_directory())
-            run_worker(worker_command(pool, name, queue or (), limit), environment, stop)
-    except ServerError as error:
-        raise Failure(str(error)) from None
+    prepare_work_pool(api, pool)
+    with stop_requests() as stop:
+        environment = worker_environment(api, home_directory())
+        run_worker(worker_command(pool, name, queue or (), limit), environment, stop)
     print("stopped", file=sys.stderr)
 
 

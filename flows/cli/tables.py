@@ -15,6 +15,7 @@ from tasks.host.wording import counted, size
 if TYPE_CHECKING:
     from flows.maintenance.gc import Garbage
 
+EXAMPLE = "A film to remember."
 NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
 
 
@@ -47,19 +48,30 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"
     print(f"{summary['compression']:.2f}x fewer parameters{kept}.")
     print()
+    gate = summary["gate"]
+    if gate["not_registered"] is not None:
+        print(gate["not_registered"])
     print(f"compressed model: {summary['export_dir']}")
     registered, mlflow_run_id = summary["registered_model"], summary["mlflow_run_id"]
     if registered is not None:
         print(f"registered as:    {registered['uri']}")
     if mlflow_run_id is not None:
         print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
-    gate = summary["gate"]
     if (registered is None and gate["not_registered"] is None) or mlflow_run_id is None:
         print(NOT_SENT)
-    print("to see the runs:  rosita ui")
-    for said in gate.values():
+    for said in (gate["weak_student"], gate["weak_teacher"]):
         if said is not None:
             print(said)
+    run_id = summary["run_id"]
+    print()
+    print("next:")
+    for command, does in (
+        (f'rosita predict --model {run_id} "{EXAMPLE}"', "use it"),
+        (f"rosita export --model {run_id} model", "copy it out of the store"),
+        (f"rosita benchmark {run_id}", "time it on this machine"),
+        ("rosita ui", "see the runs"),
+    ):
+        print(f"  {command}  # {does}")
     print(f"summary: {path}")
 
 

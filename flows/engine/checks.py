@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from contextlib import nullcontext
 from pathlib import Path
 
+from flows.engine.hub import silent_hub, without_hub
 from flows.engine.nodes import numerics_of, stage_of
 from flows.method import method
 from flows.recipes.request import Request, check, check_home, read_rows
@@ -34,8 +34,17 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
         ValueError: one line naming the field, the bound and the value.
         ConnectionError: where data cannot be fetched.
     """
-    with nullcontext() if download else nothing_fetched():
+    if not download:
+        with nothing_fetched():
+            return _prepared(recipe, download)
+    silent = silent_hub(recipe)
+    if silent is None:
         return _prepared(recipe, download)
+    try:
+        with without_hub():
+            return _prepared(recipe, download)
+    except (ValueError, ConnectionError) as error:
+        raise type(error)(f"{error}; {silent}") from None
 
 
 def _prepared(recipe: Recipe, download: bool) -> Request:

@@ -13,6 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 
 from prefect import State
+from prefect.settings import (
+    PREFECT_TASKS_DISABLE_CACHING,
+    PREFECT_TASKS_REFRESH_CACHE,
+    temporary_settings,
+)
 
 from flows.engine.graph import Graph, Vertex
 from flows.engine.nodes import context_of
@@ -38,6 +43,8 @@ from tasks.store.shared_files import SharedStoreError
 VERIFICATION_SECONDS = 30.0
 """More than reading a large artifact takes."""
 POLL_SECONDS = 0.5
+PROMISED = {PREFECT_TASKS_DISABLE_CACHING: False, PREFECT_TASKS_REFRESH_CACHE: False}
+"""Whatever a profile or the environment says: each stage once, from the cache if it is there."""
 
 Outcome = Done | str
 """Of a stage: what it came to, or why it failed."""
@@ -91,7 +98,7 @@ class Executor:
         Raises what a signal means, once the stages that run have saved.
         """
         waiting = {id_: one for id_, one in self.graph.vertices.items() if only in (None, id_)}
-        with signals_caught():
+        with signals_caught(), temporary_settings(PROMISED):
             if workers is None:
                 while (vertex := self._next(waiting)) is not None:
                     self._take(vertex, self._stage(vertex), waiting)
@@ -193,7 +200,8 @@ class Executor:
         )
         task = catalogue()[vertex.name].load()
         options = stage_options(home, stage) | {"task_run_name": context.title(vertex.name)}
-        task = task.with_options(**options, refresh_cache=again)
+        # Not as often as a profile says: an attempt that failed is one to look at.
+        task = task.with_options(**options, refresh_cache=again, retries=0)
         reads = [self.done[id_] for id_ in vertex.needs.values() if id_ in self.done]
         try:
             self._check_lock(vertex, stage)

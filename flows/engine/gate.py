@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 
+from flows.engine.agreement import agreement, majority_score
 from flows.recipes.request import Request
-from rosita_core.measuring.assessment import Assessment
+from rosita_core.measuring.assessment import STUDENT, Assessment
 from rosita_core.measuring.weakness import Weakness, from_document
 from rosita_core.stages.teacher import SELECTION
 from tasks.cache.records import StageResult
 from tasks.store.artifacts import Store
 
 SHOWN = 3
+WITHOUT = "the most frequent class alone"
 
 
 def weak_teacher(request: Request, result: StageResult) -> str | None:
@@ -43,9 +45,25 @@ def stopped(request: Request, weak: str) -> str:
     )
 
 
+def weak_student(assessment: Assessment) -> str | None:
+    """What is wrong with a student that is not better than no model at all, in a sentence."""
+    score, chance = assessment.models[STUDENT].score, majority_score(assessment)
+    if score > chance:
+        return None
+    name = assessment.score_name
+    without = "a constant answer" if agreement(assessment) is None else WITHOUT
+    return (
+        f"the student is not better than {without}: its {name} is {score:.4f}, and that has "
+        f"{chance:.4f}"
+    )
+
+
 def not_registered(request: Request, assessment: Assessment) -> str | None:
     """Why the recipe's gate keeps the student out of the registry, in a sentence."""
-    least, kept = request.recipe.gate.retention, assessment.retention
+    gate = request.recipe.gate
+    if gate.weak_student == "refuse" and (weak := weak_student(assessment)) is not None:
+        return f"the student is not registered: {weak}"
+    least, kept = gate.retention, assessment.retention
     if least is None or (kept is not None and kept >= least):
         return None
     has = "nothing" if kept is None else f"{100 * kept:.1f} %"

@@ -53,7 +53,7 @@ def context_of(node: Node, request: Request, numerics: ResolvedNumerics, **given
     known = {
         "home": str(request.home),
         "recipe_name": recipe.name,
-        "task": recipe.task,
+        "task": recipe.of_problem,
         "seed": recipe.seed,
         "device": numerics.device,
         "precision": numerics.precision,

@@ -16,12 +16,20 @@ from typing import Any
 from prefect import State
 from prefect.artifacts import create_table_artifact
 
-from flows.engine.gate import not_registered, stopped, stops, weak_teacher
+from flows.engine.agreement import dev_rows, differing_rows
+from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.prefect_loss import Failure, begun
-from flows.engine.summary import comparison_rows, summarize, write_summary
+from flows.engine.summary import (
+    comparison_rows,
+    description,
+    summarize,
+    version_tags,
+    write_summary,
+)
 from flows.method import method
 from flows.recipes.request import Request
+from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.records import Context, StageResult
 from tasks.cache.stage_key import Stage
@@ -111,7 +119,7 @@ class CellRun:
         recipe = self.request.recipe
         values, shape = recipe.model_dump(mode="json"), self.request.goal
         return self.tracking.start_parent(
-            recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape
+            recipe.of_problem, recipe.name, values, recipe.seed, self.flow_run_id, shape
         )
 
     def running(self, name: str) -> AbstractContextManager[None]:
@@ -142,7 +150,7 @@ class CellRun:
         if done.cached or not mine:
             ours = {"parent_run": self.parent, "cell": self.cell, "recipe_name": recipe.name}
             context = done.context.model_copy(
-                update={**ours, "task": recipe.task, "seed": recipe.seed}
+                update={**ours, "task": recipe.of_problem, "seed": recipe.seed}
             )
             self.tracking.record_cached(done.stage, done.result, context)
         if name in trainings():
@@ -197,22 +205,37 @@ class CellRun:
         }
         numbers |= assessment.models[STUDENT].metrics
         numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
+        numbers["majority_score"] = summary["majority_score"]
+        if summary["agreement"] is not None:
+            numbers["agreement"] = summary["agreement"]
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )
-        refused = not_registered(request, assessment) if self.registers else None
-        summary["gate"] = {"weak_teacher": self.weak_teacher, "not_registered": refused}
+        dev = dev_rows(store.path(results["data"][0].artifact))
+        refused = not_registered(request, assessment)
+        tags = version_tags(recipe, summary, dev.fingerprint)
+        said = description(summary)
+        summary["version"] = {
+            "name": f"rosita-{recipe.of_problem}",
+            "tags": tags,
+            "description": said,
+        }
+        weak = None if refused else weak_student(assessment)
+        summary["gate"] = {
+            "not_registered": refused,
+            "weak_student": weak,
+            "weak_teacher": self.weak_teacher,
+        }
         summary["registered_model"] = None
         if self.registers and refused is None:
             summary["registered_model"] = register_model(
                 str(request.home),
                 parent,
-                recipe.task,
+                recipe.of_problem,
                 str(export_dir),
                 artifact,
-                recipe.name,
-                assessment.models[STUDENT].shape,
-                recipe.seed,
+                tags,
+                said,
                 wait_for=[self._export],
             )
         data = results["data"][0].metrics
@@ -224,12 +247,18 @@ class CellRun:
             {name: value for name, value in data.items() if name != "fingerprint"},
         )
         tracking.log_document(parent, write_summary(summary, request.home))
-        tags = {
+        rows = differing_rows(assessment, dev)
+        if rows is not None:
+            text = spreadsheet_safe(rows).to_csv(index=False)
+            with noted("the rows on which student and teacher differ"):
+                Home(request.home).errors(self.run_id).write_text(text, encoding="utf-8")
+            tracking.log_text(parent, Home(request.home).errors(self.run_id).name, text)
+        last = {
             "rosita.artifact": artifact,
             "rosita.method": recipe.method,
             "rosita.shape": assessment.models[STUDENT].shape,
         }
-        tracking.finish(parent, "FINISHED", numbers, tags)
+        tracking.finish(parent, "FINISHED", numbers, last)
 
 
 @contextmanager

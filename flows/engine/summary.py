@@ -8,16 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.engine.agreement import agreement, majority_score
 from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
+from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import disk_mb
 from tasks.cache.records import StageResult
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.artifacts import Store, write_json
+from tasks.tracking.models import FINGERPRINT_TAG, SCORE_TAG
 
-BASELINES = {"majority": "most frequent class", "linear": "linear model on TF-IDF"}
+BASELINES = {"linear": "a linear model on TF-IDF"}
 
 
 def summarize(
@@ -81,6 +84,8 @@ def summarize(
         },
         "compression": assessment.compression,
         "retention": assessment.retention,
+        "majority_score": majority_score(assessment),
+        "agreement": agreement(assessment),
         "export_dir": str(export_dir),
         "home": str(request.home),
     }
@@ -127,6 +132,34 @@ def read_summary(home: Path, run_id: str) -> dict[str, Any]:
     return document
 
 
+def version_tags(recipe: Recipe, summary: dict[str, Any], fingerprint: str) -> dict[str, str]:
+    """What a registered model is found and compared by."""
+    retention = summary["retention"]
+    return {
+        "rosita.recipe": recipe.name,
+        "rosita.method": recipe.method,
+        "rosita.kd_setting": recipe.kd_setting,
+        "rosita.seed": str(recipe.seed),
+        "rosita.shape": str(summary["student"]["shape"]),
+        FINGERPRINT_TAG: fingerprint,
+        SCORE_TAG: repr(summary["student"]["score"]),
+        "rosita.majority_score": repr(summary["majority_score"]),
+        "rosita.retention": "" if retention is None else repr(retention),
+    }
+
+
+def description(summary: dict[str, Any]) -> str:
+    """A registered model in a sentence."""
+    student, retention = summary["student"], summary["retention"]
+    kept = "" if retention is None else f", {100 * retention:.1f} % of its teacher's"
+    return (
+        f"{student['shape']}, {student['params']:,} parameters, {summary['compression']:.2f}x fewer"
+        f" than its teacher; {summary['score_name']} {student['score']:.4f}{kept} on "
+        f"{summary['dev_rows']:,} dev rows, where {summary['majority_score']:.4f} takes no model. "
+        f"Recipe {summary['recipe']}, seed {summary['seed']}."
+    )
+
+
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
     """Teacher against student, a row per quantity, as text."""
     teacher, student = summary["teacher"], summary["student"]
@@ -146,8 +179,13 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         ours = student["metrics"][name]
         kept = f"{100 * ours / value:.1f} % kept" if value > 0 else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))
-    for name, value in summary.get("baselines", {}).items():
-        rows.append(_row(f"dev {summary['score_name']}, {BASELINES[name]}", f"{value:.4f}", "", ""))
+        if name == summary["score_name"]:
+            rows += _beside_score(summary)
+            rows += [
+                _row(f"dev {name}, {BASELINES[kind]}", f"{score:.4f}", "", "")
+                for kind, score in summary.get("baselines", {}).items()
+                if kind in BASELINES
+            ]
     tokens = summary["latency_tokens"]
     for field in sorted(
         (key for key in teacher if key.startswith("latency_ms_p50_b")),
@@ -157,6 +195,17 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
         rows.append(_ratio_row(label, teacher[field], student[field], "{:,.2f}"))
     rows.append(_ratio_row("size on disk (MB)", teacher["disk_mb"], student["disk_mb"], "{:,.1f}"))
     return rows
+
+
+def _beside_score(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """What no model reaches, and how often the two say the same."""
+    chance, same = f"{summary['majority_score']:.4f}", summary["agreement"]
+    if same is None:
+        return [_row("  a constant answer", chance, chance, "")]
+    return [
+        _row("  the most frequent class alone", chance, chance, ""),
+        _row("  rows on which both say the same", "", "", f"{100 * same:.1f} %"),
+    ]
 
 
 def _row(quantity: str, teacher: str, student: str, change: str) -> dict[str, str]:

@@ -59,7 +59,7 @@ class GridCell(CellRun):
         recipe, tracking = self.request.recipe, self.tracking
         values, shape = recipe.model_dump(mode="json"), self.request.goal
         run = tracking.start_parent(
-            *(recipe.task, recipe.name, values, recipe.seed, self.flow_run_id, shape),
+            *(recipe.of_problem, recipe.name, values, recipe.seed, self.flow_run_id, shape),
             *(self._grid_run, self._of.id),
         )
         tracking.log_params(run, {f"axis.{axis}": label for axis, label in self._of.labels.items()})

@@ -185,7 +185,11 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def _cell(grid: Grid, base: Recipe, labels: dict[str, str], seed: int) -> Cell:
     what = "-".join(labels.values()) or "base"
-    changes: Changes = {"name": f"{grid.name}/{what}", "seed": seed}
+    changes: Changes = {
+        "name": f"{grid.name}/{what}",
+        "problem": base.of_problem,
+        "seed": seed,
+    }
     taken: dict[str, str] = {}
     for axis, label in labels.items():
         for field, value in grid.axes[axis][label].items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.grids.definition import Cell, Grid, cells_of
-from flows.recipes.schema import Recipe, validated
+from flows.recipes.schema import Gate, Recipe, validated
 from tasks.home import Home
 from tasks.store.json_files import read_file, read_json, write_json
 
@@ -80,8 +80,11 @@ def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
 
 def is_of(document: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a cell's file is of this recipe."""
+    # What changes no result may have another default by now.
+    same = {"problem": None, "gate": Gate()}
     try:
-        return validated(document["recipe"]) == recipe
+        before = validated(document["recipe"])
+        return before.model_copy(update=same) == recipe.model_copy(update=same)
     except ValueError:
         # Of an earlier version, which had other fields.
         return False

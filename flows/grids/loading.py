@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.grids.definition import Cell, Grid, cells_of, changed, grid_of
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.changes import Changes, fields_of
+from flows.recipes.files import SUFFIXES, beside, read_document
 from flows.recipes.shipped import RECIPES, load_recipe
+from tasks.host.wording import meant
 
 SMOKE = str(SMOKE_GRID["name"])
-FILES = (".yaml", ".yml", ".toml")
 
 
 def load_grid(
@@ -28,7 +26,8 @@ def load_grid(
 
     Args:
         source: `smoke-grid`; `<shipped grid>-<shipped recipe>`, such as kd-settings-minilm-sst2; a
-            shipped grid whose recipe is `recipe`; a YAML or TOML file; or what such a file holds.
+            shipped grid whose recipe is `recipe`; a YAML, TOML or JSON file; or what such a file
+            holds.
         recipe: a shipped recipe or a file, for a shipped grid.
         changes: `a.b=c` as texts, or dotted field -> value.
         seeds: instead of the grid's own.
@@ -146,22 +145,18 @@ def _shipped(
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    if path.suffix not in FILES:
-        known = ", ".join((*TEMPLATES, SMOKE))
-        raise ValueError(f"grid must be one of {known}, or a YAML or TOML file, got {str(path)!r}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ValueError(f"grid must be an existing file, got {path}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        kind = "TOML" if path.suffix == ".toml" else "YAML"
-        raise ValueError(f"grid must be {kind} in UTF-8, got {path}: {first}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"grid must be a mapping of fields, got {type(values).__name__}")
+    if path.suffix not in SUFFIXES:
+        names = (*TEMPLATES, SMOKE)
+        known = ", ".join(names)
+        raise ValueError(
+            f"grid must be one of {known}, or a YAML, TOML or JSON file, got {str(path)!r}"
+            f"{meant(str(path), names)}"
+        )
+    values = read_document(path, "grid").values
     base = values.get("base")
     if isinstance(base, str) and base not in RECIPES:
         # A recipe beside the grid is found from anywhere.
         values["base"] = str((path.parent / base).resolve())
+    if isinstance(values.get("set"), dict):
+        values["set"] = beside(path.parent, values["set"])
     return {"name": path.stem, **values}

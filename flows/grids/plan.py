@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.engine.checks import is_here, prepare_request
+from flows.engine.checks import prepare_request
 from flows.engine.graph import Graph, Vertex, graph_of
 from flows.engine.walk import walk
 from flows.grids.definition import Cell
 from flows.planning.estimates import Estimate, Estimator
 from flows.planning.stage_states import CACHED, TO_RUN
-from flows.recipes.request import Request, read_rows
-from rosita_core.training.loop import total_steps
+from flows.recipes.request import Request
 from tasks.cache.records import StageResult
 from tasks.cache.shared_records import look
 
@@ -120,13 +119,7 @@ def plan_grid(requests: Mapping[str, Request]) -> GridPlan:
             results[vertex.id] = visited.result
         else:
             estimator = estimators.setdefault(home, Estimator(home))
-            estimate = estimator.estimate(
-                vertex.node,
-                vertex.request.model.digest,
-                vertex.numerics.device,
-                vertex.processes,
-                _units(vertex, results),
-            )
+            estimate = estimator.of(vertex, results)
         stages[vertex.id] = GridStage(vertex, visited.stage.known_key, estimate)
     return GridPlan(graph, stages)
 
@@ -135,23 +128,3 @@ def limited(plan: GridPlan, max_cells: int | None) -> tuple[str, ...]:
     """The cells up to `max_cells` with something to compute; those with nothing are free."""
     missing = [cell for cell in plan.graph.cells if plan.to_run(cell)][:max_cells]
     return tuple(cell for cell in plan.graph.cells if cell in missing or not plan.to_run(cell))
-
-
-def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:
-    """Optimizer steps of a training, or rows of the augmentation, as far as they are known."""
-    request, original = vertex.request, None
-    if (data := results.get(vertex.needs.get("data", ""))) is not None:
-        original = int(data.metrics["rows_train"])
-    elif is_here(request):
-        original = read_rows(request.source).counts["train"]
-    if vertex.name == "augment" or original is None:
-        return original
-    if not hasattr(vertex.node.config, "training"):
-        return None
-    rows = original
-    if vertex.node.inputs.get("rows") == "augment":
-        augmented = results.get(vertex.needs["augment"])
-        rows = original * (1 + request.recipe.augment.copies)
-        if augmented is not None:
-            rows = int(augmented.metrics["rows_train"])
-    return float(total_steps(rows, vertex.node.config.training))

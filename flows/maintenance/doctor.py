@@ -31,6 +31,7 @@ from flows.maintenance.doctor_services import (
     check_mlflow,
     check_outbox,
     check_prefect,
+    check_processes,
     check_shared_store,
 )
 from rosita_core.data.readers.film_reviews import ARCHIVE, SHA256
@@ -63,6 +64,7 @@ def examine(home: Path) -> list[Check]:
         lambda: check_film_reviews(Home(home).downloads),
         check_hub,
         check_prefect,
+        check_processes,
         check_shared_store,
         lambda: check_mlflow(home),
         lambda: check_outbox(home),

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil  # type: ignore[import-untyped]
+
+from flows.services.servers import HELD
 from rosita_core.model.locate import MODELS
 from tasks.host.network import unreachable
 from tasks.host.wording import counted
@@ -61,6 +64,23 @@ def check_prefect() -> Check:
         return Check("prefect", OK, f"{url} answers")
     return Check(
         "prefect", PROBLEM, f"{url} does not answer ({problem}); start it, or unset PREFECT_API_URL"
+    )
+
+
+def check_processes() -> Check:
+    """Servers whose command is gone, which should have ended with it."""
+    left = []
+    for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
+        command = process.info["cmdline"] or []
+        if HELD in command and str(process.info["ppid"]) != command[command.index(HELD) + 1]:
+            left.append(str(process.info["pid"]))
+    if not left:
+        return Check("processes", OK, "no server was left behind by a run that is gone")
+    return Check(
+        "processes",
+        WARNING,
+        f"left behind by commands that are gone: {', '.join(left)}; `kill {' '.join(left)}` "
+        "ends them",
     )
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from flows.engine.checks import is_here
+from flows.engine.graph import Vertex
 from flows.method import Node
 from flows.planning.differences import flat
-from tasks.cache.records import attempts, makers
+from flows.recipes.request import read_rows
+from rosita_core.training.loop import total_steps
+from tasks.cache.records import StageResult, attempts, makers
 from tasks.cache.stage_key import PROCESSES, canonical_config
 from tasks.stages.catalogue import catalogue
+
+DATA = "data"
+DECIDING = (
+    *("training.batch_size", "training.max_length", "source.digest", "source.limit_rows"),
+    *("mlm_digest", "vectors_digest"),
+)
+"""Settings without which the time of a step, or of the rows, says nothing about another one's."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,31 @@ class Estimator:
         self._completed = lru_cache(maxsize=None)(self._read)
         self._makers = lru_cache(maxsize=1)(self._read_makers)
 
+    def of(self, vertex: Vertex, results: Mapping[str, StageResult]) -> Estimate:
+        """How long a stage will take.
+
+        Args:
+            vertex: the stage.
+            results: id -> result of the stages before it that are cached.
+        """
+        data = results.get(vertex.needs.get(DATA, ""))
+        return self.estimate(
+            vertex.node,
+            vertex.request.model.digest,
+            vertex.numerics.device,
+            vertex.processes,
+            _units(vertex, results),
+            None if data is None else data.artifact,
+        )
+
     def estimate(
-        self, node: Node, model: str, device: str, processes: int, units: float | None
+        self,
+        node: Node,
+        model: str,
+        device: str,
+        processes: int,
+        units: float | None,
+        rows: str | None = None,
     ) -> Estimate:
         """The most similar completed attempt on such devices, scaled to `units`.
 
@@ -56,6 +91,8 @@ class Estimator:
             processes: that it will run in.
             units: optimizer steps or rows that it will have; None where that is unknown or its
                 time depends on nothing of the kind.
+            rows: artifact of its rows; None where they are not known yet. A stage whose time
+                depends on no units is compared with others on the same rows alone.
         """
         kind = device.partition(":")[0]
         wanted = flat(canonical_config(node.config))
@@ -64,21 +101,27 @@ class Estimator:
             for record in self._completed(node.name)
             if not starts_from_model(node.name) or self._model(record) == model
         ]
+        unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
+        same_rows = None if unit is not None else rows
         candidates = [
             (_alike(wanted, flat(record["components"]["config"])), record["number"], record)
             for record in alike
             if record["components"]["numerics"].get("device") == kind
             and record["components"]["numerics"].get(PROCESSES, 1) == processes
+            and _comparable(wanted, flat(record["components"]["config"]))
+            and same_rows in (None, record["components"]["inputs"].get(DATA, same_rows))
         ]
         if not candidates:
             if alike:
                 many = f" in {processes} processes" if processes > 1 else ""
-                return Estimate(None, f"{node.name} has not run here on {kind}{many}")
+                like = "" if kind in self._devices(alike, processes) else f" on {kind}{many}"
+                return Estimate(
+                    None, f"{node.name} has not run here{like or ' on such rows and batches'}"
+                )
             return Estimate(None, f"{node.name} has not run here on this model")
         _, number, record = max(candidates, key=lambda entry: entry[:2])
         seconds = float(record["result"]["seconds"])
         measured_on = self._hardware(record, kind)
-        unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
         counted = record["result"]["metrics"].get(counts) if counts else None
         if unit is None or not isinstance(counted, int | float) or not counted > 0:
             return Estimate(seconds, f"attempt {number} of {node.name}", measured_on)
@@ -93,6 +136,12 @@ class Estimator:
             unit,
             units,
         )
+
+    @staticmethod
+    def _devices(records: list[dict[str, Any]], processes: int) -> set[str]:
+        """Kinds of devices that these attempts ran on, in so many processes."""
+        numerics = [record["components"]["numerics"] for record in records]
+        return {str(n.get("device")) for n in numerics if n.get(PROCESSES, 1) == processes}
 
     def _hardware(self, record: dict[str, Any], kind: str) -> str:
         """What the attempt ran on, as far as the note beside its artifact still says."""
@@ -134,6 +183,31 @@ def starts_from_model(stage: str) -> bool:
     return kind.trains or kind.origin is not None
 
 
+def _comparable(wanted: dict[str, str], had: dict[str, str]) -> bool:
+    """Whether a step or a row of both takes about as long."""
+    return all(had.get(name) == wanted[name] for name in DECIDING if name in wanted)
+
+
 def _alike(wanted: dict[str, str], had: dict[str, str]) -> int:
     """How many settings agree."""
     return sum(had.get(name) == value for name, value in wanted.items())
+
+
+def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:
+    """Optimizer steps of a training, or rows of the augmentation, as far as they are known."""
+    request, original = vertex.request, None
+    if (data := results.get(vertex.needs.get("data", ""))) is not None:
+        original = int(data.metrics["rows_train"])
+    elif is_here(request):
+        original = read_rows(request.source).counts["train"]
+    if vertex.name == "augment" or original is None:
+        return original
+    if not hasattr(vertex.node.config, "training"):
+        return None
+    rows = original
+    if vertex.node.inputs.get("rows") == "augment":
+        augmented = results.get(vertex.needs["augment"])
+        rows = original * (1 + request.recipe.augment.copies)
+        if augmented is not None:
+            rows = int(augmented.metrics["rows_train"])
+    return float(total_steps(rows, vertex.node.config.training))

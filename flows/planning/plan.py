@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.engine.graph import graph_of
 from flows.planning.attempts import basis, maker
 from flows.planning.differences import Difference
+from flows.planning.estimates import Estimator
 from flows.planning.explain import NEVER, Reasons, reasons_of
 from flows.planning.rows import KnownRows, known_rows
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage, first_to_run, nearest, survey
@@ -27,7 +30,8 @@ class PlannedStage:
         reason: why it is not cached; "" where it is.
         seconds: how long the attempt took that filled the cache, or None.
         waits_for: the stages that have to run just before it where its key is not known yet.
-        last_seconds: how long its last completed attempt took, or None.
+        estimated_seconds: how long it will take, by an attempt on the same model and such rows;
+            None where there was none, or it is cached.
     """
 
     name: str
@@ -36,7 +40,7 @@ class PlannedStage:
     reason: str
     seconds: float | None
     waits_for: tuple[str, ...]
-    last_seconds: float | None
+    estimated_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,34 @@ class Plan:
 def plan(request: Request) -> Plan:
     """What a run of the recipe would do; computes and writes nothing."""
     stages = survey(request)
+    graph = graph_of({request.recipe.name: request})
+    ids = graph.cells[request.recipe.name]
+    done = {ids[one.name]: one.record for one in stages.values() if one.record is not None}
+    estimator = Estimator(request.home)
+
+    def seconds(stage: SurveyedStage) -> float | None:
+        return estimator.of(graph.vertices[ids[stage.name]], done).seconds
+
     return Plan(
-        tuple(_planned(stage, stages, request) for stage in stages.values()),
+        tuple(_planned(stage, stages, request, seconds) for stage in stages.values()),
         known_rows(request, stages["data"].record),
     )
 
 
-def _planned(stage: SurveyedStage, stages: Survey, request: Request) -> PlannedStage:
+def _planned(
+    stage: SurveyedStage,
+    stages: Survey,
+    request: Request,
+    seconds: Callable[[SurveyedStage], float | None],
+) -> PlannedStage:
     if stage.record is not None:
-        seconds = stage.record.seconds
-        return PlannedStage(stage.name, stage.key, CACHED, "", seconds, (), seconds)
+        return PlannedStage(stage.name, stage.key, CACHED, "", stage.record.seconds, (), None)
     recipe, home = request.recipe.name, request.home
     last = basis(stage, recipe)
     reason = reasons_line(reasons_of(stage, last, stages, recipe, home), stages, recipe, home)
-    took = None if last is None else last.seconds
+    waits_for = nearest(stage.waits_for, stages)
     return PlannedStage(
-        stage.name, stage.key, stage.status, reason, None, nearest(stage.waits_for, stages), took
+        stage.name, stage.key, stage.status, reason, None, waits_for, seconds(stage)
     )
 
 
@@ -134,12 +150,13 @@ def totals(planned: tuple[PlannedStage, ...]) -> str:
     """How much there is to do, in one line."""
     todo = [stage for stage in planned if stage.status != CACHED]
     counted = f"{len(planned) - len(todo)} cached, {len(todo)} to run"
-    known = [stage.last_seconds for stage in todo if stage.last_seconds is not None]
+    known = [one.estimated_seconds for one in todo if one.estimated_seconds is not None]
     if not todo:
         return f"{counted}."
     if not known:
         return f"{counted}; how long they take is not known yet."
-    which = "their last attempts"
-    if len(known) < len(todo):
-        which = f"the last attempts of {len(known)} of them"
-    return f"{counted}: about {duration(sum(known))} by {which}."
+    about = f"{counted}: about {duration(sum(known))}"
+    unknown = tuple(one.name for one in todo if one.estimated_seconds is None)
+    if unknown:
+        return f"{about} without {listed(unknown)}, not known yet on this model and such rows."
+    return f"{about} by attempts on the same model."

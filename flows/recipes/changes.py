@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from ruamel.yaml.error import YAMLError
+
+from flows.recipes.files import read_text
 
 Changes = Sequence[str] | Mapping[str, Any]
 """Texts such as `width.keep_heads=2`, or dotted field -> value."""
 
 
 def fields_of(changes: Changes) -> dict[str, Any]:
-    """Dotted field -> value; a text's value is read as YAML.
+    """Dotted field -> value; a text's value is read as YAML 1.2.
 
     Raises:
         ValueError: for a text without a field or without `=`.
@@ -27,8 +29,8 @@ def fields_of(changes: Changes) -> dict[str, Any]:
         if not equals or not field:
             raise ValueError(f"--set must be field=value, got {change!r}")
         try:
-            fields[field] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            fields[field] = read_text(text)
+        except YAMLError:
             fields[field] = text
     return fields
 

@@ -125,6 +125,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     Raises:
         ValueError: one line naming the field, the bound and the value.
     """
+    _check_folders(recipe)
     spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
     teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
     _check_lengths(recipe, teacher.frame.max_positions)
@@ -262,6 +263,17 @@ def check_home(home: Path, parameters: int) -> None:
             f"{HOME_VARIABLE} must have at least {needed / 1e6:,.0f} MB free for five models, "
             f"got {free / 1e6:,.0f} MB in {home}"
         )
+
+
+def _check_folders(recipe: Recipe) -> None:
+    """What can only be a folder is not looked for on the hub, which would complain of its name."""
+    models = {
+        "teacher.model": recipe.teacher.model,
+        "augment.proposers.mlm": recipe.augment.proposers.mlm,
+    }
+    for field, name in models.items():
+        if name is not None and name.startswith((".", "/", "~")) and not Path(name).is_dir():
+            raise ValueError(f"{field} must be an existing directory, got {name}")
 
 
 def source_settings(recipe: Recipe, home: Path) -> SourceSettings:

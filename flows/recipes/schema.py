@@ -366,13 +366,28 @@ class Gate(Section):
         description="on the selection rows it is not better than chance, or its classes are mixed "
         "up: no student is made of it, or it is said",
     )
+    weak_student: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="on the dev rows it is not better than the most frequent class: it is exported "
+        "and not registered, or it is said",
+    )
     retention: float | None = Field(
         None, gt=0, description="part of the teacher's score that a registered student keeps"
     )
 
 
+OWN_TASK = "custom"
+
+
 class Recipe(Section):
     name: str = Field("custom", description="what runs are called")
+    problem: str | None = Field(
+        None,
+        min_length=1,
+        pattern="^[^/:]+$",
+        description="whose runs and models lie together in MLflow, as rosita-<problem>; null: the "
+        "task, and the recipe's name for own data",
+    )
     task: str = Field(description="a GLUE task, film-reviews, or custom")
     data: Data = Data()
     seed: int = Field(42, ge=0, lt=2**32, description="of training, dropout and augmentation")
@@ -393,6 +408,12 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()
     gate: Gate = Gate()
+
+    @property
+    def of_problem(self) -> str:
+        """The problem, by which MLflow keeps runs and models together."""
+        own = self.name.replace("/", "-").replace(":", "-")
+        return self.problem or (own if self.task == OWN_TASK else self.task)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from flows.recipes.changes import Changes, applied, fields_of
+from flows.recipes.files import SUFFIXES, Document, beside, read_document
 from flows.recipes.paper import paper, paper_name, paper_settings
 from flows.recipes.schema import (
     Augment,
@@ -23,6 +22,7 @@ from flows.recipes.schema import (
     validated,
 )
 from rosita_core.data.task_spec import GLUE
+from tasks.host.wording import meant
 
 
 def demo() -> Recipe:
@@ -36,6 +36,7 @@ def smoke() -> Recipe:
     short: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 1, "evaluations_per_epoch": 1}
     return Recipe(
         name="smoke",
+        problem="smoke",
         task="film-reviews",
         data=Data(source="packaged", dev_rows=1500, limit_rows=256),
         teacher=Teacher(model="tiny-random", **short),
@@ -44,8 +45,19 @@ def smoke() -> Recipe:
         depth=Depth(keep_layers=2, **short),
         width=Width(keep_heads=2, ffn_units=32, embedding_rank=8, prune_fraction=0.5, **short),
         # Its teacher has random weights.
-        gate=Gate(weak_teacher="warn"),
+        gate=Gate(weak_teacher="warn", weak_student="warn"),
     )
+
+
+FAMILIES = ("roberta", "distilbert", "electra")
+"""Those that have a smoke recipe beside BERT's."""
+
+
+def smoke_family(family: str) -> Recipe:
+    """`smoke` with a tiny random model of another family."""
+    recipe = smoke()
+    teacher = recipe.teacher.model_copy(update={"model": f"tiny-{family}"})
+    return recipe.model_copy(update={"name": f"smoke-{family}", "teacher": teacher})
 
 
 class _Passes(NamedTuple):
@@ -126,6 +138,7 @@ OWN = "custom"
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "smoke": smoke,
+    **{f"smoke-{family}": partial(smoke_family, family) for family in FAMILIES},
     "demo": demo,
     **{f"minilm-{task}": partial(minilm, task) for task in (*GLUE, "custom")},
     **{paper_name(task, kd): partial(paper, task, kd) for task, kd in paper_settings()},
@@ -136,37 +149,31 @@ def load_recipe(source: str | Path | Mapping[str, Any], changes: Changes) -> Rec
     """A complete recipe, with some of its fields changed.
 
     Args:
-        source: a shipped recipe, a YAML file, or what such a file holds.
+        source: a shipped recipe, a YAML, TOML or JSON file, or what such a file holds.
         changes: `a.b=c` as texts, or dotted field -> value.
 
     Raises:
         ValueError: one line naming what is wrong.
     """
-    return validated(applied(_values(source), fields_of(changes)))
-
-
-def _values(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    fields = fields_of(changes)
     if isinstance(source, Mapping):
-        return _with_base(OWN, dict(source))
+        return validated(applied(_with_base(OWN, dict(source)), fields))
     name = str(source)
-    return RECIPES[name]().model_dump(mode="json") if name in RECIPES else _from_file(Path(name))
+    if name in RECIPES:
+        return validated(applied(RECIPES[name]().model_dump(mode="json"), fields))
+    document = _from_file(Path(name))
+    with document.named(fields):
+        values = beside(document.path.parent, document.values)
+        return validated(applied(_with_base(document.path.stem, values), fields))
 
 
-def _from_file(path: Path) -> dict[str, Any]:
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
+def _from_file(path: Path) -> Document:
+    if path.suffix not in SUFFIXES and not path.exists():
         raise ValueError(
             f"recipe must be one of {', '.join(n for n in RECIPES if '-kd-' not in n)} "
-            f"or a YAML file, got {str(path)!r}"
+            f"or a YAML, TOML or JSON file, got {str(path)!r}{meant(str(path), RECIPES)}"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"recipe must be an existing file, got {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"recipe must be YAML in UTF-8, got {path}: {_first(error)}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"recipe must be a mapping of fields, got {type(values).__name__}")
-    return _with_base(path.stem, values)
+    return read_document(path, "recipe")
 
 
 def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +182,9 @@ def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if base is None:
         return {"name": name, **values}
     if not isinstance(base, str) or base not in RECIPES:
-        raise ValueError(f"base must be a shipped recipe, got {base!r}")
-    return _merged(RECIPES[base]().model_dump(mode="json") | {"name": name}, values)
+        raise ValueError(f"base must be a shipped recipe, got {base!r}{meant(str(base), RECIPES)}")
+    start = RECIPES[base]().model_dump(mode="json") | {"name": name, "problem": None}
+    return _merged(start, values)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +195,3 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(inner, dict)
         result[name] = _merged(inner, value) if both and inner is not None else value
     return result
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

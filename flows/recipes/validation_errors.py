@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tasks.host.wording import meant
+
 COMPARED = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("above", "gt"),
@@ -35,7 +37,8 @@ def first_complaint(error: ValidationError, root: type[BaseModel]) -> str:
     if kind in ("extra_forbidden", "invalid_key"):
         known = ", ".join(section.model_fields)
         inside = ".".join(path[:-1]) or root.__name__.lower()
-        return f"{field} must be one of the fields of {inside} ({known}), got {path[-1]!r}"
+        guess = meant(path[-1], section.model_fields)
+        return f"{field} must be one of the fields of {inside} ({known}), got {path[-1]!r}{guess}"
     if kind == "missing":
         return f"{field} must be given, got nothing"
     if kind == "value_error":

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,15 +17,17 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import EntrypointType
 from prefect.schedules import Schedule
-from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from flows.services.servers import ServerError, start_one_server
+from flows.services.servers import ServerError
 from flows.services.work_pool import HEARTBEAT_SECONDS, TAG, prepare_automations
 from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
 
 HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+
+LOST_SECONDS = 45.0
+WATCH_SECONDS = 5.0
 
 Times = CronSchedule | IntervalSchedule
 
@@ -72,26 +78,6 @@ def next_time(when: Times) -> datetime:
     return dates[0]
 
 
-def reachable_api() -> str:
-    """The address of the Prefect server of this shell; a server of this process where it has none.
-
-    Raises:
-        ServerError: where it does not answer.
-    """
-    url = get_current_settings().api.url
-    if url:
-        # A server that wants to know who asks is there.
-        problem = unreachable(f"{url.rstrip('/')}/health", (200, 401, 403))
-        if problem is not None:
-            raise ServerError(f"Prefect's server at {redacted(url)} does not answer: {problem}")
-        return url
-    print("starting prefect", file=sys.stderr)
-    start_one_server()()
-    started = get_current_settings().api.url
-    assert started is not None, "start_one_server sets it"
-    return started
-
-
 def serve(
     flow: Flow[..., Any],
     api: str,
@@ -115,6 +101,11 @@ def serve(
     print(f"Prefect: {redacted(api).removesuffix('/api')}")
     print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
     print("Ctrl-C ends it.", flush=True)
+    with ended_without(f"{api.rstrip('/')}/health", redacted(api)):
+        _serve(flow, name, when, parameters)
+
+
+def _serve(flow: Flow[..., Any], name: str, when: Times, parameters: dict[str, Any]) -> None:
     flow.serve(
         name=name,
         schedule=Schedule(**_fields(when)),
@@ -127,6 +118,52 @@ def serve(
         # A path would be looked for in the folder that this command was typed in.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+@contextmanager
+def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> Iterator[None]:
+    """End the block as Ctrl-C does where a server stops answering: no run would ever come again.
+
+    Args:
+        health: address that answers while the server is there.
+        server: its name for people.
+        seconds: for which it may be away.
+
+    Raises:
+        ServerError: where the block was ended so.
+    """
+    over, lost, guard = threading.Event(), threading.Event(), threading.Lock()
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        # Not where the block has ended meanwhile.
+        with guard:
+            if not over.is_set():
+                lost.set()
+                # Of the main thread, which may sleep; one of this thread would not wake it.
+                signal.pthread_kill(main, signal.SIGINT)
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not over.wait(min(WATCH_SECONDS, seconds / 3)):
+            if unreachable(health, (200, 401, 403)) is None:
+                answered = time.monotonic()
+            elif time.monotonic() - answered > seconds:
+                interrupt()
+                answered = time.monotonic()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not lost.is_set():
+            raise
+    finally:
+        with guard:
+            over.set()
+    if lost.is_set():
+        raise ServerError(f"Prefect's server at {server} does not answer any more; start it again")
 
 
 def _fields(when: Times) -> dict[str, Any]:

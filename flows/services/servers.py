@@ -12,16 +12,27 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from flows.engine.prefect_loss import Failure
+from tasks.home import Home
+from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
+from tasks.host.network import unreachable
+from tasks.host.redaction import redacted
+from tasks.host.terminal import progress_display
+
 HOST = "127.0.0.1"
 LAST_PORT = 65535
 # A busy machine takes most of a minute to import and migrate.
 START_SECONDS = 180.0
+LONG_SECONDS = 20.0
+"""Of a start, after which it is said what is waited for."""
+REACH_SECONDS = 20.0
+"""For a server that somebody else runs, and that may be starting or busy."""
 # Asked to stop; after that killed. Both together stay below ten seconds.
 STOP_SECONDS = 7.0
 POLL_SECONDS = 0.25
@@ -33,7 +44,18 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class ServerError(RuntimeError):
+HELD = "flows.services.held"
+CAUSES = {
+    "Can't locate revision identified by": "its database was made by another version of Prefect; "
+    "name another folder by PREFECT_HOME, or use that version",
+    "unable to open database file": "its database cannot be opened",
+    "attempt to write a readonly database": "its database cannot be written",
+    "file is not a database": "its database is damaged",
+}
+"""What a server of Prefect says as it ends, and what that means."""
+
+
+class ServerError(Failure):
     """A server could not be started or ended by itself; the message has its last lines."""
 
 
@@ -62,11 +84,25 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
 
-def prefect_server(port: int, logs: Path) -> Server:
-    """Prefect's API and UI, over the database of the user's Prefect profile."""
+def prefect_server(port: int, logs: Path, password: str | None = None) -> Server:
+    """Prefect's API and UI, over the database in PREFECT_HOME.
+
+    Args:
+        port: on loopback.
+        logs: the folder of its log.
+        password: `name:password`, without which the API answers nobody; None: it needs none.
+    """
     environment = _environment()
+    if password is not None:
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = password
+    environment["PREFECT_SERVER_API_HOST"] = HOST
+    environment["PREFECT_SERVER_API_PORT"] = str(port)
+    environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{HOST}:{port}"
+    Path(environment.get(PREFECT_HOME) or "~/.prefect").expanduser().mkdir(
+        parents=True, exist_ok=True
+    )
     # Else the page would talk to whatever server the user's own shell points to.
-    environment.pop("PREFECT_API_URL", None)
+    environment.pop(PREFECT_API_URL, None)
     environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
     environment["PREFECT_SERVER_UI_ENABLED"] = "true"
     # A command's own console has its progress; a server's log has what goes wrong in it.
@@ -74,11 +110,10 @@ def prefect_server(port: int, logs: Path) -> Server:
     # SQLite lets one write at a time, and those of a busy machine wait long.
     environment.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
-    arguments = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
     return Server(
         name="prefect",
         port=port,
-        command=(sys.executable, *arguments),
+        command=held(("flows.services.guarded_prefect", str(port))),
         environment=environment,
         health="/api/health",
         log=logs / "prefect.log",
@@ -93,13 +128,13 @@ def mlflow_server(port: int, uri: str, artifacts: Path, logs: Path) -> Server:
     # Not as an argument, which every user of the machine can read: there may be a password in it.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
     arguments = (
-        *("-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
+        *("mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
         *("--artifacts-destination", artifacts.as_uri()),
     )
     return Server(
         name="mlflow",
         port=port,
-        command=(sys.executable, *arguments),
+        command=held(arguments),
         environment=environment,
         health="/health",
         log=logs / "mlflow.log",
@@ -162,7 +197,8 @@ def running(servers: Sequence[Server]) -> Iterator[dict[str, subprocess.Popen[by
                 processes[server.name] = subprocess.Popen(
                     server.command,
                     env=dict(server.environment),
-                    stdin=subprocess.DEVNULL,
+                    # Closed with this process, however it ends; the server then ends as well.
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     # A group of its own: Ctrl-C reaches this process only, which then stops
@@ -184,12 +220,16 @@ def wait_until_ready(
     Raises:
         ServerError: where a server ends before it answers, or takes too long.
     """
-    deadline = time.monotonic() + START_SECONDS
-    waiting = list(servers)
+    began = time.monotonic()
+    waiting, said = list(servers), False
     while waiting and not stop.is_set():
         check_alive(servers, processes)
         waiting = [server for server in waiting if not answers(server.url + server.health)]
-        if waiting and time.monotonic() > deadline:
+        took = time.monotonic() - began
+        if waiting and not said and took > LONG_SECONDS:
+            said = True
+            progress_display().line(f"rosita: {waiting[0].name} takes long to start")
+        if waiting and took > START_SECONDS:
             raise ServerError(
                 f"{waiting[0].name} did not answer within {START_SECONDS:.0f} s: "
                 f"{last_lines(waiting[0].log)}"
@@ -220,9 +260,12 @@ def check_alive(
         code = processes[server.name].poll()
         if code is not None:
             how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            said = last_lines(server.log)
+            known = [cause for sign, cause in CAUSES.items() if sign in said]
             raise ServerError(
-                f"{server.name} ended with {how}; last lines of {server.log}: "
-                f"{last_lines(server.log)}"
+                f"{server.name} ended with {how}; "
+                + "".join(f"{cause}; " for cause in known[:1])
+                + f"last lines of {server.log}: {said}"
             )
 
 
@@ -244,36 +287,47 @@ def last_lines(log: Path) -> str:
     return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
 
 
-def start_one_server() -> Callable[[], None]:
-    """Begin to start a Prefect server for this process, unless it has one; call the answer to wait.
+def reachable_api(home: Path) -> str:
+    """The address of the user's Prefect server; where there is none, of one that is started here.
 
-    Prefect's own temporary one is started when the first flow is, and Ctrl-C at a terminal ends it
-    before the stages have saved. This one starts beside whatever comes between, and stops when this
-    process ends, after what Prefect still sends.
+    Prefect's own temporary server outlives a run that is killed, and Ctrl-C at a terminal ends it
+    before the stages have saved. This one stops when this process ends, after what Prefect sends.
 
     Raises:
-        ServerError: of the answer, where it does not start.
+        ServerError: where it does not answer, or does not start.
     """
     # Here, because it takes seconds to import, which `rosita ui` does without.
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:
-        return lambda: None
-    stack = ExitStack()
-    # Not in the home, in which nothing is written before all is checked.
-    logs = Path(stack.enter_context(TemporaryDirectory(prefix="rosita-")))
+    if url := get_current_settings().api.url:
+        _check_reachable(url)
+        return url
+    stack, scratch = ExitStack(), Home(home).scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    logs = Path(stack.enter_context(TemporaryDirectory(prefix="prefect-", dir=scratch)))
     server = prefect_server(free_port(), logs)
     processes = stack.enter_context(running([server]))
     atexit.register(stack.close)
+    wait_until_ready([server], processes, threading.Event())
+    # Of the process and not of a context: Prefect's own threads are to find it, too.
+    api = os.environ[PREFECT_API_URL] = f"{server.url}/api"
+    refresh_global_settings_context()
+    return api
 
-    def wait() -> None:
-        wait_until_ready([server], processes, threading.Event())
-        # Of the process and not of a context: Prefect's own threads are to find it, too.
-        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-        refresh_global_settings_context()
 
-    return wait
+def _check_reachable(url: str) -> None:
+    deadline = time.monotonic() + REACH_SECONDS
+    # A server that wants to know who asks is there.
+    while problem := unreachable(f"{url.rstrip('/')}/health", (200, 401, 403)):
+        if time.monotonic() > deadline:
+            raise ServerError(f"Prefect's server at {redacted(url)} does not answer: {problem}")
+        time.sleep(POLL_SECONDS)
+
+
+def held(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A module and its arguments as a process that ends with this one."""
+    return (sys.executable, "-m", HELD, str(os.getpid()), *arguments)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

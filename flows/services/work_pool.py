@@ -1,6 +1,6 @@
 """What Prefect's server has to know before a worker starts: its pool, and what to do when it dies.
 
-Everything is made once and then left as an operator has changed it.
+Everything is made once and then left as an operator has changed it, but for how a run is started.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -30,6 +30,19 @@ LOST_AFTER_SECONDS = 120
 AGAIN_AFTER_SECONDS = 20
 LOST = "rosita: a run whose process is gone has crashed"
 AGAIN = "rosita: a crashed run starts again"
+JOB: dict[str, Any] = {
+    "job_configuration": {
+        "command": None,
+        "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},
+        "labels": {},
+        "name": "{{ name }}",
+        "stream_output": True,
+        "working_dir": None,
+    },
+    "variables": {"type": "object", "properties": {"name": {"type": "string"}}},
+}
+"""How the pool starts a run: by Prefect's own command, in the worker's folder. Whoever asks for a
+run chooses neither."""
 STATES = ("Completed", "Failed", "TimedOut", "Crashed", "Cancelling", "Cancelled", "AwaitingRetry")
 """A run in one of these need not say that it lives."""
 BEGINNING = ("Scheduled", "Pending", "Running")
@@ -49,11 +62,14 @@ def prepare_work_pool(api: str, pool: str = POOL, lost_after: int = LOST_AFTER_S
     """
     with _server(api) as client:
         try:
-            client.read_work_pool(pool)
+            if client.read_work_pool(pool).base_job_template != JOB:
+                client.update_work_pool(pool, WorkPoolUpdate(base_job_template=JOB))
         except ObjectNotFound:
             # Another worker may make it at the same time.
             with suppress(ObjectAlreadyExists):
-                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+                client.create_work_pool(
+                    WorkPoolCreate(name=pool, type="process", base_job_template=JOB)
+                )
         queue = _training_queue(client, pool)
         if queue.concurrency_limit is None:
             client.update_work_queue(queue.id, concurrency_limit=1)

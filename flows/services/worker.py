@@ -58,7 +58,7 @@ def worker_beside(
     api: str, home: Path, pool: str
 ) -> Iterator[tuple[Server, subprocess.Popen[bytes]]]:
     """The worker that `rosita ui --worker` starts; it answers once it asks for runs."""
-    from flows.services.servers import running
+    from flows.services.servers import held, running
 
     port = free_port()
     # Prefect's own default is every address of the machine.
@@ -66,7 +66,7 @@ def worker_beside(
     worker = Server(
         name="worker",
         port=port,
-        command=(*worker_command(pool), "--with-healthcheck"),
+        command=held((*worker_command(pool)[2:], "--with-healthcheck")),
         environment=worker_environment(api, home) | answering,
         health="/health",
         log=Home(home).logs / "worker.log",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from flows.grids.files import read_cell
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
+from tasks.host.redaction import tracking_uri
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store
 from tasks.store.json_files import read_file, read_json
+
+ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)$")
 
 
 @dataclass(frozen=True)
@@ -35,23 +41,29 @@ def newest_summary(home: Path) -> RunSummary:
     Raises:
         ValueError: where no run has finished in this home.
     """
-    paths = sorted(Home(home).summaries(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for path in paths:
-        try:
-            return read_summary(path)
-        except ValueError as error:
-            progress_display().line(f"rosita: {error}; its run is left out")
+    for summary in summaries(home):
+        return summary
     raise ValueError(
         f"model must be given where no run has finished, got none and no run in {home}; "
         "`rosita compress --recipe demo` makes one"
     )
 
 
+def summaries(home: Path) -> Iterator[RunSummary]:
+    """The summaries of finished runs, the newest first; one that cannot be read is named."""
+    paths = sorted(Home(home).summaries(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in paths:
+        try:
+            yield read_summary(path)
+        except ValueError as error:
+            progress_display().line(f"rosita: {error}; its run is left out")
+
+
 def compressed_model(model: str | None, home: Path) -> FoundModel:
     """The checkpoint that a user means by `--model`.
 
     Args:
-        model: a checkpoint directory, the id of a finished run, or None for the newest run.
+        model: a checkpoint directory, whatever `run_of` knows, or None for the newest run.
         home: where runs are.
 
     Raises:
@@ -61,13 +73,70 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
         return _exported(newest_summary(home), home)
     if (folder := Path(model)).is_dir():
         return FoundModel(folder, None, None)
-    path = Home(home).summary(model)
-    # An absolute path as `model` would leave the home.
-    if Path(model).name == model and path.is_file():
-        return _exported(read_summary(path), home)
+    return _exported(run_of(model, home), home)
+
+
+def run_of(word: str, home: Path) -> RunSummary:
+    """The finished run that a word means.
+
+    Args:
+        word: the id of a run, its id at MLflow, a registered model (models:/name/3, or
+            models:/name@champion), a cell of a grid (mine/slow-s42), or a name; the newest run of
+            that name.
+        home: where runs are.
+
+    Raises:
+        ValueError: where it means none.
+    """
+    path = Home(home).summary(word)
+    # An absolute path as `word` would leave the home.
+    if Path(word).name == word and path.is_file():
+        return read_summary(path)
+    cell = _cell(word, home)
+    if cell is not None:
+        return cell
+    wanted = _aliased(word, home) if ALIAS.match(word) else word
+    by_name = None
+    for summary in summaries(home):
+        registered = None if summary.registered_model is None else summary.registered_model.uri
+        if wanted in (summary.mlflow_run_id, registered):
+            return summary
+        if by_name is None and word == summary.recipe:
+            by_name = summary
+    if by_name is not None:
+        return by_name
+    if word.startswith((".", "/", "~")):
+        raise ValueError(f"model must be an existing directory, got {word}")
     raise ValueError(
-        f"model must be a checkpoint directory or the id of a finished run in {home}, got {model}"
+        f"model must be a checkpoint directory, or a finished run, cell or registered model of "
+        f"{home}, got {word}; `rosita runs` lists them"
     )
+
+
+def _cell(word: str, home: Path) -> RunSummary | None:
+    grid, _, cell = word.rpartition("/")
+    if not (grid and cell) or "/" in grid or ".." in (grid, cell):
+        return None
+    document = read_cell(home, grid, cell)
+    if document is None or not isinstance(run_id := document.get("run_id"), str):
+        return None
+    path = Home(home).summary(Path(run_id).name)
+    return read_summary(path) if path.is_file() else None
+
+
+def _aliased(word: str, home: Path) -> str | None:
+    """The run at MLflow of the version that has an alias."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    found = ALIAS.match(word)
+    assert found is not None
+    uri = tracking_uri(home)
+    try:
+        version = MlflowClient(uri, uri).get_model_version_by_alias(found["name"], found["alias"])
+    except MlflowException:
+        return None
+    return str(version.run_id)
 
 
 def stage_folder(summary: RunSummary, stage: str, home: Path) -> Path:

@@ -130,6 +130,30 @@ class StageOfRun(Note):
     artifact: Digest
 
 
+class ModelOfRun(Note):
+    """The compressed model in the summary of a run."""
+
+    shape: Line
+    params: Count
+    score: float
+
+
+class Registered(Note):
+    """A version in MLflow's registry."""
+
+    name: Line
+    version: Line
+    uri: Line
+
+
+class Version(Note):
+    """What a model is registered as, or would be."""
+
+    name: Line
+    tags: dict[Line, Line]
+    description: Line
+
+
 class RunSummary(Note):
     """What is read again of the summary of a run; see `flows.engine.summary`."""
 
@@ -138,6 +162,12 @@ class RunSummary(Note):
     stages: list[StageOfRun]
     mlflow_run_id: Id | None = None
     mlflow_uri: Line | None = None
+    student: ModelOfRun | None = None
+    score_name: Line = ""
+    retention: float | None = None
+    registered_model: Registered | None = None
+    version: Version | None = None
+    gate: dict[str, Line | None] = {}
 
 
 class LockHolder(Note):

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
+import warnings
+from pathlib import Path
+
+from tasks.home import Home
+
+PREFECT_HOME, PREFECT_API_URL = "PREFECT_HOME", "PREFECT_API_URL"
+PREFECT_PROFILES = "PREFECT_PROFILES_PATH"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 DEFAULTS = {
     # Prefect's temporary server takes over 20 s, its own limit, on a busy machine.
@@ -26,6 +35,36 @@ DEFAULTS = {
 
 
 def prepare_environment() -> None:
-    """Set what the user has not set."""
+    """Set what the user has not set, and keep loopback away from a proxy."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    said = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = [name.strip() for name in said.split(",") if name.strip()]
+    if "*" not in direct:
+        direct += [name for name in LOOPBACK if name not in direct]
+        # Libraries read one or the other.
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(direct)
+
+
+def stand_in_for_a_user(home: Path) -> None:
+    """Libraries ask for the user's name and folder, which a container may not have."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("HOME", str(home))
+        os.environ.setdefault("USER", str(os.getuid()))
+
+
+def keep_prefect_in(home: Path) -> None:
+    """Prefect's own files belong to the home, unless the user says where they or their server are.
+
+    To be called before Prefect is imported. A profile that the user has made still counts.
+    """
+    if os.environ.get(PREFECT_HOME) or os.environ.get(PREFECT_API_URL):
+        return
+    profiles = Path("~/.prefect/profiles.toml").expanduser()
+    if profiles.is_file():
+        os.environ.setdefault(PREFECT_PROFILES, str(profiles))
+    os.environ[PREFECT_HOME] = str(Home(home).prefect)
+    # It tries to make its folder as it is imported; a home that is only looked at may be missing.
+    warnings.filterwarnings("ignore", "Failed to create the Prefect home directory")

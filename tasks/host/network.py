@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 NETWORK_SECONDS = 3.0
 
 
-def unreachable(url: str, accepted: tuple[int, ...]) -> str | None:
-    """None when `url` answers with an accepted status within seconds, else why not."""
+def unreachable(url: str, accepted: Container[int], seconds: float = NETWORK_SECONDS) -> str | None:
+    """None when `url` answers with an accepted status within `seconds`, else why not."""
 
     def ask() -> str | None:
         try:
-            with urllib.request.urlopen(url, timeout=NETWORK_SECONDS) as response:
+            with urllib.request.urlopen(url, timeout=seconds) as response:
                 status = response.status
         except urllib.error.HTTPError as error:
             status = error.code
@@ -25,7 +25,7 @@ def unreachable(url: str, accepted: tuple[int, ...]) -> str | None:
             return str(error) or type(error).__name__
         return None if status in accepted else f"status {status}"
 
-    return _within(ask, NETWORK_SECONDS, "no answer in time")
+    return _within(ask, seconds, "no answer in time")
 
 
 def _within(ask: Callable[[], str | None], seconds: float, otherwise: str) -> str | None:

@@ -1,7 +1,8 @@
-"""SIGTERM and Ctrl-C while a stage runs: the first asks it to save a checkpoint, the second stops.
+"""SIGTERM, Ctrl-C and a closed terminal while a stage runs: the first asks it to save a checkpoint,
+the second stops.
 
-Prefect turns both into exceptions at once, wherever the program is. Here they wait until the kernel
-asks, and end as the same exceptions, so that everything above a stage behaves as it always does.
+Prefect turns the first two into exceptions at once, wherever the program is. Here all wait until
+the kernel asks, and end as exceptions, so that everything above a stage behaves as it always does.
 Where nothing can be saved they are raised at once.
 """
 
@@ -9,10 +10,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _guard = threading.Lock()
 _saving = 0  # stages that would save a checkpoint if they were asked
@@ -32,9 +33,9 @@ def signals_caught() -> Iterator[None]:
     if not in_main or signal.getsignal(signal.SIGTERM) is _handle:
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in heeded()}
     _received = None
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, _handle)
     try:
         yield
@@ -103,6 +104,12 @@ def stop_if_requested() -> None:
         raise _exception(_received)
 
 
+def heeded() -> tuple[signal.Signals, ...]:
+    """The signals that end a run; not a closed terminal where the run shall outlive it (nohup)."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return tuple(number for number in SIGNALS if not (ignored and number == signal.SIGHUP))
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
     global _received
     first = _received is None
@@ -116,7 +123,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 def _say(number: int, what: str) -> None:
     # Not through logging, which has locks: a signal may come inside one.
-    os.write(2, f"rosita: {signal.Signals(number).name}: {what}\n".encode())
+    # And the terminal may be gone, which is what SIGHUP says.
+    with suppress(OSError):
+        os.write(2, f"rosita: {signal.Signals(number).name}: {what}\n".encode())
 
 
 def _exception(number: int) -> BaseException:

@@ -5,6 +5,7 @@ messages of any library are printed above it.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -70,7 +71,8 @@ class StageProgress:
             live.update(self._row, completed=event.step, total=event.total_steps, details=text)
         elif now - self._printed >= PLAIN_SECONDS:
             self._printed = now
-            self._display.line(f"{self._title}: step {event.step}/{event.total_steps}, {text}")
+            said = f"{self._title}: step {event.step}/{event.total_steps}"
+            self._display.line(f"{said}, {text}" if text else said)
 
     def end(self, status: str) -> None:
         """Take the stage off the display; one line with its status and last scores stays."""
@@ -134,7 +136,8 @@ class ProgressDisplay:
             stream = self._stream or sys.stderr
             live = stream.isatty() if self._terminal is None else self._terminal
             if live and self.live is None:
-                self._start(stream)
+                with self.heard():
+                    self._start(stream)
         if self.prefix is None:
             self.line(f"{title}: started")
         return StageProgress(self, title)
@@ -148,9 +151,17 @@ class ProgressDisplay:
         finally:
             self.prefix = None
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """The work goes on, unseen, where the reader goes away or the terminal closes."""
+        try:
+            yield
+        except OSError:
+            silence(self._stream or sys.stderr)
+
     def line(self, text: str) -> None:
         """One line of text, above the live line if there is one."""
-        with self._lock:
+        with self._lock, self.heard():
             if self.told is not None:
                 self.told(text)
             elif self.live is not None:
@@ -160,7 +171,7 @@ class ProgressDisplay:
 
     def leave(self) -> None:
         """One stage less; the live line goes with the last."""
-        with self._lock:
+        with self._lock, self.heard():
             self._running -= 1
             if self._running == 0 and self.live is not None:
                 live, self.live = self.live, None
@@ -195,6 +206,13 @@ class _Live(Progress):
         if self._display.header is not None:
             yield self._display.header()
         yield from super().get_renderables()
+
+
+def silence(stream: TextIO) -> None:
+    """Whatever is written to a stream from now on, by whichever library, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @lru_cache(maxsize=1)

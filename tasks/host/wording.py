@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -54,6 +56,12 @@ def shortened(text: str, most: int = 100) -> str:
 def error_line(error: Any) -> str:
     """An error as `Type: message` without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant by a word that is not known, as the end of a sentence."""
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def counted(count: int, what: str) -> str:

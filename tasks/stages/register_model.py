@@ -13,26 +13,20 @@ from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 def register_model(
     home: str,
     run: str,
-    task_name: str,
+    problem: str,
     checkpoint: str,
     artifact: str,
-    recipe: str,
-    shape: str,
-    seed: int,
+    tags: Mapping[str, str],
+    description: str,
 ) -> dict[str, str] | None:
-    """Log the exported checkpoint as the model of a tracked run and register `rosita-<task>`.
+    """Log the exported checkpoint as the model of a tracked run and register `rosita-<problem>`.
 
     Returns name, version and uri; None when MLflow does not answer, and it is registered later.
     """
     tracking = Tracking(home)
+    params = {name: tags[f"rosita.{name}"] for name in ("recipe", "shape")}
     log_compressed_model(
-        tracking,
-        run,
-        task_name,
-        Path(checkpoint),
-        artifact,
-        {"recipe": recipe, "shape": shape},
-        {"rosita.seed": str(seed), "rosita.shape": shape},
+        tracking, run, problem, Path(checkpoint), artifact, params, tags, description
     )
     tracking.flush(FLUSH_SECONDS)
     return tracking.registered(run)
@@ -41,13 +35,14 @@ def register_model(
 def log_compressed_model(
     tracking: Tracking,
     run: str,
-    task: str,
+    problem: str,
     checkpoint: Path,
     artifact: str | None,
     params: Mapping[str, object],
     tags: Mapping[str, str],
+    description: str = "",
 ) -> None:
-    """Log a Hugging Face checkpoint directory as the model of a run and register `rosita-<task>`.
+    """Log a Hugging Face checkpoint directory as the model of a run: `rosita-<problem>`.
 
     The checkpoint is copied as it is; the code that serves it is a source file, so nothing is
     pickled and nothing of this project is needed to load it. `artifact` is its digest: when a
@@ -57,4 +52,4 @@ def log_compressed_model(
     """
     if not (checkpoint / "config.json").is_file():
         raise ValueError(f"checkpoint must hold a config.json, got {checkpoint}")
-    tracking.log_model(run, f"rosita-{task}", checkpoint, artifact, params, tags)
+    tracking.log_model(run, f"rosita-{problem}", checkpoint, artifact, params, tags, description)

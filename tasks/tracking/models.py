@@ -25,6 +25,9 @@ ARTIFACT_TAG = "rosita.artifact"
 TOKEN_TAG = "rosita.handle"
 # On a version: SQL stores do not keep the id of the logged model that it is given.
 MODEL_TAG = "rosita.model_id"
+FINGERPRINT_TAG, SCORE_TAG = "rosita.fingerprint", "rosita.score"
+"""By which versions are compared; the score of one fingerprint says nothing of another's."""
+CHAMPION = "champion"
 # What the served model imports; pandas comes with MLflow.
 REQUIREMENTS = ("mlflow", "torch", "transformers")
 
@@ -150,14 +153,30 @@ def _new_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.create_model_version(
+    version = client.create_model_version(
         name,
         # Not models:/<id>: the store would look that up in MLflow's global default store.
         source=logged.artifact_location,
         run_id=run_id,
         tags=_tags(operation) | {MODEL_TAG: logged.model_id},
         model_id=logged.model_id,
+        description=operation.get("description") or None,
     )
+    _choose_champion(client, name, version)
+    return version
+
+
+def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> None:
+    """The alias `champion` goes to a version that is better on the same dev rows, or the first."""
+    try:
+        champion = client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+        return
+    theirs, ours = champion.tags, version.tags
+    comparable = ours.get(FINGERPRINT_TAG) == theirs.get(FINGERPRINT_TAG) is not None
+    if comparable and float(ours[SCORE_TAG]) > float(theirs[SCORE_TAG]):
+        client.set_registered_model_alias(name, CHAMPION, version.version)
 
 
 def _tags(operation: Mapping[str, Any]) -> dict[str, str]:

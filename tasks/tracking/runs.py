@@ -1,4 +1,4 @@
-"""MLflow: one experiment per task, one parent run per flow run, one child run per attempt.
+"""MLflow: one experiment per problem, one parent run per flow run, one child run per attempt.
 
 This module decides what is recorded under which names. Nothing here waits for MLflow: everything
 goes to the outbox, and a thread of it sends it on. A run is known by
@@ -97,8 +97,7 @@ class Tracking:
             tags["rosita.shape"] = shape
         run = self._start(task, name or recipe_name, tags, parent)
         self.log_params(run, flatten(recipe))
-        text = {"op": "text", "path": "recipe.json", "text": json.dumps(recipe, indent=2)}
-        self._sender.append(run, text, urgent=False)
+        self.log_text(run, "recipe.json", json.dumps(recipe, indent=2))
         return run
 
     def start_child(
@@ -196,6 +195,7 @@ class Tracking:
         artifact: str | None,
         params: Mapping[str, object],
         tags: Mapping[str, str],
+        description: str = "",
     ) -> None:
         """Register a checkpoint as the model of a run (see tasks/tracking/models.py)."""
         files = self._sender.runs.hold_files(run, checkpoint)
@@ -209,6 +209,7 @@ class Tracking:
             "files": files,
             "params": flatten(params),
             "tags": dict(tags),
+            "description": description,
         }
         self._sender.append(run, operation, urgent=True)
 
@@ -219,6 +220,10 @@ class Tracking:
         """
         place = path.absolute().relative_to(self.home).as_posix()
         self._sender.append(run, {"op": "document", "path": place}, urgent=True)
+
+    def log_text(self, run: str, path: str, text: str) -> None:
+        """Attach a text to a run, as a file."""
+        self._sender.append(run, {"op": "text", "path": path, "text": text}, urgent=False)
 
     def log_params(self, run: str, params: Mapping[str, str]) -> None:
         """Log params, however many."""
@@ -298,8 +303,8 @@ def _tell(text: str) -> None:
         progress_display().line(f"rosita: {text}")
 
 
-def _experiment(task: str) -> str:
-    return f"rosita-{task}"
+def _experiment(problem: str) -> str:
+    return f"rosita-{problem}"
 
 
 def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:

@@ -56,6 +56,24 @@ def test_a_schedule_from_a_laptop_starts_all_it_needs_and_ends_it(tmp_path: Path
     assert not [child for child in left if lives(child)]
 
 
+def test_a_schedule_says_that_its_server_is_gone(tmp_path: Path) -> None:
+    log = tmp_path / "said"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [str(ROSITA), "schedule", "smoke", "--interval", "600"],
+            cwd=tmp_path,
+            env=environment(tmp_path / "home", tmp_path / "prefect"),
+            stdout=said,
+            stderr=said,
+        )
+    until(lambda: "runs next" in log.read_text(), "the schedule", log.read_text)
+    children = psutil.Process(process.pid).children()
+    [server] = [child for child in children if "flows.services.held" in child.cmdline()]
+    server.kill()
+    assert process.wait(180) == 1
+    assert "does not answer any more" in log.read_text().splitlines()[-1]
+
+
 def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) -> None:
     place = Home(tmp_path / "home", tmp_path / "prefect", {})
     with serving(place, "--worker") as running:

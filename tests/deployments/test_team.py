@@ -109,7 +109,7 @@ def test_two_homes_compute_once_and_everything_is_recorded(
         run = client.get_run(document["mlflow_run_id"])
         assert run.info.status == "FINISHED"
         assert run.data.metrics["score"] == first["student"]["score"]
-    versions = client.search_model_versions("name='rosita-film-reviews'")
+    versions = client.search_model_versions("name='rosita-smoke'")
     assert len(versions) >= 1
     objects = s3_objects()
     assert any(key.endswith("model.safetensors") for key in objects if key.startswith("mlflow/"))

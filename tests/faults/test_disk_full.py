@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from faulty import Done, FaultyHome
+from faulty import Done, FaultyHome, hold_at
 from small_disk import small_disk
 
 MakeHome = Callable[[str | None], FaultyHome]
@@ -42,6 +43,28 @@ def test_no_room_for_an_artifact(home_before: MakeHome, undisturbed: Done) -> No
         done = place.compress()
         assert done.artifacts() == undisturbed.artifacts()
         assert place.resumed_from("width") == [None, 14]
+        assert place.unfinished() == []
+
+
+@pytest.mark.long
+def test_no_room_in_the_whole_home(
+    home_before: MakeHome, undisturbed: Done, tmp_path: Path
+) -> None:
+    place, flag = home_before("width"), tmp_path / "go-on"
+    with small_disk(place.home, 100) as disk:
+        run = place.start_compress(faults=[hold_at("width", 8, flag)])
+        run.until_held(flag)
+        disk.fill(leave=0)
+        flag.touch()
+        done = run.done()
+        assert "no room for a checkpoint of stage width after 8 of 15 steps" in error_line(done)
+        said = [line for line in done.stderr.splitlines() if line.startswith("rosita: ")]
+        assert any("does not answer (database or disk is full)" in line for line in said)
+        # Besides what the stages say: a line for each thing that could not be written.
+        assert 2 <= len(said) <= 8
+        assert len(done.stderr.splitlines()) <= len(said) + 20
+        disk.free()
+        assert place.compress().artifacts() == undisturbed.artifacts()
         assert place.unfinished() == []
 
 

@@ -27,7 +27,7 @@ def server(tmp_path: Path, mlflow_tables: Path) -> Iterator[MlflowServer]:
 
 def runs(server: MlflowServer) -> list[Run]:
     client = MlflowClient(tracking_uri=server.uri)
-    experiment = client.get_experiment_by_name("rosita-film-reviews")
+    experiment = client.get_experiment_by_name("rosita-smoke")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
 

@@ -48,7 +48,7 @@ def test_downstream_runs_all_that_depends_on_it(home_before: MakeHome, undisturb
     assert done.artifacts() == undisturbed.artifacts()
     # Every attempt is a run of its own in MLflow, with its number.
     client = MlflowClient(f"sqlite:///{place.home}/mlflow.db")
-    experiment = client.get_experiment_by_name("rosita-film-reviews")
+    experiment = client.get_experiment_by_name("rosita-smoke")
     found = client.search_runs(
         [experiment.experiment_id],
         "tags.`rosita.stage` = 'width' and tags.`rosita.cached` = 'false'",

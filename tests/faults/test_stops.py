@@ -51,7 +51,7 @@ def same_as_undisturbed(done: Done, undisturbed: Done) -> None:
 
 
 def test_stopped_in_one_stage_after_the_other(home_before: MakeHome, undisturbed: Done) -> None:
-    """SIGKILL, SIGTERM, Ctrl-C and two signals in a row, each in another stage of one run."""
+    """SIGKILL, SIGTERM, Ctrl-C, two signals in a row, a closed terminal: in stages of one run."""
     place = home_before("teacher")
 
     done = place.compress(faults=[signals_at("teacher", 5, "SIGKILL")])
@@ -79,12 +79,17 @@ def test_stopped_in_one_stage_after_the_other(home_before: MakeHome, undisturbed
     done = place.compress(faults=[signals_at("width", 3, "SIGTERM")])
     assert saved("width", 12, "SIGTERM") in done.stderr
 
+    # As a terminal does that is closed.
+    done = place.compress(faults=[signals_at("width", 2, "SIGHUP")])
+    assert saved("width", 14, "SIGHUP") in done.stderr
+    assert done.code == 128 + signal.SIGHUP
+
     done = place.compress()
     same_as_undisturbed(done, undisturbed)
     assert place.resumed_from("teacher") == [None, 4]
     assert place.resumed_from("student") == [None, 7]
     assert place.resumed_from("depth") == [None, 4]
-    assert place.resumed_from("width") == [None, 9, 12]
+    assert place.resumed_from("width") == [None, 9, 12, 14]
     for stage in ("student", "depth", "width"):
         *stopped, last = [attempt["status"] for attempt in place.attempts(stage)]
         assert (set(stopped), last) == ({"interrupted"}, "completed")

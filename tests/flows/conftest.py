@@ -29,7 +29,7 @@ def smoke_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """
 
     def make(folder: Path) -> Home:
-        home, prefect = folder / "home", folder / "prefect"
+        home, prefect = folder / "home", folder / "home" / "prefect"
         done = run_rosita(("compress", "--recipe", "smoke", "--json"), home, prefect)
         assert done.returncode == 0, done.stderr[-3000:]
         return Home(home, prefect, json.loads(done.stdout))

@@ -108,6 +108,15 @@ def test_field_of_a_recipe(change: str, message: str, home: Path) -> None:
     assert message in refused(home, "--recipe", "smoke", "--set", change)
 
 
+def test_a_folder_that_is_missing(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: smoke\nteacher: {model: ./my-model}\n")
+    folder = tmp_path / "my-model"
+    assert refused(home, "--recipe", str(path)) == (
+        f"teacher.model must be an existing directory, got {folder}"
+    )
+
+
 def test_plan_refuses_what_compress_refuses(home: Path) -> None:
     args = ("--recipe", "smoke", "--set", "width.keep_heads=5")
     assert refused(home, *args, command="plan") == refused(home, *args)
@@ -116,7 +125,7 @@ def test_plan_refuses_what_compress_refuses(home: Path) -> None:
 def test_unknown_recipe(home: Path) -> None:
     said = refused(home, "--recipe", "smokey")
     assert said.startswith("recipe must be one of smoke, demo, minilm-cola,")
-    assert said.endswith("or a YAML file, got 'smokey'")
+    assert said.endswith("or a YAML, TOML or JSON file, got 'smokey'; did you mean smoke?")
 
 
 @pytest.mark.parametrize(

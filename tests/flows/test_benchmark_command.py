@@ -70,7 +70,7 @@ def test_sizes_have_a_lower_bound(field: str, value: object, least: int) -> None
     ("arguments", "message"),
     [
         ((), "model must be given where no run has finished"),
-        (("nowhere",), "model must be a checkpoint directory or the id of a finished run"),
+        (("nowhere",), "model must be a checkpoint directory, or a finished run, cell"),
         (("--repeats", "0"), "repeats must be at least 1, got 0"),
     ],
 )

@@ -135,7 +135,7 @@ def test_registered_model_predicts(smoke_home: Home, monkeypatch: pytest.MonkeyP
     # As a user would set it; MLflow's own setter would leave it behind for later tests.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", smoke_home.summary["mlflow_uri"])
     registered = smoke_home.summary["registered_model"]
-    assert registered["uri"] == "models:/rosita-film-reviews/1"
+    assert registered["uri"] == "models:/rosita-smoke/1"
     model = mlflow.pyfunc.load_model(registered["uri"])
     answers = model.predict(pd.DataFrame({"text": ["a fine film", "a dull film"]}))
     assert len(answers) == 2

@@ -22,7 +22,7 @@ def test_a_model_that_cannot_be_logged_is_registered_by_the_same_command_later(
     assert "the run goes on, and the model will not be in MLflow" in done.stderr
     obstacle.unlink()
     after = in_own_process("compress", "--recipe", "smoke", "--json", home=home)
-    assert json.loads(after.stdout)["registered_model"]["name"] == "rosita-film-reviews"
+    assert json.loads(after.stdout)["registered_model"]["name"] == "rosita-smoke"
 
 
 def test_what_the_user_sees_of_a_stage_that_fails(
@@ -49,7 +49,7 @@ def test_what_the_user_sees_of_a_stage_that_fails(
     assert written["traceback"][0] == "Traceback (most recent call last):"
     assert any("load_glove_text" in line for line in written["traceback"])
     store = client(home)
-    experiment = store.get_experiment_by_name("rosita-film-reviews")
+    experiment = store.get_experiment_by_name("rosita-smoke")
     found = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
     assert {name: run.info.status for name, run in found.items()} == {
         "smoke": "FAILED",

@@ -82,7 +82,7 @@ def test_own_classes_of_single_texts(
     assert "2 of 12 dev rows have a text that is in train, too." in said
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
-    assert summary["registered_model"]["name"] == "rosita-custom"
+    assert summary["registered_model"]["name"] == "rosita-mine"
 
 
 def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_a_student_below_the_gate_is_not_registered(
         )
 
 
+def test_a_student_without_a_use_is_not_registered(warm: Path) -> None:
+    done = rosita("compress", "-r", "smoke", "--set", "gate.weak_student=refuse", home=warm)
+    assert done.code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    [place] = [n for n, line in enumerate(lines) if line.startswith("compressed model: ")]
+    assert lines[place - 1].startswith(
+        "the student is not registered: the student is not better than the most frequent class "
+    )
+    assert not any(line.startswith("registered as: ") for line in lines)
+
+
 def judged(request: Request, predicted: np.ndarray, true: np.ndarray, classes: int) -> str | None:
     """What is said of a teacher that answers so on the selection rows."""
     store = Store(request.home)

@@ -77,7 +77,7 @@ def cells_page(server: Serving, cells: dict[str, Run], **parameters: str) -> str
 
 @needs_browser
 def test_the_experiment_lists_the_cells_below_the_grid(page: Page, mlflow: Serving) -> None:
-    [experiment] = re.findall(r"rosita-film-reviews: (\S+)", mlflow.printed)
+    [experiment] = re.findall(r"rosita-smoke: (\S+)", mlflow.printed)
     page.goto(experiment)
     # The one that was killed is there as well, below it.
     grid = page.get_by_role("row").filter(has_text="smoke-grid").first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from command_line import rosita
 from typed_command import Home
 
-from flows.serving.lookup import newest_summary
+from flows.serving.lookup import newest_summary, run_of
 
 
 def unreadable(home: Path, content: bytes) -> Path:
@@ -57,6 +58,44 @@ def test_every_command_does_without_an_empty_summary(
     done = rosita(*args, home=copied_home.home)
     assert done.code == 0
     assert f"rosita: {path} cannot be read: it is not JSON; its run is left out" in done.stderr
+
+
+def test_every_id_that_is_printed_means_its_run(copied_home: Home) -> None:
+    home, summary = copied_home.home, copied_home.summary
+    cell = home / "grids" / "mine" / "0.1-slow-s42.json"
+    cell.parent.mkdir(parents=True)
+    cell.write_text(json.dumps({"run_id": summary["run_id"]}))
+    listed = rosita("runs", "--json", home=home).document["runs"]
+    [run] = listed
+    assert (run["score"], run["shape"]) == (
+        summary["student"]["score"],
+        summary["student"]["shape"],
+    )
+    words = (
+        *(run["run_id"], run["mlflow_run_id"], run["registered"], run["name"]),
+        *("mine/0.1-slow-s42", "models:/rosita-smoke@champion"),
+    )
+    assert {run_of(word, home).run_id for word in words} == {summary["run_id"]}
+    with pytest.raises(ValueError, match=r"^model must be an existing directory, got \./none$"):
+        run_of("./none", home)
+    with pytest.raises(ValueError, match=r"got models:/rosita-smoke@other; `rosita runs` lists"):
+        run_of("models:/rosita-smoke@other", home)
+
+
+def test_a_model_that_its_gate_kept_out_is_promoted_by_force(copied_home: Home) -> None:
+    home, run = copied_home.home, copied_home.summary["run_id"]
+    path = home / "runs" / run / "summary.json"
+    kept_out = {**copied_home.summary, "gate": {"not_registered": "it is weak"}}
+    path.write_text(json.dumps(kept_out | {"registered_model": None}))
+    done = rosita("promote", run, home=home)
+    assert (done.code, done.stderr) == (
+        2,
+        f"rosita: {run} must pass the gate of its recipe, got it is weak; see --force\n",
+    )
+    done = rosita("promote", run, "--force", "--json", home=home)
+    assert done.code == 0, done.stderr
+    # The same files have a version already.
+    assert done.document["registered_model"]["uri"] == "models:/rosita-smoke/1"
 
 
 def test_without_a_run_that_can_be_read_one_has_to_be_made(tmp_path: Path) -> None:

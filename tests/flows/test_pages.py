@@ -23,16 +23,16 @@ def page() -> Iterator[Page]:
 def test_mlflow_shows_the_experiment_and_the_run(
     page: Page, servers: Serving, smoke_home: Home
 ) -> None:
-    [address] = re.findall(r"rosita-film-reviews: (\S+)", servers.printed)
+    [address] = re.findall(r"rosita-smoke: (\S+)", servers.printed)
     page.goto(address)
-    expect(page.get_by_role("link", name="rosita-film-reviews").first).to_be_visible()
+    expect(page.get_by_role("link", name="rosita-smoke").first).to_be_visible()
     page.get_by_role("link", name="smoke", exact=True).first.click()
     expect(page.get_by_text(smoke_home.summary["mlflow_run_id"]).first).to_be_visible()
     expect(page.get_by_role("heading", name="smoke").first).to_be_visible()
 
 
 def test_mlflow_shows_the_artifacts(page: Page, servers: Serving, smoke_home: Home) -> None:
-    [runs] = re.findall(r"rosita-film-reviews: (\S+)\?", servers.printed)
+    [runs] = re.findall(r"rosita-smoke: (\S+)\?", servers.printed)
     page.goto(f"{runs}/{smoke_home.summary['mlflow_run_id']}/artifacts")
     page.get_by_text("summary.json").first.click()
     expect(page.get_by_text(smoke_home.summary["run_id"]).first).to_be_visible()

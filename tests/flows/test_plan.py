@@ -203,7 +203,19 @@ def test_rows_are_counted_as_the_data_stage_did(smoke_home: Any) -> None:
 
 
 def test_how_much_there_is_to_do(smoke_home: Any) -> None:
-    done = rosita("plan", "--recipe", "smoke", "--set", "seed=1", home=smoke_home.home)
+    done = rosita("plan", "--recipe", "smoke", "--set", "seed=1", "--json", home=smoke_home.home)
     ran = {stage["name"]: stage["seconds"] for stage in smoke_home.summary["stages"]}
-    total = duration(sum(ran.values()) - ran["data"])
-    assert f"1 cached, 7 to run: about {total} by their last attempts." in done.stdout
+    planned = {stage["name"]: stage["estimated_seconds"] for stage in done.document["stages"]}
+    # How many variants there will be is not known: at most as many as rows.
+    for name, seconds in planned.items():
+        assert name == "data" or 0.9 * ran[name] <= seconds <= 1.3 * ran[name]
+    shown = rosita("plan", "--recipe", "smoke", "--set", "seed=1", home=smoke_home.home).stdout
+    total = duration(sum(seconds for seconds in planned.values() if seconds))
+    assert f"1 cached, 7 to run: about {total} by attempts on the same model." in shown
+
+
+def test_what_another_model_took_says_nothing(smoke_home: Any) -> None:
+    changes = ("--set", "teacher.model=minilm-l6", "--set", "width.batch_size=4")
+    document = rosita("plan", "-r", "smoke", *changes, "--json", home=smoke_home.home).document
+    known = {s["name"]: s["estimated_seconds"] for s in document["stages"]}
+    assert {name for name, seconds in known.items() if seconds is not None} <= {"augment"}

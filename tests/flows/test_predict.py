@@ -198,7 +198,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_text() -> None:
         (("text", "--input", "x.csv"), "text must not be given together with --input"),
         (("--input", "x.csv"), "text_a must name the column"),
         (("text", "--text-a", "x"), "text_a must be given together with --input"),
-        (("text", "--model", "no/such/place"), "model must be a checkpoint directory or the id"),
+        (("text", "--model", "no/such/place"), "model must be a checkpoint directory, or a"),
         (("  ",), "text must not be empty"),
         (("text",), "model must be given where no run has finished"),
     ],

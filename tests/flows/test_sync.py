@@ -70,7 +70,7 @@ def test_a_run_without_mlflow_is_sent_later(
         filled = json.loads(path.read_text(encoding="utf-8"))
         # It says when the run ended, and so which run is the newest.
         assert path.stat().st_mtime_ns == ended
-        assert filled["registered_model"]["uri"] == "models:/rosita-film-reviews/1"
+        assert filled["registered_model"]["uri"] == "models:/rosita-smoke/1"
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         parent = client.get_run(filled["mlflow_run_id"])
         found = client.search_runs(

@@ -44,7 +44,7 @@ def test_the_addresses_are_printed_and_answer(servers: Serving) -> None:
 
 def test_mlflow_lists_the_runs_with_their_artifacts(servers: Serving, smoke_home: Home) -> None:
     api = f"{servers.url('mlflow')}/api/2.0/mlflow"
-    found = ask(f"{api}/experiments/get-by-name?experiment_name=rosita-film-reviews")
+    found = ask(f"{api}/experiments/get-by-name?experiment_name=rosita-smoke")
     experiment = found["experiment"]["experiment_id"]
     listed = ask(f"{api}/runs/search", {"experiment_ids": [experiment], "max_results": 100})
     names = {run["info"]["run_id"]: run["info"]["run_name"] for run in listed["runs"]}

@@ -49,15 +49,16 @@ def rosita(*args: str, home: Path) -> Done:
 @contextlib.contextmanager
 def _place(home: Path) -> Iterator[None]:
     argv, path, variables = sys.argv, list(sys.path), dict(os.environ)
-    terminate = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ["ROSITA_HOME"] = str(home)
     try:
         yield
     finally:
         sys.argv, sys.path[:] = argv, path
-        signal.signal(signal.SIGTERM, terminate)
-        for name in ("ROSITA_HOME", "MLFLOW_TRACKING_URI"):
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for name in ("ROSITA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_HOME"):
             os.environ.pop(name, None)
             if name in variables:
                 os.environ[name] = variables[name]

@@ -19,7 +19,9 @@ FOREIGN = ("ROSITA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOM
 def environment(home: Path, prefect: Path, env: dict[str, str] | None = None) -> dict[str, str]:
     """The variables of a command that works in `home`, with Prefect's own files in `prefect`."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    places = {"ROSITA_HOME": str(home), "PREFECT_HOME": str(prefect)}
+    places = {"ROSITA_HOME": str(home)}
+    if prefect != home / "prefect":
+        places["PREFECT_HOME"] = str(prefect)
     return kept | {"OMP_NUM_THREADS": "1"} | places | (env or {})
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from dataclasses import dataclass, field
 
 from tasks.host.terminal import ProgressDisplay, progress_display
@@ -91,3 +92,13 @@ def test_handlers_that_look_stderr_up_themselves_are_left_alone() -> None:
 
 def test_a_process_has_one_display() -> None:
     assert progress_display() is progress_display()
+
+
+def test_the_work_goes_on_where_nobody_reads() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        display = ProgressDisplay(stream, False)
+        os.close(reading)
+        stage = display.begin(1, 2, "student")
+        stage.end("completed")
+        display.line("more")

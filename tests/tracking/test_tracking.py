@@ -283,8 +283,14 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     model.save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
 
+    scores = {"a": ("same", "0.5"), "b": ("same", "0.75"), "c": ("same", "0.7"), "d": ("o", "0.9")}
+
     def registered(run: str, artifact: str) -> dict[str, str]:
-        log_compressed_model(tracking, run, "sst2", checkpoint, artifact, {"params": 3}, {"x": "y"})
+        rows, score = scores[artifact[0]]
+        tags = {"rosita.fingerprint": rows, "rosita.score": score}
+        log_compressed_model(
+            tracking, run, "sst2", checkpoint, artifact, {"params": 3}, tags, "small"
+        )
         assert tracking.flush(60)
         version = tracking.registered(run)
         assert version is not None
@@ -295,9 +301,14 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     uris = [registered(run, artifact)["uri"] for run, artifact in wanted]
     # The same artifact is the same version, whichever run made it again.
     assert uris == ["models:/rosita-sst2/1", "models:/rosita-sst2/2", "models:/rosita-sst2/1"]
+    for name in "cd":
+        registered(again, name * 64)
+    # The best on the same dev rows; nothing is said about others.
+    champion = client.get_model_version_by_alias("rosita-sst2", "champion")
+    assert (champion.version, champion.description) == (2, "small")
     (first,) = found(tracking, client, parent).outputs.model_outputs
     both = [one.model_id for one in found(tracking, client, again).outputs.model_outputs]
-    assert len(both) == 2
+    assert len(both) == 4
     assert first.model_id in both
     assert str(client.get_logged_model(first.model_id).status) == "READY"
 

@@ -66,9 +66,10 @@ class Delivery:
         if self._client is None:
             # Or it prints the address of every run, with the password in it.
             os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-            # Creating tables is not news for the user of a command line.
-            for name in ("alembic", "mlflow.store.db.utils"):
-                logging.getLogger(name).setLevel(logging.WARNING)
+            # Creating tables is not news for the user of a command line, and of an error whoever
+            # sends says a line; MLflow would log its traceback for each request.
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
             with _making_tables:
                 self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client

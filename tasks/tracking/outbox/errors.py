@@ -72,5 +72,7 @@ def brief(error: BaseException) -> str:
             return "no answer in time"
         if "Failed to establish a new connection" in said:
             return "it cannot be reached"
-    text = (redacted(str(error)).strip().splitlines() or [""])[0]
+    # Of a database, whose driver says it shortest.
+    said = str(getattr(error.__cause__, "orig", None) or said)
+    text = (redacted(said).strip().splitlines() or [""])[0]
     return text[:300] or type(error).__name__

@@ -1,0 +1,61 @@
+"""Registering a model that a grid, or a gate, has left out of MLflow's registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flows.serving.lookup import run_of, stage_folder
+from tasks.cache.documents import RunSummary
+from tasks.home import Home
+from tasks.stages.register_model import log_compressed_model
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
+
+
+def promote(word: str, home: Path, force: bool) -> dict[str, Any]:
+    """Register the model of a run; returns its id and what it was registered as.
+
+    Args:
+        word: see `flows.serving.lookup.run_of`; a grid by its name means its best cell.
+        home: where runs are.
+        force: register what the recipe's gate keeps out.
+
+    Raises:
+        ValueError: where there is no such run, or its gate keeps it out.
+    """
+    summary = best_cell(word, home) or run_of(word, home)
+    refused = summary.gate.get("not_registered")
+    if refused is not None and not force:
+        raise ValueError(f"{word} must pass the gate of its recipe, got {refused}; see --force")
+    version = summary.version
+    if version is None:
+        raise ValueError(f"{word} must be a run of this version, got one that cannot be registered")
+    folder = stage_folder(summary, "export", home)
+    [artifact] = [one.artifact for one in summary.stages if one.name == "export"]
+    tracking, tags = Tracking(home), version.tags
+    problem, shape = version.name.removeprefix("rosita-"), tags["rosita.shape"]
+    values = {"promoted": summary.run_id}
+    run = tracking.start_parent(
+        problem, f"promote {summary.recipe}", values, tags["rosita.seed"], None, shape
+    )
+    params = {"recipe": summary.recipe, "shape": shape}
+    log_compressed_model(
+        tracking, run, problem, folder, artifact, params, tags, version.description
+    )
+    tracking.finish(run, "FINISHED", {}, {})
+    tracking.flush(FLUSH_SECONDS)
+    return {"run_id": summary.run_id, "registered_model": tracking.registered(run)}
+
+
+def best_cell(grid: str, home: Path) -> RunSummary | None:
+    """The finished cell of a grid with the best score; None where there is no such grid."""
+    folder = Home(home).grid(Path(grid).name)
+    if Path(grid).name != grid or not folder.is_dir():
+        return None
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-s*.json")]
+    finished = [one for one in documents if one.get("status") == "finished"]
+    if not finished:
+        raise ValueError(f"grid {grid} must have a finished cell, got none in {folder}")
+    best = max(finished, key=lambda one: float(one["score"]))
+    return run_of(f"{grid}/{best['cell']}", home)

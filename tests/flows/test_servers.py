@@ -1,0 +1,189 @@
+"""Servers that a command starts: they end with it, and one that cannot start says why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from command_line import rosita
+from serving import free_ports, is_free
+from typed_command import Home, RunRosita
+
+from flows.maintenance.doctor_services import OK, WARNING, check_processes
+from flows.services.servers import (
+    ServerError,
+    free_port,
+    held,
+    prefect_server,
+    running,
+    wait_until_ready,
+)
+from tasks.host.environment import keep_prefect_in, prepare_environment
+
+SECONDS = 30.0
+WITH_A_SERVER = """
+import sys, time
+from pathlib import Path
+from flows.services.servers import Server, held, running
+port, log = int(sys.argv[1]), Path(sys.argv[2])
+command = held(("http.server", str(port), "--bind", "127.0.0.1"))
+with running([Server("files", port, command, {}, "/", log)]):
+    print("runs", flush=True)
+    time.sleep(60)
+"""
+
+
+def wait_for(moment: bool, port: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while is_free(port) is not moment:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_server_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_A_SERVER, str(port), str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+    ) as command:
+        assert command.stdout is not None
+        command.stdout.readline()
+        wait_for(False, port)
+        command.send_signal(signal.SIGKILL)
+    wait_for(True, port)
+
+
+def test_a_schedule_ends_where_its_server_does(tmp_path: Path) -> None:
+    from flows.services.schedule import ended_without
+
+    (tmp_path / "health").touch()
+    port = free_port()
+    command = held(("http.server", str(port), "--directory", str(tmp_path)))
+    url = f"http://127.0.0.1:{port}/health"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as server:
+        wait_for(False, port)
+        with ended_without(url, "here", seconds=0.5):
+            time.sleep(1.5)
+        server.kill()
+    began = time.monotonic()
+    with (
+        pytest.raises(ServerError, match=r"^Prefect's server at here does not answer any more"),
+        ended_without(url, "here", seconds=0.5),
+    ):
+        time.sleep(SECONDS)
+    assert time.monotonic() - began < SECONDS
+
+
+def test_doctor_names_a_server_without_its_command() -> None:
+    assert check_processes().status == OK
+    command = list(held(("http.server", str(free_port()))))
+    nobody = command.index(str(os.getpid()))
+    command[nobody] = "0"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as left:
+        deadline = time.monotonic() + SECONDS
+        while (found := check_processes()).status == OK:
+            assert time.monotonic() < deadline
+        assert left.stdin is not None
+        left.stdin.close()
+    assert found.status == WARNING
+    assert f"`kill {left.pid}`" in found.detail
+
+
+def test_a_database_of_a_newer_version_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    (tmp_path / "prefect").mkdir()
+    database = sqlite3.connect(tmp_path / "prefect" / "prefect.db")
+    with database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values ('ffffffffffff')")
+    database.close()
+    server = prefect_server(free_port(), tmp_path)
+    with (
+        running([server]) as processes,
+        pytest.raises(ServerError, match=r"^prefect ended .*by another version of Prefect; name"),
+    ):
+        wait_until_ready([server], processes, threading.Event())
+
+
+def test_a_proxy_is_not_asked_for_loopback(copied_home: Home, in_own_process: RunRosita) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    env = {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": "intern", "no_proxy": "intern"}
+    done = in_own_process("compress", "--recipe", "smoke", home=copied_home.home, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("", "127.0.0.1,localhost,::1"),
+        ("intern, localhost", "intern,localhost,127.0.0.1,::1"),
+        ("*", "*"),
+    ],
+)
+def test_what_goes_past_a_proxy(said: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", said)
+    prepare_environment()
+    assert os.environ["NO_PROXY"] == kept
+    assert os.environ.get("no_proxy") in (None, kept)
+
+
+def test_the_runs_of_a_home_are_in_it(smoke_home: Home) -> None:
+    assert (smoke_home.home / "prefect" / "prefect.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["PREFECT_HOME", "PREFECT_API_URL"])
+def test_prefect_has_a_place_of_its_own_where_it_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    profiles = tmp_path / ".prefect" / "profiles.toml"
+    profiles.parent.mkdir()
+    profiles.touch()
+    with monkeypatch.context() as said:
+        said.setenv(name, "http://127.0.0.1:9/api")
+        before = dict(os.environ)
+        keep_prefect_in(tmp_path / "home")
+        assert dict(os.environ) == before
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", "")
+    monkeypatch.delenv("PREFECT_PROFILES_PATH")
+    keep_prefect_in(tmp_path / "home")
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect")
+    # What the user has set by profiles still counts.
+    assert os.environ["PREFECT_PROFILES_PATH"] == str(profiles)
+
+
+def test_a_hub_that_does_not_answer_is_named_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from flows.engine import hub
+
+    monkeypatch.setattr(hub, "HUB_SECONDS", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        began = time.monotonic()
+        changes = ("--set", "teacher.model=someone/some-model")
+        done = rosita("compress", "--recipe", "smoke", *changes, home=tmp_path / "home")
+        assert time.monotonic() - began < SECONDS
+    assert done.code == 2
+    assert f"; the hub at {constants.ENDPOINT} is silent: " in done.stderr
+    assert constants.HF_HUB_OFFLINE is False
+    assert not (tmp_path / "home").exists()

@@ -48,6 +48,17 @@ def smoke() -> Recipe:
     )
 
 
+FAMILIES = ("roberta", "distilbert", "electra")
+"""Those that have a smoke recipe beside BERT's."""
+
+
+def smoke_family(family: str) -> Recipe:
+    """`smoke` with a tiny random model of another family."""
+    recipe = smoke()
+    teacher = recipe.teacher.model_copy(update={"model": f"tiny-{family}"})
+    return recipe.model_copy(update={"name": f"smoke-{family}", "teacher": teacher})
+
+
 class _Passes(NamedTuple):
     """How often each training sees every original row (its variants count as the row)."""
 
@@ -126,6 +137,7 @@ OWN = "custom"
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "smoke": smoke,
+    **{f"smoke-{family}": partial(smoke_family, family) for family in FAMILIES},
     "demo": demo,
     **{f"minilm-{task}": partial(minilm, task) for task in (*GLUE, "custom")},
     **{paper_name(task, kd): partial(paper, task, kd) for task, kd in paper_settings()},

@@ -18,7 +18,7 @@ from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceCla
 State = dict[str, torch.Tensor]
 
 WORDS = "bert.embeddings.word_embeddings.weight"
-PROJECTION = "bert.embeddings.projection.weight"
+PROJECTION = "bert.embeddings.word_embeddings.projection.weight"
 _LAYER = re.compile(r"^bert\.encoder\.layer\.(\d+)\.(.+)$")
 
 

@@ -133,7 +133,8 @@ def check_tokenizer(tokenizer: Any, vocab_size: int, token_types: int, pair: boo
 
     Args:
         tokenizer: of `load_tokenizer`.
-        vocab_size, token_types: rows of the model's embeddings.
+        vocab_size: rows of the model's embedding.
+        token_types: rows of its embedding of token types; a model without one reads none.
         pair: whether it reads two texts.
 
     Raises:
@@ -148,7 +149,7 @@ def check_tokenizer(tokenizer: Any, vocab_size: int, token_types: int, pair: boo
         )
     framing = framing_of(tokenizer)
     template = framing.pair if pair else framing.single
-    if template.highest_type >= token_types:
+    if token_types and template.highest_type >= token_types:
         raise ValueError(
             f"model must have a token type for each that its tokenizer gives to "
             f"{'pairs' if pair else 'texts'}, {template.highest_type + 1}, got {token_types}"

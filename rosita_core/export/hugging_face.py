@@ -10,7 +10,11 @@ from rosita_core.data.framing import check_tokenizer, load_tokenizer
 from rosita_core.export import Format
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+from rosita_core.model.modeling_rosita import (
+    RositaConfig,
+    RositaForSequenceClassification,
+    RositaModel,
+)
 
 MODEL_SOURCE = "modeling_rosita.py"
 CARD_FILE = "README.md"
@@ -76,12 +80,12 @@ def export_checkpoint(
 def _config_to_export(source: RositaConfig, labels: tuple[str, ...], pair: bool) -> RositaConfig:
     config = RositaConfig.from_dict(source.to_dict())
     module = MODEL_SOURCE.removesuffix(".py")
-    config.auto_map = {
-        "AutoConfig": f"{module}.{RositaConfig.__name__}",
-        "AutoModelForSequenceClassification": (
-            f"{module}.{RositaForSequenceClassification.__name__}"
-        ),
+    classes = {
+        "AutoConfig": RositaConfig,
+        "AutoModel": RositaModel,
+        "AutoModelForSequenceClassification": RositaForSequenceClassification,
     }
+    config.auto_map = {name: f"{module}.{kind.__name__}" for name, kind in classes.items()}
     names = labels or (REGRESSION_OUTPUT,)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}

@@ -22,6 +22,7 @@ def shape_of(config: RositaConfig) -> Shape:
         max_positions=config.max_position_embeddings,
         token_types=config.type_vocab_size,
         outputs=config.outputs,
+        embedding_size=config.embedding_size,
     )
     heads, units = tuple(config.layer_heads), tuple(config.layer_ffn_units)
     return Shape(frame, heads, units, config.embedding_rank)

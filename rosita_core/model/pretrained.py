@@ -8,7 +8,7 @@ from pathlib import Path
 from rosita_core.model.checkpoint import build, fresh
 from rosita_core.model.families import Family, family_of
 from rosita_core.model.labels import class_names
-from rosita_core.model.locate import MODELS, RANDOM_MODELS, config_of
+from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.unchanged import check_weights_unchanged
 from rosita_core.model.weights import check_weights, read_weights
@@ -47,7 +47,7 @@ def load(pretrained: Pretrained) -> RositaForSequenceClassification:
     """
     outputs, seed = pretrained.outputs, pretrained.seed
     if pretrained.name in RANDOM_MODELS:
-        named = MODELS[pretrained.name].config or {}
+        named = read_config(pretrained.name)
         return fresh(pretrained.family.config(named, outputs), seed)
     model = load_pretrained(Path(pretrained.path), outputs, seed)
     check_weights_unchanged(Path(pretrained.path), pretrained.digest)

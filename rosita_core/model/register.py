@@ -11,12 +11,17 @@ that an exported checkpoint carries is not run, whatever `trust_remote_code` say
 model's source, which is copied into checkpoints, registers nothing where it is run from there.
 """
 
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+from rosita_core.model.modeling_rosita import (
+    RositaConfig,
+    RositaForSequenceClassification,
+    RositaModel,
+)
 
 # A checkpoint that was loaded with its own code may have left its class under the same name.
 AutoConfig.register(RositaConfig.model_type, RositaConfig, exist_ok=True)
+AutoModel.register(RositaConfig, RositaModel, exist_ok=True)
 AutoModelForSequenceClassification.register(
     RositaConfig, RositaForSequenceClassification, exist_ok=True
 )

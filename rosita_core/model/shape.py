@@ -1,7 +1,7 @@
 """The size of a pruned BERT and what follows from it exactly: parameters and multiply-adds.
 
-Letters: V vocabulary, H hidden size, D head size, A heads of a layer, F FFN (intermediate) units of
-a layer, E embedding rank, L layers, C outputs, T tokens.
+Letters: V vocabulary, H hidden size, W width of the embeddings, D head size, A heads of a layer,
+F FFN (intermediate) units of a layer, E embedding rank, L layers, C outputs, T tokens.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Frame:
         hidden_size: H, width of the residual stream.
         head_size: D, width of one attention head.
         max_positions: rows of the position embedding.
-        token_types: rows of the token-type embedding.
+        token_types: rows of the token-type embedding; 0 where there is none.
         outputs: C, classes, or 1 for regression.
+        embedding_size: W where it is not H, and a projection with bias leads from W to H.
     """
 
     vocab_size: int
@@ -30,6 +31,12 @@ class Frame:
     max_positions: int
     token_types: int
     outputs: int
+    embedding_size: int | None = None
+
+    @property
+    def embedding_width(self) -> int:
+        """W as a number."""
+        return self.embedding_size or self.hidden_size
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Shape:
         frame: the sizes that stay.
         layer_heads: A of each layer kept, bottom first.
         layer_ffn_units: F of each layer kept, bottom first.
-        embedding_rank: E of the factorized word embedding, or None where it is one V x H matrix.
+        embedding_rank: E of the factorized word embedding, or None where it is one V x W matrix.
     """
 
     frame: Frame
@@ -62,10 +69,10 @@ class Shape:
         ):
             if min(sizes) < 1:
                 raise ValueError(f"{name} must be at least 1 in every layer, got {min(sizes)}")
-        hidden = self.frame.hidden_size
-        if self.embedding_rank is not None and not 1 <= self.embedding_rank <= hidden:
+        width = self.frame.embedding_width
+        if self.embedding_rank is not None and not 1 <= self.embedding_rank <= width:
             raise ValueError(
-                f"embedding_rank must be in [1, {hidden}] for a {self.frame.vocab_size} x {hidden} "
+                f"embedding_rank must be in [1, {width}] for a {self.frame.vocab_size} x {width} "
                 f"embedding, got {self.embedding_rank}"
             )
 
@@ -75,8 +82,8 @@ class Shape:
 
     @property
     def rank(self) -> int:
-        """E as a number: the hidden size where the embedding is not factorized."""
-        return self.frame.hidden_size if self.embedding_rank is None else self.embedding_rank
+        """E as a number: the width of the embedding where it is not factorized."""
+        return self.frame.embedding_width if self.embedding_rank is None else self.embedding_rank
 
     def __str__(self) -> str:
         """a2_l8_f512_e128; sizes that differ between layers are joined by hyphens."""
@@ -162,16 +169,17 @@ class ParameterCount:
 
 def count_parameters(shape: Shape) -> ParameterCount:
     """Exact parameters of the model of `shape`, with pooler and classifier."""
-    frame, hidden = shape.frame, shape.frame.hidden_size
-    word = frame.vocab_size * shape.rank
+    frame, hidden, width = shape.frame, shape.frame.hidden_size, shape.frame.embedding_width
+    embedding = frame.vocab_size * shape.rank
     if shape.embedding_rank is not None:
-        word += shape.embedding_rank * hidden
-    positions = (frame.max_positions + frame.token_types) * hidden
-    embedding = word + positions + LAYER_NORM_VECTORS * hidden
+        embedding += shape.embedding_rank * width
+    embedding += (frame.max_positions + frame.token_types + LAYER_NORM_VECTORS) * width
+    if width != hidden:
+        embedding += width * hidden + hidden
     encoder = 0
     for heads, units in zip(shape.layer_heads, shape.layer_ffn_units, strict=True):
-        width = heads * frame.head_size
-        attention = 3 * (hidden * width + width) + width * hidden + hidden
+        inner = heads * frame.head_size
+        attention = 3 * (hidden * inner + inner) + inner * hidden + hidden
         ffn = hidden * units + units + units * hidden + hidden
         encoder += attention + ffn + 2 * LAYER_NORM_VECTORS * hidden
     pooler = hidden * hidden + hidden
@@ -182,11 +190,13 @@ def count_parameters(shape: Shape) -> ParameterCount:
 def count_macs(shape: Shape, tokens: int) -> int:
     """Multiply-adds of one forward pass over one sequence of `tokens` tokens.
 
-    Counts every matrix product (embedding projection, attention projections, scores and weighted
+    Counts every matrix product (embedding projections, attention projections, scores and weighted
     sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing.
     """
-    hidden = shape.frame.hidden_size
-    projection = 0 if shape.embedding_rank is None else tokens * shape.embedding_rank * hidden
+    hidden, width = shape.frame.hidden_size, shape.frame.embedding_width
+    projection = 0 if shape.embedding_rank is None else tokens * shape.embedding_rank * width
+    if width != hidden:
+        projection += tokens * width * hidden
     head = hidden * hidden + hidden * shape.frame.outputs
     return projection + encoder_macs(shape, tokens) + head
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -39,12 +39,18 @@ class Tensor:
         name: in that file.
         shape: its sizes.
         kind: of its numbers, as safetensors calls them: F32.
+        skipped: rows at its start that have no place in our model.
     """
 
     file: Path
     name: str
     shape: tuple[int, ...]
     kind: str
+    skipped: int = 0
+
+    @property
+    def our_shape(self) -> tuple[int, ...]:
+        return (self.shape[0] - self.skipped, *self.shape[1:]) if self.skipped else self.shape
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def check_weights(folder: Path, config: Config, outputs: int) -> Weights:
             our model, and where a file is damaged.
     """
     family = family_of(config, str(folder))
-    found = _by_our_names(folder, family)
+    found = _by_our_names(folder, family, config)
     expected = _shapes(family, config, outputs, folder)
     head = found.get(f"{CLASSIFIER}weight") if family.is_classifier(config) else None
     classifies = head.shape[0] if head is not None and head.shape else 0
@@ -88,10 +94,10 @@ def check_weights(folder: Path, config: Config, outputs: int) -> Weights:
     wanted = {n: shape for n, shape in expected.items() if not n.startswith(tuple(fresh))}
     _check_names(found, wanted, expected, folder)
     for name, shape in wanted.items():
-        if found[name].shape != shape:
+        if found[name].our_shape != shape:
             raise ValueError(
                 f"model must have the weights of its config, {name} of {list(shape)}, "
-                f"got {list(found[name].shape)} in {folder}"
+                f"got {list(found[name].our_shape)} in {folder}"
             )
         if found[name].kind not in FLOATS:
             raise ValueError(
@@ -110,7 +116,8 @@ def read_weights(weights: Weights) -> dict[str, torch.Tensor]:
             for name, tensor in weights.tensors.items():
                 if tensor.file == path:
                     # A copy: what safetensors hands out is the file itself, mapped into memory.
-                    state[name] = file.get_tensor(tensor.name).to(torch.float32, copy=True)
+                    read = file.get_tensor(tensor.name)[tensor.skipped :]
+                    state[name] = read.to(torch.float32, copy=True)
     return state
 
 
@@ -168,7 +175,7 @@ def _first(names: list[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def _by_our_names(folder: Path, family: Family) -> dict[str, Tensor]:
+def _by_our_names(folder: Path, family: Family, config: Config) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for tensor in _headers(folder):
         name = family.name(WRAPPERS.sub("", tensor.name))
@@ -177,7 +184,7 @@ def _by_our_names(folder: Path, family: Family) -> dict[str, Tensor]:
                 f"model must have one tensor for {name}, got {found[name].name} and "
                 f"{tensor.name} in {folder}"
             )
-        found[name] = tensor
+        found[name] = replace(tensor, skipped=family.skipped_rows(name, config))
     return found
 
 

@@ -26,13 +26,17 @@ ROOMS = {
     "export": Format,
     "model.families": Family,
 }
+HELPERS = {
+    "export": {"markdown", "model_card"},
+    "model.families": {"bert_layout", "roberta_layout"},
+}
 EVERY = [(room, name) for room in ROOMS for name in names(room)]
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_files_of_a_room_are_its_plug_ins(room):
     folder = Path(rosita_core.__file__).parent.joinpath(*room.split("."))
-    helpers = {"markdown", "model_card"} if room == "export" else set()
+    helpers = HELPERS.get(room, set())
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"} - helpers
     assert {name.replace("-", "_") for name in names(room)} == files
     assert names(room) == tuple(sorted(names(room)))

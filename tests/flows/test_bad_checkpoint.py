@@ -117,7 +117,10 @@ def _no_safetensors(folder: Path) -> None:
     [
         (_no_config, "must be a checkpoint directory with a config.json, got {model}"),
         (_no_weights, "must have its weights in *.safetensors, got none in {model}"),
-        (_no_tokenizer, "must have a tokenizer.json or a vocab.txt, got none in {model}"),
+        (
+            _no_tokenizer,
+            "must have one of tokenizer.json, vocab.txt, vocab.json, *.model, got none in {model}",
+        ),
         (_cut_config, "must have a config.json that is JSON, got {model}/config.json: "),
         (_config_of_a_list, "must be of an architecture in bert, rosita, got 'list' in {model}"),
         (_other_architecture, "must be of an architecture in bert, rosita, got 'distilbert' in"),

@@ -47,7 +47,7 @@ def test_sizes_of_the_paper(entries: dict[str, dict[str, Any]]) -> None:
 
 def test_recipes_reach_their_compression(entries: dict[str, dict[str, Any]]) -> None:
     for name, entry in entries.items():
-        if name != "smoke":
+        if not name.startswith("smoke"):
             assert entry["compression"] >= 7.5, name
 
 

@@ -24,7 +24,7 @@ class Family(Protocol):
     """From a checkpoint of one kind to the model of this package."""
 
     def completed(self, config: Config, source: str) -> Config:
-        """`config` with the sizes that it leaves out.
+        """`config` with the sizes that it leaves out, under the names that BERT has for them.
 
         Raises:
             ValueError: naming `source`, where a size is wrong or something is not supported.
@@ -42,6 +42,9 @@ class Family(Protocol):
 
     def is_classifier(self, config: Config) -> bool:
         """Whether the checkpoint has a trained classifier."""
+
+    def skipped_rows(self, name: str, config: Config) -> int:
+        """How many rows at the start of a tensor, by its name in our model, have no place there."""
 
     def config(self, config: Config, outputs: int) -> RositaConfig:
         """The configuration of the model with `outputs` outputs, under default class names."""

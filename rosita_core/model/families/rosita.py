@@ -24,9 +24,12 @@ SIZES = (
     "layer_heads",
     "layer_ffn_units",
     "max_position_embeddings",
-    "type_vocab_size",
 )
+TYPES = "type_vocab_size"
 RANK = "embedding_rank"
+OPTIONAL = (RANK, "embedding_size")
+PROJECTION = "bert.embeddings.word_embeddings.projection"
+FORMER_PROJECTION = "bert.embeddings.projection"
 LABELS = ("id2label", "label2id", "num_labels")
 
 
@@ -36,8 +39,10 @@ class Rosita(Family):
 
     def completed(self, config: Config, source: str) -> Config:
         """See `Family`."""
-        rank = () if config.get(RANK) is None else (RANK,)
-        check_sizes(config, (*SIZES, *rank), source)
+        given = [name for name in OPTIONAL if config.get(name) is not None]
+        # A model without token types says 0.
+        types = (TYPES,) if config.get(TYPES) != 0 else ()
+        check_sizes(config, (*SIZES, *types, *given), source)
         check_positions(config, source)
         return config
 
@@ -48,19 +53,24 @@ class Rosita(Family):
             hidden_size=config["hidden_size"],
             head_size=config["head_size"],
             max_positions=config["max_position_embeddings"],
-            token_types=config["type_vocab_size"],
+            token_types=config[TYPES],
             outputs=outputs,
+            embedding_size=config.get("embedding_size"),
         )
         heads, units = tuple(config["layer_heads"]), tuple(config["layer_ffn_units"])
         return Shape(frame, heads, units, config[RANK])
 
     def name(self, tensor: str) -> str:
         """See `Family`."""
-        return tensor
+        return tensor.replace(FORMER_PROJECTION, PROJECTION)
 
     def is_classifier(self, config: Config) -> bool:
         """See `Family`."""
         return True
+
+    def skipped_rows(self, name: str, config: Config) -> int:
+        """See `Family`."""
+        return 0
 
     def config(self, config: Config, outputs: int) -> RositaConfig:
         """See `Family`."""

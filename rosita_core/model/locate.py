@@ -36,7 +36,10 @@ TINY: Mapping[str, Any] = {
 TINY_ROBERTA: Mapping[str, Any] = {"model_type": "roberta", "vocab_size": 1500, **TINY}
 TINY_DISTILBERT: Mapping[str, Any] = {
     "model_type": "distilbert",
-    **{"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 128},
+    "dim": 32,
+    "n_layers": 4,
+    "n_heads": 4,
+    "hidden_dim": 128,
 }
 TINY_ELECTRA: Mapping[str, Any] = {"model_type": "electra", "embedding_size": 16, **TINY}
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")

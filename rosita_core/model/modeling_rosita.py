@@ -383,8 +383,7 @@ class RositaModel(RositaPreTrainedModel):
         if words_BTH is None:
             words_BTH = self.embeddings.word_embeddings(input_ids)
         if config.positions_skip_padding and position_ids is None and input_ids is not None:
-            tokens = input_ids.ne(config.pad_token_id)
-            position_ids = (tokens.cumsum(1) - 1).clamp(min=0)
+            position_ids = (input_ids.ne(config.pad_token_id or 0).cumsum(1) - 1).clamp(min=0)
         # Whether anything is masked is not asked: an exported graph would keep the answer.
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         hidden_BTH = self.embeddings(words_BTH, token_type_ids, position_ids)

@@ -124,5 +124,6 @@ def _limits(metadata: Iterable[Any]) -> list[str]:
             if hasattr(item, name)
         ]
         if hasattr(item, "min_length"):
-            found.append(f"at least {item.min_length} entry")
+            entries = "entry" if item.min_length == 1 else "entries"
+            found.append(f"at least {item.min_length} {entries}")
     return found

@@ -70,7 +70,8 @@ class StageProgress:
             live.update(self._row, completed=event.step, total=event.total_steps, details=text)
         elif now - self._printed >= PLAIN_SECONDS:
             self._printed = now
-            self._display.line(f"{self._title}: step {event.step}/{event.total_steps}, {text}")
+            said = f"{self._title}: step {event.step}/{event.total_steps}"
+            self._display.line(f"{said}, {text}" if text else said)
 
     def end(self, status: str) -> None:
         """Take the stage off the display; one line with its status and last scores stays."""

@@ -318,9 +318,9 @@ class Pooler(nn.Module):
 
     def __init__(self, config: RositaConfig) -> None:
         super().__init__()
-        before = config.classifier_dropout
-        before = config.hidden_dropout_prob if before is None else before
-        self.dropout = nn.Dropout(before if config.head_dropout else 0.0)
+        rate = config.classifier_dropout
+        rate = config.hidden_dropout_prob if rate is None else rate
+        self.dropout = nn.Dropout(rate) if config.head_dropout else nn.Identity()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = ACT2FN[config.head_act]
 

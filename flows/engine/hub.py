@@ -41,7 +41,10 @@ def asks_hub(recipe: Recipe) -> bool:
 
 def _of_hub(name: str) -> bool:
     named = MODELS.get(name)
-    return named.package is None if named is not None else not Path(name).exists()
+    if named is not None:
+        return named.package is None
+    # What can only be a folder is not looked for there.
+    return not name.startswith((".", "/", "~")) and not Path(name).exists()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tasks.cache.records import StageResult
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.artifacts import Store, write_json
-from tasks.tracking.models import FINGERPRINT_TAG, SCORE_TAG
+from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
 
 BASELINES = {"linear": "a linear model on TF-IDF"}
 

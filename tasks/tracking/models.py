@@ -19,13 +19,13 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from tasks.host.private_files import make_private
+from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
 
 VERSIONS_TAG = "mlflow.modelVersions"
 ARTIFACT_TAG = "rosita.artifact"
 TOKEN_TAG = "rosita.handle"
 # On a version: SQL stores do not keep the id of the logged model that it is given.
 MODEL_TAG = "rosita.model_id"
-FINGERPRINT_TAG, SCORE_TAG = "rosita.fingerprint", "rosita.score"
 """By which versions are compared; the score of one fingerprint says nothing of another's."""
 CHAMPION = "champion"
 # What the served model imports; pandas comes with MLflow.

@@ -154,7 +154,12 @@ def test_recipe_survives_its_own_yaml(name: str, tmp_path: Path) -> None:
     assert shown.code == 0, shown.stderr
     path = tmp_path / "again.yaml"
     path.write_text(shown.stdout, encoding="utf-8")
-    assert load_recipe(str(path), ()) == RECIPES[name]()
+    again, shipped = load_recipe(str(path), ()), RECIPES[name]()
+    if shipped.data.train is not None:
+        # What a file names lies beside it.
+        data = shipped.data.model_copy(update={"train": str(tmp_path / shipped.data.train)})
+        shipped = shipped.model_copy(update={"data": data})
+    assert again == shipped
 
 
 def test_file_with_a_base(tmp_path: Path) -> None:

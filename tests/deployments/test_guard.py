@@ -22,6 +22,8 @@ from typed_command import ROSITA, Home, environment
 
 from flows.services.worker import POOL
 
+pytestmark = pytest.mark.deployments
+
 PATHS = ("/", "/runs", "/ui-settings", "/api/flow_runs/filter", "/api/admin/version", "/api/docs")
 ATTACK = """<!doctype html><title>elsewhere</title><p id="said">nothing</p><script>
 const tries = ["no-cors", "cors"].map(mode =>

@@ -112,7 +112,7 @@ def test_plan_refuses_what_compress_refuses(home: Path) -> None:
 
 def test_unknown_recipe(home: Path) -> None:
     said = refused(home, "--recipe", "smokey")
-    assert said.startswith("recipe must be one of smoke, demo, minilm-cola,")
+    assert said.startswith("recipe must be one of smoke, smoke-roberta, ")
     assert said.endswith("or a YAML file, got 'smokey'")
 
 

@@ -83,7 +83,7 @@ def _summary(facts: CardFacts, student: Shape) -> str:
         learns = f"It learns from its teacher: knowledge distillation setting {facts.kd_setting}."
     return f"""# {plain(facts.task)}, {student}
 
-A BERT that reads {reads}, compressed from {plain(facts.teacher)} by the method ROSITA (Liu, Lin
+An encoder that reads {reads}, compressed from {plain(facts.teacher)} by the method ROSITA (Liu, Lin
 and Yuan, AAAI 2021): attention heads, feed-forward units and layers are pruned, the word embedding
 is factorized. {learns}
 

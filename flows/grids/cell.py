@@ -17,7 +17,6 @@ from tasks.cache.stage_key import library_versions
 from tasks.host.hardware import git_commit, hardware
 from tasks.store.artifacts import write_json
 
-LIBRARIES = ("prefect", "mlflow")
 NUMERIC = ("torch", "transformers")
 
 
@@ -127,7 +126,7 @@ def _document(grid: str, cell: Cell) -> dict[str, Any]:
         "git_commit": git_commit(),
         "hardware": hardware(),
         "versions": library_versions(NUMERIC)
-        | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        | {name: importlib.metadata.version(name) for name in ("prefect", "mlflow")},
     }
 
 

@@ -85,7 +85,7 @@ def _summary(facts: CardFacts, student: Shape) -> str:
     how = _by_rosita(facts) if facts.method == ROSITA else _at_once(facts)
     return f"""# {plain(facts.task)}, {student}
 
-A BERT that reads {reads}, compressed from {plain(facts.teacher)} by the method {how}
+An encoder that reads {reads}, compressed from {plain(facts.teacher)} by the method {how}
 
 The name says what is left: attention heads in each layer (a), layers (l), feed-forward units in
 each layer (f), rank of the word embedding (e).

@@ -87,12 +87,14 @@ def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) 
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        of_server = {
+            "PREFECT_API_URL": f"{running.url('prefect')}/api",
+            "PREFECT_API_AUTH_STRING": (place.home / "prefect" / "password").read_text().strip(),
+        }
         done = subprocess.run(
             [str(ROSITA.with_name("prefect")), "work-pool", "inspect", "rosita"],
             cwd=ROOT,
-            env=environment(
-                place.home, place.prefect, {"PREFECT_API_URL": f"{running.url('prefect')}/api"}
-            ),
+            env=environment(place.home, place.prefect, of_server),
             capture_output=True,
             text=True,
             timeout=120,

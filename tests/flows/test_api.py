@@ -143,7 +143,7 @@ def test_wrong_texts_are_refused(in_home: Home) -> None:
         (
             "smokey",
             {},
-            "recipe must be one of smoke, demo, .* or a YAML, TOML or JSON file, got 'smokey'",
+            "recipe must be one of smoke, .* or a YAML, TOML or JSON file, got 'smokey'",
         ),
         ("smoke", {"width.kep_heads": 2}, "width.kep_heads must be one of the fields of width"),
         ("smoke", ["width.keep_heads"], "--set must be field=value, got 'width.keep_heads'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rosita_core.model.families import (
     Config,
@@ -39,12 +39,18 @@ POSITIONS = "bert.embeddings.position_embeddings.weight"
 
 @dataclass(frozen=True)
 class LikeBert(Family):
-    """See `Family`; a family says what its tensors and its classifier are called."""
+    """See `Family`; a family says what its tensors and its classifier are called.
+
+    Attributes:
+        defaults: the sizes that its configuration may leave out.
+    """
+
+    defaults: ClassVar[Mapping[str, int]] = DEFAULTS
 
     def completed(self, config: Config, source: str) -> Config:
         """See `Family`."""
-        whole = {**DEFAULTS, **config}
-        check_sizes(whole, tuple(DEFAULTS), source)
+        whole = {**self.defaults, **config}
+        check_sizes(whole, tuple(self.defaults), source)
         check_positions(whole, source)
         return whole
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from rosita_core.model.families import Config, check_positions, check_sizes
+from rosita_core.model.families import Config
 from rosita_core.model.families.bert_layout import DEFAULTS, LikeBert, bert_like
 from rosita_core.model.families.roberta_layout import named_with_head
 
@@ -30,12 +30,7 @@ BODY = ("embeddings", "embeddings_project", "encoder")
 class Electra(LikeBert):
     """See `Family`."""
 
-    def completed(self, config: Config, source: str) -> Config:
-        """See `Family`."""
-        whole = {**ELECTRA, **config}
-        check_sizes(whole, tuple(ELECTRA), source)
-        check_positions(whole, source)
-        return whole
+    defaults: ClassVar[Mapping[str, int]] = ELECTRA
 
     def embedding_size(self, config: Config) -> int | None:
         """See `LikeBert`."""

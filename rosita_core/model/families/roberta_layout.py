@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rosita_core.model.families import Config, check_positions, check_sizes
+from rosita_core.model.families import Config
 from rosita_core.model.families.bert_layout import DEFAULTS, POSITIONS, LikeBert, bert_like
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ ROBERTA: Mapping[str, int] = {
     "vocab_size": 50265,
     "max_position_embeddings": 514,
     "type_vocab_size": 1,
-    "pad_token_id": PAD,
 }
 BODY = ("embeddings", "encoder")
 HEAD = {"classifier.dense.": "bert.pooler.dense.", "classifier.out_proj.": "classifier."}
@@ -32,15 +31,17 @@ HEAD = {"classifier.dense.": "bert.pooler.dense.", "classifier.out_proj.": "clas
 class LikeRoberta(LikeBert):
     """See `Family`; a family says what its classifier is called."""
 
+    defaults: ClassVar[Mapping[str, int]] = ROBERTA
     classifier: ClassVar[str]
 
     def completed(self, config: Config, source: str) -> Config:
         """See `Family`."""
-        whole = {**ROBERTA, **config}
-        if whole["pad_token_id"] is None:
-            raise ValueError(f"model must have a pad_token_id, got none in {source}")
-        check_sizes(whole, tuple(DEFAULTS), source)
-        check_positions(whole, source)
+        whole = super().completed({"pad_token_id": PAD, **config}, source)
+        pad = whole["pad_token_id"]
+        if type(pad) is not int or pad < 0:
+            raise ValueError(
+                f"model must have a pad_token_id of at least 0, got {pad!r} in {source}"
+            )
         if whole["max_position_embeddings"] <= self.skipped_rows(POSITIONS, whole):
             raise ValueError(
                 f"model must have max_position_embeddings above its pad_token_id + 1, got "

@@ -124,11 +124,12 @@ def _fit(name: str, dense: nn.Linear, system: System, repair: Repair) -> SubLaye
 
 
 def _embedded(model: RositaForSequenceClassification, batch: Batch) -> torch.Tensor:
-    return model.bert.embeddings(batch.input_ids, batch.token_type_ids)
+    return model.bert.embedded(batch.input_ids, batch.token_type_ids)
 
 
 def _attended(layer: Layer, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return layer.attention.self(states, mask[:, None, None, :].bool())
+    attended, _ = layer.attention.self(states, mask[:, None, None, :].bool(), False)
+    return attended
 
 
 def _activated(layer: Layer, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

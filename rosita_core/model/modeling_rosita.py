@@ -364,6 +364,22 @@ class RositaModel(RositaPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.embeddings.word_embeddings = value
 
+    def embedded(
+        self,
+        input_ids: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What enters the first layer: (B, T, H)."""
+        config = self.config
+        words_BTH = inputs_embeds
+        if words_BTH is None:
+            words_BTH = self.embeddings.word_embeddings(input_ids)
+        if config.positions_skip_padding and position_ids is None and input_ids is not None:
+            position_ids = (input_ids.ne(config.pad_token_id or 0).cumsum(1) - 1).clamp(min=0)
+        return self.embeddings(words_BTH, token_type_ids, position_ids)
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -379,14 +395,9 @@ class RositaModel(RositaPreTrainedModel):
             raise ValueError("exactly one of input_ids and inputs_embeds must be given")
         config = self.config
         attentions = _given(output_attentions, config.output_attentions)
-        words_BTH = inputs_embeds
-        if words_BTH is None:
-            words_BTH = self.embeddings.word_embeddings(input_ids)
-        if config.positions_skip_padding and position_ids is None and input_ids is not None:
-            position_ids = (input_ids.ne(config.pad_token_id or 0).cumsum(1) - 1).clamp(min=0)
         # Whether anything is masked is not asked: an exported graph would keep the answer.
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
-        hidden_BTH = self.embeddings(words_BTH, token_type_ids, position_ids)
+        hidden_BTH = self.embedded(input_ids, token_type_ids, position_ids, inputs_embeds)
         states, shares = self.encoder(hidden_BTH, mask, attentions)
         output = BaseModelOutputWithPooling(
             last_hidden_state=states[-1],

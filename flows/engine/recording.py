@@ -197,6 +197,11 @@ class CellRun:
         }
         numbers |= assessment.models[STUDENT].metrics
         numbers |= {f"teacher/{n}": v for n, v in assessment.models[TEACHER].metrics.items()}
+        numbers |= {
+            name: value
+            for name, value in results["export"][0].metrics.items()
+            if "/" in name and not isinstance(value, str)
+        }
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )

@@ -30,6 +30,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Schedule = Literal["constant", "linear"]
 KDSetting = Literal["none", "1", "2", "3", "4"]
 NO_HIDDEN = "none"
+CHECKPOINT = "hugging-face"
 
 
 def _hidden_name(value: Any) -> Any:
@@ -40,9 +41,11 @@ def _hidden_name(value: Any) -> Any:
 if TYPE_CHECKING:
     Criterion = str
     HiddenLoss = str
+    ExportFormat = str
 else:
     # The files of the rooms are the choices.
     Criterion = Literal[names("compression.criteria")]
+    ExportFormat = Literal[names("export")]
     HiddenLoss = Literal[
         (NO_HIDDEN, *(name for name in names("distillation.objectives") if name != "predictions"))
     ]
@@ -210,6 +213,23 @@ class Assess(Section):
     batch_size: Positive = 64
 
 
+class Export(Section):
+    formats: tuple[ExportFormat, ...] = Field(
+        ("hugging-face", "onnx", "onnx-int8"),
+        description="what the model is written as; hugging-face is always among them",
+    )
+    int8_loss: float = Field(
+        0.5, ge=0, description="points of score that int8 may lose, or it is left out"
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _with_the_checkpoint(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        if CHECKPOINT not in formats or len(set(formats)) < len(formats):
+            raise PydanticCustomError("formats", f"{CHECKPOINT} and others, each once")
+        return formats
+
+
 class Numerics(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<index>")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -277,6 +297,7 @@ class Recipe(Section):
     width: Width
     compress: Compress = Compress()
     assess: Assess = Assess()
+    export: Export = Export()
     numerics: Numerics = Numerics()
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from rosita_core.data.framing import check_tokenizer, load_tokenizer
-from rosita_core.export import Format
+from rosita_core.export import CHECKPOINT, TORCH, Format
 from rosita_core.export.model_card import CardFacts, render_card
-from rosita_core.model.checkpoint import build, save, shape_of
+from rosita_core.model.checkpoint import build, load, save, shape_of
+from rosita_core.model.classifier import Classifier
 from rosita_core.model.modeling_rosita import (
     RositaConfig,
     RositaForSequenceClassification,
@@ -25,18 +28,25 @@ LENGTH_SETTINGS = ("max_length", "stride", "truncation_strategy", "pad_to_multip
 
 @dataclass(frozen=True)
 class HuggingFace(Format):
-    """config.json, model.safetensors, the model's source, the tokenizer and a model card."""
+    """What `export_checkpoint` writes, as it is."""
 
-    def write(
-        self,
-        model: RositaForSequenceClassification,
-        tokenizer_dir: Path,
-        labels: tuple[str, ...],
-        card: CardFacts,
-        folder: Path,
-    ) -> None:
-        """See `export_checkpoint`."""
-        export_checkpoint(model, tokenizer_dir, labels, card, folder)
+    name: ClassVar[str] = CHECKPOINT
+    engine: ClassVar[str] = TORCH
+
+    def write(self, checkpoint: Path, folder: Path) -> None:
+        """See `Format`; other formats that lie below the checkpoint are left out."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in checkpoint.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+
+    def load(self, folder: Path, threads: int) -> Classifier:
+        """See `Format`; the threads are torch's own."""
+        return load(folder)
+
+    def complaint(self, worst: float, points_lost: float) -> str | None:
+        """See `Format`; it has the weights themselves."""
+        return None
 
 
 def export_checkpoint(

@@ -184,16 +184,20 @@ class SelfAttention(nn.Module):
         key = split(self.key(hidden_BTH))
         value = split(self.value(hidden_BTH))
         share_BATT = None
-        dropout = self.dropout if self.training else 0.0
         if probabilities or self.config._attn_implementation == "eager":
             score_BATT = query @ key.transpose(2, 3) * self.head_size**-0.5
             if mask is not None:
                 score_BATT = score_BATT.masked_fill(~mask, torch.finfo(score_BATT.dtype).min)
-            share_BATT = F.dropout(score_BATT.softmax(-1), dropout)
+            # Not a rate of 0 in train mode: a graph of ONNX would keep the mode.
+            share_BATT = F.dropout(score_BATT.softmax(-1), self.dropout, self.training)
             attended_BATD = share_BATT @ value
         else:
             attended_BATD = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, dropout_p=dropout
+                query,
+                key,
+                value,
+                attn_mask=mask,
+                dropout_p=self.dropout if self.training else 0.0,
             )
         return attended_BATD.transpose(1, 2).reshape(batch, tokens, -1), share_BATT
 

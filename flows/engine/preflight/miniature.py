@@ -19,6 +19,7 @@ from rosita_core.stages.assess import AssessSettings
 from rosita_core.stages.augment import AugmentStageSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
+from rosita_core.stages.export import ExportSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
 from rosita_core.training.batches import batches_per_epoch
@@ -77,6 +78,8 @@ def miniature(config: Any, request: Request, limit: int, train_rows: int, propos
             )
         case AssessSettings():
             return replace(config, latency_repeats=1, latency_warmup=0)
+        case ExportSettings():
+            return replace(config, latency_repeats=0)
     if hasattr(config, "training"):
         return replace(config, training=_training(config.training, STEPS, train_rows))
     return config

@@ -265,8 +265,8 @@ def show_speed(document: dict[str, Any]) -> None:
     where = ", ".join(machine["gpus"]) if document["device"] != "cpu" else machine["cpu"]
     print(f"faster: than {models[0]['name']} in {FIRST_ENGINE}, and in this engine, by medians")
     print(
-        f"{where}; {document['device']}, {document['threads']} threads; each engine in a process of "
-        f"its own, {document['repeats']} passes in turns after {document['warmup']} warm-up rounds"
+        f"{where}; {document['device']}, {document['threads']} threads; an engine in its own "
+        f"process; {document['repeats']} passes in turns after {document['warmup']} warm-up rounds"
     )
     print(f"{versions}, python {machine['python']}, {machine['os']}")
 

@@ -20,6 +20,7 @@ from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
 from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.data.table import split_lines
 from rosita_core.export import GRAPH
+from rosita_core.export.graph import GraphClassifier
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.classifier import Classifier
@@ -120,7 +121,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     torch.set_num_threads(numerics.threads)
     if (folder / GRAPH).is_file():
         numerics = replace(numerics, device="cpu", precision="fp32")
-        model: Classifier = _graph(folder, numerics.threads)
+        model: Classifier = GraphClassifier(folder, numerics.threads)
     else:
         model = placed(load_classifier(folder), numerics.device).eval()
     if model.config.problem_type == "regression":
@@ -130,13 +131,6 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
         labels = tuple(names[index] for index in range(model.config.outputs))
     tokenizer = load_tokenizer(folder)
     return Predictor(model, tokenizer, labels, numerics, model.config.text_pair)
-
-
-def _graph(folder: Path, threads: int) -> Classifier:
-    # ONNX Runtime is needed for a graph alone.
-    from rosita_core.export.graph import GraphClassifier
-
-    return GraphClassifier(folder, threads)
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:

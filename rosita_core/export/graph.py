@@ -1,5 +1,7 @@
 """A model as an ONNX graph: written, quantized, and read by ONNX Runtime.
 
+Both are imported by what uses them, so that a recipe can name a format quickly.
+
 Letters: B batch, T tokens, C outputs.
 """
 
@@ -14,10 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import onnx
-import onnxruntime
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -47,6 +46,8 @@ class GraphClassifier:
         Raises:
             ValueError: where it does not take the inputs of the model, the mask among them.
         """
+        import onnxruntime
+
         self.config = RositaConfig.from_pretrained(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -90,6 +91,8 @@ class _Logits(nn.Module):
 
 def write_graph(model: RositaForSequenceClassification, folder: Path) -> None:
     """Write a model, which is not changed, as a graph of dynamic batch and length."""
+    import onnx
+
     config = RositaConfig.from_dict(model.config.to_dict())
     # Its plain products make a smaller graph than what stands for the fused attention.
     config._attn_implementation = "eager"
@@ -123,6 +126,8 @@ def quantize(source: Path, target: Path) -> None:
     Activations become integers as they come, so that no rows are needed. Weights use 7 of their 8
     bits: processors without VNNI add up pairs of products in 16 bits, which 8 would overflow.
     """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     with _quiet():
         quantize_dynamic(
             source / GRAPH,

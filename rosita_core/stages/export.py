@@ -10,7 +10,7 @@ from pathlib import Path
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.export import CHECKPOINT, Format, place
-from rosita_core.export.hugging_face import export_checkpoint
+from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.model_card import CardFacts
 from rosita_core.export.parity import compare
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment

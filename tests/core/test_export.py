@@ -22,7 +22,8 @@ from bare_site import link_site, run_bare
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rosita_core.model.register  # noqa: F401  (as a user of the Auto classes does)
-from rosita_core.export.hugging_face import HuggingFace, export_checkpoint
+from rosita_core.export.checkpoint import export_checkpoint
+from rosita_core.export.hugging_face import HuggingFace
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER, CardFacts, render_card
 from rosita_core.measuring.assessment import Assessment, ModelAssessment
 from rosita_core.measuring.score import Scoring

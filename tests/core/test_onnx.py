@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rosita_core.data.framing import framing_of
+from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.graph import INPUTS, GraphClassifier
-from rosita_core.export.hugging_face import HuggingFace, export_checkpoint
+from rosita_core.export.hugging_face import HuggingFace
 from rosita_core.export.model_card import CardFacts
 from rosita_core.export.onnx import Onnx
 from rosita_core.export.onnx_int8 import OnnxInt8

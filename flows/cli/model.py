@@ -116,27 +116,50 @@ def benchmark(
     tokens: Annotated[int | None, typer.Option(help="Length of every sequence.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Timed passes of each model.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Rounds before them.")] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Repeatable: torch-fp32, torch-bf16, torch-compiled, onnx, onnx-int8; default "
+            "all that this machine has."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "auto",
     threads: ThreadsOption = "auto",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the medians into this PNG, SVG or PDF file.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Time models side by side: latency p50 and p95, parameters, multiply-adds, size on disk."""
+    """Time models in several engines, each in its own process, in turns.
+
+    Latency p50 and p95, memory, size of weights, and how many times faster than the first model in
+    PyTorch and in the same engine, beside parameters and multiply-adds.
+    """
     from flows.recipes.schema import Assess
-    from flows.serving.benchmark import SpeedSettings, compare_speed, models_to_time, show_speed
+    from flows.serving.benchmark import (
+        SpeedSettings,
+        compare_speed,
+        models_to_time,
+        plot_speed,
+        show_speed,
+        usual_engines,
+    )
     from tasks.home import home_directory
     from tasks.host.hardware import resolve_numerics
 
     # What is not given is measured as `rosita compress` measures it.
     usual = Assess()
+    numerics = resolve_numerics(device, "fp32", threads, False)
     settings = SpeedSettings(
+        engines=tuple(engine or usual_engines(numerics.device)),
         batch_sizes=tuple(batch_size or usual.latency_batch_sizes),
         tokens=usual.latency_tokens if tokens is None else tokens,
         repeats=usual.latency_repeats if repeats is None else repeats,
         warmup=usual.latency_warmup if warmup is None else warmup,
     )
-    numerics = resolve_numerics(device, precision, threads, False)
     document = compare_speed(models_to_time(models or [], home_directory()), settings, numerics)
+    if plot is not None:
+        plot_speed(document, plot)
     if json_:
         print(json.dumps(document, indent=2))
     else:
@@ -149,20 +172,24 @@ def export(
         str | None,
         typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
     ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="hugging-face, onnx or onnx-int8.")
+    ] = "hugging-face",
     json_: JsonOption = False,
 ) -> None:
     """Copy a compressed model out of the store: a Hugging Face checkpoint to take anywhere.
 
     It has its own model code: transformers loads it with trust_remote_code=True where this project
-    is not installed. Its README.md is a model card.
+    is not installed. Its README.md is a model card. onnx and onnx-int8 have a graph and predict.py
+    instead, which needs onnxruntime, tokenizers and numpy alone.
     """
-    from flows.serving.export import copy_model, size_of
+    from flows.serving.export import export_model, size_of
     from flows.serving.lookup import compressed_model
     from tasks.home import home_directory
     from tasks.host.wording import size
 
     found = compressed_model(model, home_directory())
-    copy_model(found.folder, folder)
+    export_model(found.folder, folder, format_)
     if json_:
         print(
             json.dumps(

@@ -23,7 +23,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
     # Here, because measuring brings torch, which the other tables do without.
     from flows.engine.cuts import cut_rows
-    from flows.engine.summary import comparison_rows
+    from flows.engine.summary import comparison_rows, format_rows, left_out
     from rosita_core.data.sharing import shared
 
     numerics = summary["numerics"]
@@ -42,7 +42,16 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         f"Scores on {summary['dev_rows']:,} dev rows ({_chosen_by(summary)}); "
         f"{numerics['device']}, {numerics['precision']}, {numerics['threads']} threads."
     )
-    for note in (*shared(summary["rows"]), *cut_rows(summary["cuts"])):
+    formats = format_rows(summary)
+    written = Table(
+        title=f"the exported model in float32 on the CPU, {numerics['threads']} threads"
+    )
+    for name in formats[0]:
+        written.add_column(name, justify="left" if name == "format" else "right")
+    for row in formats:
+        written.add_row(*row.values())
+    out.print(written)
+    for note in (*left_out(summary), *shared(summary["rows"]), *cut_rows(summary["cuts"])):
         out.print(Text(note))
     retention = summary["retention"]
     kept = "" if retention is None else f", {100 * retention:.1f} % of the {summary['score_name']}"

@@ -208,6 +208,11 @@ class CellRun:
         numbers["majority_score"] = summary["majority_score"]
         if summary["agreement"] is not None:
             numbers["agreement"] = summary["agreement"]
+        numbers |= {
+            name: value
+            for name, value in results["export"][0].metrics.items()
+            if "/" in name and not isinstance(value, str)
+        }
         numbers["seconds"] = sum(
             result.seconds for result, cached in results.values() if not cached
         )

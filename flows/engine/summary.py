@@ -13,7 +13,7 @@ from flows.engine.cuts import cuts, encoded_lengths
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
-from rosita_core.measuring.disk import disk_mb
+from rosita_core.measuring.disk import BYTES_PER_MB, disk_mb
 from tasks.cache.records import StageResult
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
@@ -21,6 +21,8 @@ from tasks.store.artifacts import Store, write_json
 from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
 
 BASELINES = {"linear": "a linear model on TF-IDF"}
+
+LATENCY = "latency_ms_p50_b"
 
 
 def summarize(
@@ -82,6 +84,7 @@ def summarize(
             for name, value in results["assess"][0].metrics.items()
             if name in ("majority_score", "linear_score")
         },
+        "formats": formats(results["export"][0].metrics, assessment.models[TEACHER].score),
         "compression": assessment.compression,
         "retention": assessment.retention,
         "majority_score": majority_score(assessment),
@@ -89,6 +92,53 @@ def summarize(
         "export_dir": str(export_dir),
         "home": str(request.home),
     }
+
+
+def formats(
+    metrics: Mapping[str, float | str], teacher_score: float
+) -> dict[str, dict[str, float | str | None]]:
+    """What the export stage found of each format, by its name."""
+    found: dict[str, dict[str, float | str | None]] = {}
+    for name, value in metrics.items():
+        form, slash, quantity = name.partition("/")
+        if slash:
+            found.setdefault(form, {})[quantity] = value
+    for told in found.values():
+        if isinstance(score := told.get("score"), float):
+            told["retention"] = score / teacher_score if teacher_score > 0 else None
+    return found
+
+
+def format_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """A row per format of the exported model, as text; those left out say so below."""
+    fields = sorted(
+        (field for field in summary["teacher"] if field.startswith(LATENCY)),
+        key=lambda field: int(field.removeprefix(LATENCY)),
+    )
+    rows = []
+    for name, told in summary["formats"].items():
+        if "left_out" in told:
+            continue
+        kept = told["retention"]
+        row = {
+            "format": name,
+            summary["score_name"]: f"{told['score']:.4f}",
+            "kept": "" if kept is None else f"{100 * kept:.1f} %",
+            "worst difference": f"{told['worst_difference']:.1e}",
+        }
+        for field in fields:
+            row[f"p50, batch {field.removeprefix(LATENCY)} (ms)"] = f"{told[field]:,.2f}"
+        rows.append(row | {"MB": f"{told['bytes'] / BYTES_PER_MB:,.1f}"})
+    return rows
+
+
+def left_out(summary: dict[str, Any]) -> list[str]:
+    """A sentence for each format that does not say what the checkpoint says."""
+    return [
+        f"format {name} is left out: {told['left_out']}"
+        for name, told in summary["formats"].items()
+        if "left_out" in told
+    ]
 
 
 def counted_rows(metrics: Mapping[str, float | str]) -> dict[str, int]:
@@ -188,7 +238,7 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             ]
     tokens = summary["latency_tokens"]
     for field in sorted(
-        (key for key in teacher if key.startswith("latency_ms_p50_b")),
+        (key for key in teacher if key.startswith(LATENCY)),
         key=lambda key: int(key.rpartition("b")[2]),
     ):
         label = f"latency p50, batch {field.rpartition('b')[2]} x {tokens} tokens (ms)"

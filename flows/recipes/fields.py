@@ -95,7 +95,8 @@ def _kind(annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_kind, inner))
     if origin is tuple:
-        return f"list of {_kind(inner[0])}s"
+        many = "" if typing.get_origin(inner[0]) is typing.Literal else "s"
+        return f"list of {_kind(inner[0])}{many}"
     if origin is dict:
         return f"map of {_kind(inner[0])} to {_kind(inner[1])}"
     return "none" if annotation is type(None) else WORDS[annotation]

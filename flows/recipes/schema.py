@@ -31,6 +31,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Schedule = Literal["constant", "linear"]
 KDSetting = Literal["none", "1", "2", "3", "4"]
 NO_HIDDEN = "none"
+CHECKPOINT = "hugging-face"
 
 
 def _hidden_name(value: Any) -> Any:
@@ -55,12 +56,14 @@ if TYPE_CHECKING:
     AllocationName = str
     RepairName = str
     HiddenLoss = str
+    ExportFormat = str
 else:
     # The files of the rooms are the choices.
     MethodName = Literal[(ROSITA, *METHODS)]
     CriterionName = Literal[names("compression.criteria")]
     AllocationName = Literal[names("compression.allocation")]
     RepairName = Literal[(NO_REPAIR, *names("compression.repair"))]
+    ExportFormat = Literal[names("export")]
     HiddenLoss = Literal[
         (NO_HIDDEN, *(name for name in names("distillation.objectives") if name != "predictions"))
     ]
@@ -317,6 +320,23 @@ class Assess(Section):
     )
 
 
+class Export(Section):
+    formats: tuple[ExportFormat, ...] = Field(
+        ("hugging-face", "onnx", "onnx-int8"),
+        description="what the model is written as; hugging-face is always among them",
+    )
+    int8_loss: float = Field(
+        0.5, ge=0, description="points of score that int8 may lose, or it is left out"
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _with_the_checkpoint(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        if CHECKPOINT not in formats or len(set(formats)) < len(formats):
+            raise PydanticCustomError("formats", f"{CHECKPOINT} and others, each once")
+        return formats
+
+
 class Numerics(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<index>")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -404,6 +424,7 @@ class Recipe(Section):
     width: Width
     compress: Compress = Compress()
     assess: Assess = Assess()
+    export: Export = Export()
     numerics: Numerics = Numerics()
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()

@@ -240,7 +240,17 @@ def export_settings(request: Request) -> ExportSettings:
     if recipe.fidelity.select_on_dev:
         notes.append("Checkpoints were chosen on the rows that the scores are reported on.")
     return ExportSettings(
-        formats=(make("export", "hugging-face"),),
+        formats=tuple(
+            make("export", name, int8_loss=recipe.export.int8_loss)
+            for name in recipe.export.formats
+        ),
+        scoring=replace(
+            _scoring(request, recipe.width.max_length), batch_size=recipe.assess.batch_size
+        ),
+        latency_batch_sizes=recipe.assess.latency_batch_sizes,
+        latency_tokens=recipe.assess.latency_tokens,
+        latency_repeats=recipe.assess.latency_repeats,
+        latency_warmup=recipe.assess.latency_warmup,
         task=recipe.task,
         pair=request.spec.pair,
         labels=request.labels,

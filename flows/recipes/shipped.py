@@ -14,6 +14,7 @@ from flows.recipes.schema import (
     Augment,
     Data,
     Depth,
+    Export,
     Gate,
     Recipe,
     Student,
@@ -44,6 +45,7 @@ def smoke() -> Recipe:
         student=Student(**short),
         depth=Depth(keep_layers=2, **short),
         width=Width(keep_heads=2, ffn_units=32, embedding_rank=8, prune_fraction=0.5, **short),
+        export=Export(formats=("hugging-face",)),
         # Its teacher has random weights.
         gate=Gate(weak_teacher="warn", weak_student="warn"),
     )

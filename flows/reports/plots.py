@@ -243,7 +243,7 @@ def _frequency(cells: pd.DataFrame, axis: str, lines: list[tuple[str, pd.DataFra
 
 def _long_stages() -> tuple[str, ...]:
     """Stages with a colour of their own; the others take seconds."""
-    return tuple(kind.name for kind in catalogue().values() if kind.unit or kind.timed)
+    return tuple(kind.name for kind in catalogue().values() if kind.unit or kind.name == "assess")
 
 
 def _stage_times(records: Records) -> Figure:

@@ -1,29 +1,48 @@
-"""A model copied out of the store, whole or not at all."""
+"""A model copied out of the store, or converted, whole or not at all."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
+from rosita_core.export import CHECKPOINT, GRAPH, place
+from rosita_core.plug_ins import make
 from tasks.host.private_files import make_folder, users_files, users_mode
 
 
-def copy_model(source: Path, target: Path) -> None:
-    """Copy a checkpoint directory; the copy belongs to the user, who may change it.
+def export_model(source: Path, target: Path, name: str) -> None:
+    """Write a model in a format; what is written belongs to the user, who may change it.
+
+    Where the stage `export` has written that format it is copied, and else it is made of the
+    checkpoint.
+
+    Args:
+        source: an exported model, or a checkpoint directory.
+        target: a directory that is new or empty.
+        name: of the format.
 
     Raises:
-        ValueError: where `target` exists and is no empty directory, or cannot be written.
+        ValueError: where there is no such format, `target` exists and is no empty directory, or it
+            cannot be written.
     """
+    # How much int8 may lose is asked by the stage `export`, which has rows.
+    form = make("export", name, int8_loss=0.0)
+    written = place(source, name)
+    if (source / GRAPH).is_file():
+        raise ValueError(f"model must be a checkpoint to be exported, got a graph in {source}")
     try:
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
         if taken:
             raise ValueError(f"folder must be a directory that is new or empty, got {target}")
         make_folder(target.parent)
-        place = tempfile.TemporaryDirectory(dir=target.parent, prefix=".rosita-")
-        with users_files(), place as folder:
-            # Not with its permissions: the store's files are read-only.
-            whole = shutil.copytree(source, Path(folder) / "model", copy_function=shutil.copyfile)
+        beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=".rosita-")
+        with users_files(), beside as folder:
+            whole = Path(folder) / "model"
+            if written.is_dir():
+                # Other formats below it are left out, and the store's permissions too.
+                make("export", CHECKPOINT).write(written, whole)
+            else:
+                form.write(source, whole)
             whole.chmod(users_mode(0o777))
             whole.rename(target)
     except OSError as error:

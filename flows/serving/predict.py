@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +19,11 @@ from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
 from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.data.table import split_lines
+from rosita_core.export import GRAPH
+from rosita_core.export.graph import GraphClassifier
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
+from rosita_core.model.classifier import Classifier
 from rosita_core.model.labels import class_names
 from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -42,14 +45,14 @@ class Predictor:
     """A model that is ready to predict.
 
     Attributes:
-        model: in eval mode, on its device.
+        model: in eval mode, on its device; a graph of ONNX is computed on the CPU.
         tokenizer: the one of its checkpoint.
         labels: class names in index order; empty for regression.
         numerics: device and precision.
         pair: whether it reads two texts; None where nobody noted it.
     """
 
-    model: RositaForSequenceClassification
+    model: Classifier
     tokenizer: Any
     labels: tuple[str, ...]
     numerics: ResolvedNumerics
@@ -116,15 +119,18 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
             f"in {folder}"
         )
     torch.set_num_threads(numerics.threads)
-    model = load_classifier(folder)
+    if (folder / GRAPH).is_file():
+        numerics = replace(numerics, device="cpu", precision="fp32")
+        model: Classifier = GraphClassifier(folder, numerics.threads)
+    else:
+        model = placed(load_classifier(folder), numerics.device).eval()
     if model.config.problem_type == "regression":
         labels: tuple[str, ...] = ()
     else:
         names = cast(Mapping[int, str], model.config.id2label)
         labels = tuple(names[index] for index in range(model.config.outputs))
     tokenizer = load_tokenizer(folder)
-    placed_model = placed(model, numerics.device).eval()
-    return Predictor(placed_model, tokenizer, labels, numerics, model.config.text_pair)
+    return Predictor(model, tokenizer, labels, numerics, model.config.text_pair)
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from rosita_core.export.model_card import CardFacts
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from rosita_core.model.classifier import Classifier
+
+CHECKPOINT = "hugging-face"
+"""The format that all others are made of."""
+
+
+GRAPH = "model.onnx"
+TORCH, ONNX = "torch", "onnx"
+"""What computes a model; see `rosita_core.measuring.engines`."""
 
 
 class Format(Protocol):
-    """One way to write a model."""
+    """One way to write a model.
 
-    def write(
-        self,
-        model: RositaForSequenceClassification,
-        tokenizer_dir: Path,
-        labels: tuple[str, ...],
-        card: CardFacts,
-        folder: Path,
-    ) -> None:
-        """Write `model` into `folder` with all that is needed to use it.
+    Attributes:
+        name: as recipes write it.
+        engine: what computes it.
+    """
 
-        The same arguments give the same bytes.
+    name: ClassVar[str]
+    engine: ClassVar[str]
+
+    def write(self, checkpoint: Path, folder: Path) -> None:
+        """Write a model into `folder` with all that is needed to use it.
+
+        The same checkpoint gives the same bytes.
 
         Args:
-            model: it is not changed.
-            tokenizer_dir: where the tokenizer's files lie.
-            labels: class names in index order, empty for regression.
-            card: what the model card says.
+            checkpoint: a Hugging Face checkpoint, as the stage `export` writes one.
             folder: made where it is missing; files in it are replaced.
+        """
+
+    def load(self, folder: Path, threads: int) -> Classifier:
+        """What was written, ready to answer on the CPU.
 
         Raises:
-            ValueError: where these do not fit each other.
+            ValueError: where it has other inputs than the model.
         """
+
+    def complaint(self, worst: float, points_lost: float) -> str | None:
+        """Why it does not say what the checkpoint says; None where it may be shipped.
+
+        Args:
+            worst: the largest absolute difference of a logit.
+            points_lost: by how many hundredths its score is lower.
+        """
+
+
+def place(export: Path, name: str) -> Path:
+    """Where a format lies in the folder of an export."""
+    return export if name == CHECKPOINT else export / name

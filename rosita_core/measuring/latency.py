@@ -98,7 +98,7 @@ def measure_side_by_side(
                         if turn >= warmup:
                             times[name].append(spent)
                 for name, spent_ns in times.items():
-                    found[name].append(_latency(batch_size, tokens, spent_ns))
+                    found[name].append(latency_of(batch_size, tokens, spent_ns))
     return {name: tuple(latencies) for name, latencies in found.items()}
 
 
@@ -167,6 +167,6 @@ def _finish_queued_work(placement: Placement) -> None:
         torch.cuda.synchronize(device)
 
 
-def _latency(batch_size: int, tokens: int, spent_ns: list[int]) -> Latency:
+def latency_of(batch_size: int, tokens: int, spent_ns: list[int]) -> Latency:
     p50, p95 = np.percentile(np.asarray(spent_ns) / NANOSECONDS_PER_MILLISECOND, [50, 95])
     return Latency(batch_size, tokens, float(p50), float(p95), len(spent_ns))

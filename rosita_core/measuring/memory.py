@@ -12,8 +12,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 BYTES_PER_MB = 10**6
 BYTES_PER_MIB = 2**20
 KIB_PER_MIB = 2**10
@@ -41,6 +39,9 @@ def peak_cuda_mib(device: str) -> float:
     Raises:
         ValueError: where `device` is no CUDA device of this machine.
     """
+    # A process that computes without torch asks for its memory too.
+    import torch
+
     index = torch.device(device)
     if index.type != "cuda" or (index.index or 0) >= torch.cuda.device_count():
         raise ValueError(
@@ -62,6 +63,8 @@ def forget_peak(device: str) -> None:
     its clear_refs; elsewhere it goes on.
     """
     if device.startswith("cuda"):
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
         _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")

@@ -14,6 +14,7 @@ import torch
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.model.classifier import Classifier
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import ordered_batches
 from rosita_core.training.placement import Placement
@@ -40,7 +41,7 @@ class Scoring:
 
 
 def predict_logits(
-    model: RositaForSequenceClassification,
+    model: Classifier,
     data: Encoded,
     batch_size: int,
     max_length: int,

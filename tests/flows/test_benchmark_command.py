@@ -14,7 +14,9 @@ from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.modeling_rosita import RositaConfig
 from rosita_core.model.shape import count_macs
 
-QUICK = ("--repeats", "3", "--warmup", "1", "--batch-size", "1", "--batch-size", "2")
+ENGINES = ("torch-fp32", "onnx")
+SIZES = ("--batch-size", "1", "--batch-size", "2")
+QUICK = ("--engine", "torch-fp32", "--engine", "onnx", "--repeats", "3", "--warmup", "1", *SIZES)
 
 
 def test_teacher_and_student_of_the_newest_run(smoke_home: Home) -> None:
@@ -28,11 +30,22 @@ def test_teacher_and_student_of_the_newest_run(smoke_home: Home) -> None:
         assert models[name]["shape"] == smoke_home.summary[name]["shape"]
     config = RositaConfig.from_pretrained(smoke_home.summary["export_dir"])
     assert models["student"]["macs"] == count_macs(shape_of(config), 16)
+    teacher = models["teacher"]["engines"]
     for model in models.values():
-        assert [timing["batch_size"] for timing in model["latency"]] == [1, 2]
-        for timing, first in zip(model["latency"], models["teacher"]["latency"], strict=True):
-            assert 0 < timing["p50_ms"] <= timing["p95_ms"]
-            assert timing["speedup_p50"] == pytest.approx(first["p50_ms"] / timing["p50_ms"])
+        assert list(model["engines"]) == list(ENGINES)
+        for kind, found in model["engines"].items():
+            assert [timing["batch_size"] for timing in found["latency"]] == [1, 2]
+            assert found["peak_memory_mb"] > 0
+            first, same = teacher["torch-fp32"]["latency"], teacher[kind]["latency"]
+            for timing, one, other in zip(found["latency"], first, same, strict=True):
+                assert 0 < timing["p50_ms"] <= timing["p95_ms"]
+                assert timing["speedup"] == pytest.approx(one["p50_ms"] / timing["p50_ms"])
+                of_engine = other["p50_ms"] / timing["p50_ms"]
+                assert timing["speedup_same_engine"] == pytest.approx(of_engine)
+        assert model["engines"]["onnx"]["bytes"] > 3 * model["params"]
+        # A process that computes a graph has no torch in it.
+        memory = [found["peak_memory_mb"] for found in model["engines"].values()]
+        assert memory[1] < memory[0]
     assert document["hardware"]["cores"] >= 1
     assert document["versions"]["torch"].startswith("2.")
 
@@ -45,8 +58,13 @@ def test_a_plain_bert_beside_a_run(smoke_home: Home, tmp_path: Path) -> None:
     )
     bert.save_pretrained(folder)
     run = smoke_home.summary["run_id"]
-    done = rosita("benchmark", run, str(folder), *QUICK, "--tokens", "8", home=smoke_home.home)
+    plot = tmp_path / "speed.png"
+    done = rosita(
+        *("benchmark", run, str(folder), *QUICK, "--tokens", "8", "--plot", str(plot)),
+        home=smoke_home.home,
+    )
     assert done.code == 0, done.stderr
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert "plain-bert" in done.stdout
     assert f"{sum(p.numel() for p in bert.parameters()):,}" in done.stdout
     assert "2.13" in done.stdout
@@ -60,7 +78,14 @@ def test_a_plain_bert_beside_a_run(smoke_home: Home, tmp_path: Path) -> None:
     [("batch_sizes", (1, 0), 1), ("tokens", 0, 1), ("repeats", 0, 1), ("warmup", -1, 0)],
 )
 def test_sizes_have_a_lower_bound(field: str, value: object, least: int) -> None:
-    settings = {"batch_sizes": (1,), "tokens": 8, "repeats": 2, "warmup": 0, field: value}
+    settings = {
+        "engines": ENGINES,
+        "batch_sizes": (1,),
+        "tokens": 8,
+        "repeats": 2,
+        "warmup": 0,
+        field: value,
+    }
     name = field.removesuffix("s") if field == "batch_sizes" else field
     with pytest.raises(ValueError, match=f"^{name} must be at least {least}, got"):
         SpeedSettings(**settings)
@@ -72,6 +97,7 @@ def test_sizes_have_a_lower_bound(field: str, value: object, least: int) -> None
         ((), "model must be given where no run has finished"),
         (("nowhere",), "model must be a checkpoint directory, or a finished run, cell"),
         (("--repeats", "0"), "repeats must be at least 1, got 0"),
+        (("--engine", "tensorrt"), "engine must be one of torch-fp32, torch-bf16"),
     ],
 )
 def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:

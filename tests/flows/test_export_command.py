@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 from command_line import rosita
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -60,3 +63,44 @@ def test_a_place_below_a_file_is_refused(smoke_home: Home, tmp_path: Path) -> No
     assert done.stderr.startswith(
         f"rosita: folder must be a place that can be written, got {target}"
     )
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnx-int8"])
+def test_a_graph_answers_as_the_checkpoint_does(
+    smoke_home: Home, tmp_path: Path, name: str
+) -> None:
+    target = tmp_path / name
+    done = rosita("export", str(target), "--format", name, home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    assert (target / "model.onnx").is_file() and not (target / "model.safetensors").exists()
+    assert list(target.parent.iterdir()) == [target]
+    asked = ("predict", "A quiet, moving film.", "--json", "--model")
+    graph = rosita(*asked, str(target), home=smoke_home.home)
+    assert graph.code == 0, graph.stderr
+    checkpoint = rosita(*asked, smoke_home.summary["run_id"], home=smoke_home.home)
+    [found], [expected] = (done.document["predictions"] for done in (graph, checkpoint))
+    least = {"onnx": 1e-4, "onnx-int8": 0.05}[name]
+    assert found["probability"] == pytest.approx(expected["probability"], abs=least)
+    alone = subprocess.run(
+        [sys.executable, str(target / "predict.py")],
+        input="A quiet, moving film.\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    label, share = alone.stdout.strip().split("\t")
+    assert label == found["prediction"]
+    assert float(share) == pytest.approx(found["probability"], abs=1e-4)
+
+
+def test_what_cannot_be_converted_is_refused(smoke_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "graph" / "model.onnx").touch()
+    for arguments, message in (
+        (("--format", "tflite"), "export must be one of hugging-face, onnx, onnx-int8"),
+        (("--model", str(tmp_path / "graph")), "model must be a checkpoint to be exported"),
+    ):
+        done = rosita("export", str(tmp_path / "out"), *arguments, home=smoke_home.home)
+        assert (done.code, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert not (tmp_path / "out").exists()

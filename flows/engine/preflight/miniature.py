@@ -20,6 +20,7 @@ from rosita_core.stages.augment import AugmentStageSettings
 from rosita_core.stages.cut import CutSettings
 from rosita_core.stages.data import DataSettings
 from rosita_core.stages.depth import DepthSettings
+from rosita_core.stages.export import ExportSettings
 from rosita_core.stages.further import FurtherSettings
 from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.teacher import TeacherSettings
@@ -84,6 +85,8 @@ def miniature(config: Any, request: Request, limit: int, train_rows: int, propos
             return replace(config, calibration=replace(config.calibration, rows=None))
         case AssessSettings():
             return replace(config, latency_repeats=1, latency_warmup=0)
+        case ExportSettings():
+            return replace(config, latency_repeats=0)
     if hasattr(config, "training"):
         return replace(config, training=_training(config.training, STEPS, train_rows))
     return config

@@ -1,0 +1,1 @@
+"""What is copied beside a graph; it imports nothing of this package."""

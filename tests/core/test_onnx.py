@@ -1,0 +1,273 @@
+"""Graphs of ONNX: they say what the checkpoint says, and a page of Python runs them."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from bare_site import link_site, run_bare
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from rosita_core.data.framing import framing_of
+from rosita_core.export.checkpoint import export_checkpoint
+from rosita_core.export.graph import INPUTS, GraphClassifier
+from rosita_core.export.hugging_face import HuggingFace
+from rosita_core.export.model_card import CardFacts
+from rosita_core.export.onnx import Onnx
+from rosita_core.export.onnx_int8 import OnnxInt8
+from rosita_core.export.parity import compare
+from rosita_core.model.checkpoint import load, shape_of
+from rosita_core.stages.export import ExportSettings, export, prove
+
+LABELS = ("bad", "good")
+TEXTS = ["wa wb good wc", "bad", "wd we wf wg wh wa wb wc good bad wd we", "good wx wx"]
+PAIRS = ["good wa\tbad wb wc", "bad wd wd wd wd wd wd wd wd wd\tgood", "wa\twb"]
+GRAPHS = {"onnx": Onnx(), "onnx-int8": OnnxInt8(0.5)}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(sized, tokenizer, tmp_path_factory):
+    """A checkpoint of texts, and one of pairs."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    found = {}
+    for pair in (False, True):
+        model = sized((3, 1), (7, 20), 5, seed=1)
+        found[pair] = folder / f"pair-{pair}"
+        export_checkpoint(model, folder / "tokenizer", LABELS, facts(model, pair), found[pair])
+    return found
+
+
+def facts(model, pair):
+    names = {"task": "t", "teacher": "teacher", "method": "rosita", "recovered": "none"}
+    names |= {"kd_setting": "4", "score_name": None}
+    scores = {"teacher_score": None, "student_score": None, "retention": None}
+    sizes = {"teacher_shape": shape_of(model.config), "max_length": 16, "seed": 1}
+    return CardFacts(pair=pair, notes=(), **names, **scores, **sizes)
+
+
+@pytest.fixture(scope="module")
+def graphs(checkpoints, tmp_path_factory):
+    """(format, pair) -> its folder."""
+    folder = tmp_path_factory.mktemp("graphs")
+    found = {}
+    for pair, checkpoint in checkpoints.items():
+        for name, form in GRAPHS.items():
+            found[name, pair] = folder / f"{name}-{pair}"
+            form.write(checkpoint, found[name, pair])
+    return found
+
+
+def weights(folder):
+    return onnx.load(folder / "model.onnx").graph.initializer
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_graph_says_what_the_checkpoint_says(checkpoints, graphs, rows, tokenizer, pair):
+    data = rows(40, pair=pair)
+    found = {name: GraphClassifier(graphs[name, pair], 1) for name in GRAPHS}
+    reference = load(checkpoints[pair])
+    answers = compare(reference, found, data, framing_of(tokenizer), 8, 16)
+    assert answers["onnx"].worst <= 1e-4
+    assert 1e-4 < answers["onnx-int8"].worst < 0.3
+    assert np.ptp(answers["onnx"].logits_NC[:, 0]) > 0.1
+
+
+def test_a_difference_that_padding_alone_makes_is_seen(checkpoints, rows, tokenizer):
+    def unmasked(input_ids, attention_mask, token_type_ids):
+        return model(input_ids, torch.ones_like(attention_mask), token_type_ids)
+
+    model = load(checkpoints[False])
+    found = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 8, 16)
+    assert found["none"].worst > 1e-3
+    alone = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 1, 16)
+    assert alone["none"].worst < 1e-6
+
+
+def test_int8_covers_the_embedding(graphs):
+    whole, small = (graphs[name, False] / "model.onnx" for name in GRAPHS)
+    words = [one for one in weights(whole.parent) if 64 in one.dims]
+    assert [one.data_type for one in words] == [TensorProto.FLOAT]
+    integers = [one for one in weights(small.parent) if 64 in one.dims and len(one.dims) > 1]
+    assert [one.data_type for one in integers] == [TensorProto.INT8]
+    large = [one for one in weights(small.parent) if np.prod(one.dims) >= 80]
+    assert {one.data_type for one in large} == {TensorProto.INT8}
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_and_none_of_this_machine(
+    checkpoints, graphs, tmp_path
+):
+    Onnx().write(checkpoints[False], tmp_path / "again")
+    names = sorted(path.name for path in graphs["onnx", False].iterdir())
+    assert "model.onnx" in names and "predict.py" in names
+    assert not any(name.endswith((".safetensors", "modeling_rosita.py")) for name in names)
+    for name in names:
+        content = (graphs["onnx", False] / name).read_bytes()
+        assert content == (tmp_path / "again" / name).read_bytes(), name
+        for place in (Path(__file__).parents[2], tmp_path.parent):
+            assert str(place).encode() not in content, name
+
+
+def test_a_graph_without_the_mask_is_refused(graphs, tmp_path):
+    for path in graphs["onnx", False].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["b", "t"])
+    out = helper.make_tensor_value_info("logits", TensorProto.INT64, ["b", "t"])
+    node = helper.make_node("Identity", ["input_ids"], ["logits"])
+    model = helper.make_model(helper.make_graph([node], "g", [ids], [out]), ir_version=10)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match=f"graph must take {', '.join(INPUTS)}, got input_ids"):
+        GraphClassifier(tmp_path, 1)
+    (tmp_path / "model.onnx").write_bytes(b"none")
+    with pytest.raises(ValueError, match="model must be a graph of ONNX, got"):
+        GraphClassifier(tmp_path, 1)
+
+
+# The stage
+
+
+@pytest.fixture
+def settings(scoring):
+    forms = (HuggingFace(), Onnx(), OnnxInt8(100.0))
+    said = ("t", False, LABELS, "teacher", "rosita", "4", "none", 16, 1, ())
+    return ExportSettings(forms, scoring(), (1, 2), 8, 2, 0, *said)
+
+
+def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, settings, tmp_path):
+    model = sized((3, 1), (7, 20), 5, seed=1)
+    source = checkpoints[False].parent / "tokenizer"
+    export(model, shape_of(model.config), None, source, settings, tmp_path)
+    told = prove(tmp_path, rows(40), framing_of(tokenizer), settings, 1)
+    for name in ("hugging-face", *GRAPHS):
+        assert 0 <= told[f"{name}/score"] <= 1
+        assert told[f"{name}/latency_ms_p50_b1"] > 0
+        assert told[f"{name}/latency_ms_p50_b2"] > 0
+        assert told[f"{name}/bytes"] > 1000
+    assert told["hugging-face/worst_difference"] == 0
+    assert told["onnx/score"] == told["hugging-face/score"]
+
+
+def test_a_format_that_says_something_else_is_left_out(
+    checkpoints, graphs, rows, tokenizer, settings, tmp_path
+):
+    forms = (HuggingFace(), Onnx(), OnnxInt8(0.0))
+    settings = replace(settings, formats=forms, latency_repeats=0)
+    HuggingFace().write(checkpoints[False], tmp_path)
+    data = rows(200)
+    for name in GRAPHS:
+        HuggingFace().write(graphs[name, False], tmp_path / name)
+        path = tmp_path / name / "model.onnx"
+        damaged = onnx.load(path)
+        bias = next(one for one in damaged.graph.initializer if one.name == "model.classifier.bias")
+        bias.CopyFrom(numpy_helper.from_array(np.array([9.0, -9.0], np.float32), bias.name))
+        onnx.save(damaged, path)
+    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1)
+    assert {name for name in told if "left_out" in name} == {
+        "onnx/left_out",
+        "onnx-int8/left_out",
+    }
+    assert told["onnx/left_out"].startswith("its logits must be within 0.0001 of the checkpoint")
+    assert "at most 0 points of score (export.int8_loss), got " in told["onnx-int8/left_out"]
+    assert not (tmp_path / "onnx").exists() and not (tmp_path / "onnx-int8").exists()
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+# The runtime
+
+
+def byte_level_bpe():
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer, trainers.BpeTrainer, "<s> $A </s> </s> $B </s>"
+
+
+def unigram():
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return tokenizer, trainers.UnigramTrainer, "<s> $A </s> </s> $B </s>"
+
+
+def word_piece():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer, trainers.WordPieceTrainer, "<s> $A </s> $B:1 </s>:1"
+
+
+def trained(kind, folder):
+    """A tokenizer of some kind, trained on the texts of this file."""
+    tokenizer, trainer, pair = kind()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    unknown = {"unk_token": "<unk>"} if kind is unigram else {}
+    tokenizer.train_from_iterator(
+        [*TEXTS, *PAIRS] * 20, trainer(vocab_size=60, special_tokens=special, **unknown)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair=pair, special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}
+    names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+
+
+RUN = """
+import runpy, sys
+sys.path.append(sys.argv[1])
+for name in ("torch", "transformers", "rosita_core", "onnx", "pandas"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(name + " must not be there")
+runpy.run_path(sys.argv[2], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def bare_site(tmp_path_factory):
+    return link_site(tmp_path_factory.mktemp("site"), "onnxruntime", "tokenizers", "numpy")
+
+
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("kind", [word_piece, byte_level_bpe, unigram])
+def test_it_runs_where_only_onnxruntime_tokenizers_and_numpy_are(
+    sized, bare_site, tmp_path, kind, pair
+):
+    trained(kind, tmp_path / "tokenizer")
+    model = sized((3, 1), (7, 20), 5, seed=1)
+    checkpoint = tmp_path / "checkpoint"
+    export_checkpoint(model, tmp_path / "tokenizer", LABELS, facts(model, pair), checkpoint)
+    Onnx().write(checkpoint, tmp_path / "onnx")
+    lines = PAIRS if pair else TEXTS
+    script = str(tmp_path / "onnx" / "predict.py")
+    out, err, code = run_bare(RUN, (str(bare_site), script), tmp_path, "\n".join(lines) + "\n")
+    assert code == 0, err
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    for line, answer in zip(lines, out.splitlines(), strict=True):
+        batch = tokenizer(*line.split("\t"), truncation=True, return_tensors="pt")
+        batch.setdefault("token_type_ids", torch.zeros_like(batch["input_ids"]))
+        with torch.inference_mode():
+            shares = model(**batch).logits[0].softmax(-1)
+        label, share = answer.split("\t")
+        assert label == LABELS[int(shares.argmax())]
+        assert float(share) == pytest.approx(float(shares.max()), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("pair", "stdin", "message"),
+    [
+        (True, "good\tbad\ngood", "line 2 must hold two texts with a tab between, got 'good'"),
+        (False, "good\n\nbad", "line 2 must hold a text, got ''"),
+    ],
+)
+def test_a_line_that_the_model_does_not_read_is_named(graphs, pair, stdin, message):
+    script = graphs["onnx", pair] / "predict.py"
+    done = subprocess.run(
+        [sys.executable, str(script)], input=stdin, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"predict.py: {message}\n")

@@ -102,7 +102,8 @@ def test_shipped_grids_are_valid_for_every_shipped_recipe(template: str, recipe:
     assert all(student_parameters(c) > 0 for c in cells if c.recipe.method == "rosita")
     base = load_recipe(recipe, ())
     if template not in ("architecture", "pruning-frequency", "methods"):
-        same = {cell.recipe.model_copy(update={"name": base.name}) for cell in cells}
+        own = {"name": base.name, "problem": base.problem}
+        same = {cell.recipe.model_copy(update=own) for cell in cells}
         assert base in same
 
 
@@ -150,7 +151,8 @@ def test_kd_settings_of_the_paper_have_the_authors_schedules(task: str) -> None:
     assert list(cells) == ["none", "1", "2", "3", "4"]
     for setting, cell in cells.items():
         name = f"paper-{task}" + ("" if setting == "4" else f"-kd-{setting}")
-        assert cell.recipe == RECIPES[name]().model_copy(update={"name": cell.recipe.name})
+        named = {"name": cell.recipe.name, "problem": task}
+        assert cell.recipe == RECIPES[name]().model_copy(update=named)
 
 
 def test_a_schedule_of_ones_own_holds_for_every_setting_of_the_paper() -> None:

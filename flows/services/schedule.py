@@ -152,6 +152,10 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
                 interrupt()
                 answered = time.monotonic()
 
+    handler = signal.getsignal(signal.SIGINT)
+    if handler == signal.SIG_IGN:
+        # What a script starts in the background ignores it from the start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -162,6 +166,8 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
     finally:
         with guard:
             over.set()
+        if handler == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, handler)
     if lost.is_set():
         raise ServerError(f"Prefect's server at {server} does not answer any more; start it again")
 

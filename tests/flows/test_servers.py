@@ -61,9 +61,15 @@ def test_a_server_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
     wait_for(True, port)
 
 
-def test_a_schedule_ends_where_its_server_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_schedule_ends_where_its_server_does(
+    tmp_path: Path, handler: signal.Handlers, request: pytest.FixtureRequest
+) -> None:
+    """Also in the background of a script, where Ctrl-C is ignored."""
     from flows.services.schedule import ended_without
 
+    before = signal.signal(signal.SIGINT, handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (tmp_path / "health").touch()
     port = free_port()
     command = held(("http.server", str(port), "--directory", str(tmp_path)))
@@ -80,6 +86,7 @@ def test_a_schedule_ends_where_its_server_does(tmp_path: Path) -> None:
     ):
         time.sleep(SECONDS)
     assert time.monotonic() - began < SECONDS
+    assert signal.getsignal(signal.SIGINT) == handler
 
 
 def test_doctor_names_a_server_without_its_command() -> None:

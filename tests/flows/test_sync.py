@@ -86,7 +86,7 @@ def test_a_run_without_mlflow_is_sent_later(
         curve = client.get_metric_history(stages["width"].info.run_id, "train/loss")
         assert len(curve) > 2
         files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-        assert files == {"recipe.json", "summary.json"}
+        assert files == {"errors.csv", "recipe.json", "summary.json"}
 
         # What was sent is gone.
         assert list((home / "outbox").iterdir()) == []

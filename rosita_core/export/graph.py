@@ -85,8 +85,12 @@ class _Logits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.model(*inputs).logits
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        positions = None
+        if not self.model.config.positions_skip_padding:
+            # Looked up, as words are: `quantize` leaves a table whole of which a slice is taken.
+            positions = torch.arange(ids.shape[1])[None]
+        return self.model(ids, mask, types, positions).logits
 
 
 def write_graph(model: RositaForSequenceClassification, folder: Path) -> None:
@@ -108,8 +112,7 @@ def write_graph(model: RositaForSequenceClassification, folder: Path) -> None:
             dynamo=True,
             input_names=INPUTS,
             output_names=[OUTPUT],
-            # All inputs are one argument, *inputs.
-            dynamic_shapes=(tuple({0: batch, 1: tokens} for _ in INPUTS),),
+            dynamic_shapes=tuple({0: batch, 1: tokens} for _ in INPUTS),
             verbose=False,
         )
     assert program is not None

@@ -89,4 +89,4 @@ def test_a_change_changes_the_keys_of_those_that_use_it(
 def test_a_stage_has_the_code_that_hands_it_its_inputs(found: Mapping[str, set[str]]) -> None:
     readers = {name.split()[0] for name in found[ROWS]}
     trainings = {"teacher", "student", "depth", "width", "one-step"}
-    assert readers == trainings | {"augment", "measure", "cut", "assess"}
+    assert readers == trainings | {"augment", "measure", "cut", "assess", "export"}

@@ -94,10 +94,11 @@ def test_int8_covers_the_embedding(graphs):
     whole, small = (graphs[name, False] / "model.onnx" for name in GRAPHS)
     words = [one for one in weights(whole.parent) if 64 in one.dims]
     assert [one.data_type for one in words] == [TensorProto.FLOAT]
+    # What is looked up is not multiplied, and needs no sign.
     integers = [one for one in weights(small.parent) if 64 in one.dims and len(one.dims) > 1]
-    assert [one.data_type for one in integers] == [TensorProto.INT8]
+    assert [one.data_type for one in integers] == [TensorProto.UINT8]
     large = [one for one in weights(small.parent) if np.prod(one.dims) >= 80]
-    assert {one.data_type for one in large} == {TensorProto.INT8}
+    assert {one.data_type for one in large} == {TensorProto.INT8, TensorProto.UINT8}
 
 
 def test_the_same_checkpoint_gives_the_same_bytes_and_none_of_this_machine(
@@ -160,12 +161,18 @@ def test_a_format_that_says_something_else_is_left_out(
     settings = replace(settings, formats=forms, latency_repeats=0)
     HuggingFace().write(checkpoints[False], tmp_path)
     data = rows(200)
+    whole = {"onnx": GraphClassifier(graphs["onnx", False], 1)}
+    answers = compare(load(checkpoints[False]), whole, data, framing_of(tokenizer), 8, 16)
+    # Right is what the model says, so that whatever differs is worse.
+    data.labels = answers["onnx"].logits_NC.argmax(1)
+    towards_second = 9.0 if data.labels.mean() < 0.5 else -9.0
+    wrong = np.array([-towards_second, towards_second], np.float32)
     for name in GRAPHS:
         HuggingFace().write(graphs[name, False], tmp_path / name)
         path = tmp_path / name / "model.onnx"
         damaged = onnx.load(path)
         bias = next(one for one in damaged.graph.initializer if one.name == "model.classifier.bias")
-        bias.CopyFrom(numpy_helper.from_array(np.array([9.0, -9.0], np.float32), bias.name))
+        bias.CopyFrom(numpy_helper.from_array(wrong, bias.name))
         onnx.save(damaged, path)
     told = prove(tmp_path, data, framing_of(tokenizer), settings, 1)
     assert {name for name in told if "left_out" in name} == {

@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAULTS := tests/faults
 INSTALLED := .venv/.installed
 
-.PHONY: install run test test-deployments faults bench bench-parallel bench-workers report report-check lint lock clean help
+.PHONY: install run test test-versions test-deployments faults bench bench-parallel bench-workers report report-check lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -20,6 +20,9 @@ test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	FAULTS_OF_THE_INSTALLED_COMMAND=1 \
 		$(BIN)/python -m pytest $(FAULTS) -m "long or not long" --numprocesses 2 --dist loadfile
+
+test-versions: $(INSTALLED) ## Exported models in older and newer versions of transformers
+	$(BIN)/python -m pytest -m versions tests/versions
 
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \

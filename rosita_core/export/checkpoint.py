@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,9 +49,9 @@ def export_checkpoint(
     """
     _check_labels(labels, model.config)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
+    kind = _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    save(build(_config_to_export(model.config, labels, card.pair), state), folder)
+    save(build(_config_to_export(model.config, labels, card.pair, kind), state), folder)
     source = files("rosita_core.model").joinpath(MODEL_SOURCE).read_text(encoding="utf-8")
     (folder / MODEL_SOURCE).write_text(source, encoding="utf-8")
     text = render_card(card, shape_of(model.config), labels)
@@ -59,7 +60,9 @@ def export_checkpoint(
     (folder / "model.safetensors").chmod((folder / CARD_FILE).stat().st_mode)
 
 
-def _config_to_export(source: RositaConfig, labels: tuple[str, ...], pair: bool) -> RositaConfig:
+def _config_to_export(
+    source: RositaConfig, labels: tuple[str, ...], pair: bool, tokenizer_class: str
+) -> RositaConfig:
     config = RositaConfig.from_dict(source.to_dict())
     module = MODEL_SOURCE.removesuffix(".py")
     classes = {
@@ -72,6 +75,8 @@ def _config_to_export(source: RositaConfig, labels: tuple[str, ...], pair: bool)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     config.text_pair = pair
+    # Pipelines of transformers 4 look for a tokenizer where the configuration names its class.
+    config.tokenizer_class = tokenizer_class
     config.problem_type = "single_label_classification" if labels else "regression"
     return config
 
@@ -93,7 +98,8 @@ def _check_labels(labels: tuple[str, ...], config: RositaConfig) -> None:
         raise ValueError(f"labels must differ from each other, got {repeated[0]!r} twice")
 
 
-def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, folder: Path) -> None:
+def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, folder: Path) -> str:
+    """Write the tokenizer; returns the name of its class, as its own file gives it."""
     # Checked here because transformers would look for a missing directory on the hub.
     if not any((tokenizer_dir / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
@@ -111,3 +117,5 @@ def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, fold
     # Positions are counted from the left, and so the model has learned.
     tokenizer.padding_side = "right"
     tokenizer.save_pretrained(folder)
+    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return str(said["tokenizer_class"])

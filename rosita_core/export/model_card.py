@@ -8,6 +8,8 @@ from rosita_core.export.markdown import code, plain
 from rosita_core.model.shape import Shape, count_parameters
 
 ROSITA = "rosita"
+LOADS_IN = ("4.46.3", "4.57.6", "5.24.0")
+"""Versions of transformers in which exported models are tested (`make test-versions`)."""
 FOLDER_PLACEHOLDER = "path/to/this/folder"
 _EXAMPLE = "The plot is thin, but the actors carry the film."
 _EXAMPLE_PAIR = "The cast makes up for a weak story."
@@ -183,6 +185,6 @@ print(classify({asked}))
 ```
 
 `trust_remote_code=True` lets transformers run `modeling_rosita.py` of this folder, which needs
-torch and transformers only. Where ROSITA is installed, `import rosita_core.model.register` first
-and leave the argument out.
+torch and transformers only; versions {", ".join(LOADS_IN)} of transformers were tried. Where ROSITA
+is installed, `import rosita_core.model.register` first and leave the argument out.
 """

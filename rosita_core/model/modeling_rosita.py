@@ -93,14 +93,15 @@ class RositaConfig(PretrainedConfig):
         self.attention_probs_dropout_prob = attention_probs_dropout_prob
         self.classifier_dropout = classifier_dropout
         self.layer_norm_eps = layer_norm_eps
-        self.pad_token_id = pad_token_id
         self.initializer_range = initializer_range
         self.embedding_size = embedding_size
         self.positions_skip_padding = positions_skip_padding
         self.head_act = head_act
         self.head_dropout = head_dropout
         self.text_pair = text_pair
-        super().__init__(**{key: kwargs[key] for key in kwargs if key not in self.derived})
+        others = {key: kwargs[key] for key in kwargs if key not in self.derived}
+        # Not set above: transformers 4 would set it to None.
+        super().__init__(**others | {"pad_token_id": pad_token_id})
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {name: getattr(self, name) for name in self.derived}

@@ -101,6 +101,79 @@ def predict(
             print("\t".join(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row))
 
 
+def evaluate(
+    input_: Annotated[
+        Path,
+        typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of labelled rows."),
+    ],
+    text_a: Annotated[
+        str, typer.Option("--text-a", help="Its column of the (first) text.")
+    ] = "text",
+    text_b_column: Annotated[
+        str | None, typer.Option("--text-b-column", help="Its column of the second text.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="Its column of the class, or of the number.")
+    ] = "label",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the rows on which it is wrong (of a regression all) with its answers to "
+            "this CSV, JSONL or Parquet file."
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows at a time.")] = PREDICTION_BATCH,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens per text; default what the model can read.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "fp32",
+    threads: ThreadsOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Score a compressed model on labelled rows of your own.
+
+    Accuracy, macro F1, MCC, calibration error, and of each class precision, recall, F1 and as what
+    its rows were taken; of a regression the correlations and the error. A run's model is scored in
+    a run of MLflow of its own, beside that of the model.
+    """
+    from flows.serving.lookup import compressed_model
+    from tasks.home import home_directory
+
+    home = home_directory()
+    found = compressed_model(model, home)
+    if model is None:
+        print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
+    from flows.serving.evaluate import evaluate as evaluated
+    from flows.serving.evaluate import record, show_evaluation
+    from flows.serving.predict import check_output, load_predictor, write_answers
+    from tasks.host.hardware import resolve_numerics
+
+    rows = _table(input_, text_a, text_b_column, label)
+    titles = {"text_a": text_a, "text_b": text_b_column, "label": label}
+    if output is not None:
+        check_output(output, tuple(name for name in titles.values() if name is not None))
+    predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
+    _check_pair(predictor.pair, found, text_b_column is not None)
+    document, wrong = evaluated(predictor, rows, batch_size, max_length)
+    if output is not None:
+        write_answers(wrong.rename(columns=titles), output)
+    said = {"model": str(found.folder), "run_id": found.run_id, "input": str(input_)}
+    document = said | document | {"mlflow_run_id": record(document, found, input_, home)}
+    if json_:
+        print(json.dumps(document, indent=2))
+        return
+    show_evaluation(document)
+    if output is not None:
+        print(f"{len(wrong):,} rows: {output}")
+    if document["mlflow_run_id"] is not None:
+        print(f"MLflow run: {document['mlflow_run_id']}")
+
+
 def benchmark(
     models: Annotated[
         list[str] | None,
@@ -245,6 +318,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(runs)
     app.command()(promote)
     app.command()(predict)
+    app.command()(evaluate)
     app.command()(export)
     app.command()(benchmark)
 
@@ -282,20 +356,26 @@ def _texts(
     text_b_column: str | None,
 ) -> pd.DataFrame:
     from flows.serving.predict import read_lines, texts_frame
-    from rosita_core.data.messages import named
-    from rosita_core.data.readers.files import read_table
 
     if input_ is not None and text_a is not None:
-        options = {
-            "path must": "input must",
-            "text_a must name": "text_a must name",
-            "text_b must name": "text_b_column must name",
-        }
-        with named("input", options):
-            return read_table(input_, text_a, text_b_column, None, ())
+        return _table(input_, text_a, text_b_column, None)
     if text is not None:
         return texts_frame([text], None if text_b is None else [text_b])
     return read_lines(sys.stdin.buffer.read())
+
+
+def _table(input_: Path, text_a: str, text_b_column: str | None, label: str | None) -> pd.DataFrame:
+    from rosita_core.data.messages import named
+    from rosita_core.data.readers.files import read_table
+
+    options = {
+        "path must": "input must",
+        "text_a must name": "text_a must name",
+        "text_b must name": "text_b_column must name",
+        "label must": "label must",
+    }
+    with named("input", options):
+        return read_table(input_, text_a, text_b_column, label, ())
 
 
 def _titles(input_: Path | None, text_a: str | None, text_b_column: str | None) -> list[str]:

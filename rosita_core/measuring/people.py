@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import rel_entr
 
+from rosita_core.measuring.calibration import calibration_error
+
 AGREED = 0.8
 """Where so large a share of people says the same they agree."""
-BINS = 15
 _LEAST = 1e-7
 
 
@@ -45,15 +46,8 @@ def people_metrics(positive_N: np.ndarray, people_N: np.ndarray) -> dict[str, fl
         "people_js": float(js_N.mean() / np.log(2)),
         "people_kl": float(kl_N.mean()),
         "people_tv": float(np.abs(model_2N - said_2N)[1].mean()),
-        "people_ece": _calibration_error(positive_N, people_N),
+        "people_ece": calibration_error(positive_N, people_N),
     }
     if agreed_N.any():
         found["people_agreed_accuracy"] = float(right_N[agreed_N].mean())
     return found
-
-
-def _calibration_error(positive_N: np.ndarray, people_N: np.ndarray) -> float:
-    """Distance of the means in each bin, weighted by its rows."""
-    bins_N = np.minimum((positive_N * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(bins_N, weights=positive_N - people_N, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(bins_N))

@@ -1,0 +1,136 @@
+"""A compressed model on labelled rows: scores, who is taken for whom, and calibration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from flows.serving.lookup import FoundModel, run_of
+from flows.serving.predict import Predictor, answers, predict
+from rosita_core.data.readers.files import normalize
+from rosita_core.measuring.calibration import calibration_error
+from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.measuring.score import predictions_of
+from tasks.host.console import console
+from tasks.tracking.runs import FLUSH_SECONDS, Tracking
+
+CLASSIFICATION = ("accuracy", "macro_f1", "mcc")
+REGRESSION = ("pearson", "spearman")
+MOST_CLASSES = 20
+"""So many are shown one by one."""
+
+
+def evaluate(
+    predictor: Predictor, rows: pd.DataFrame, batch_size: int, max_length: int | None
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What a model is worth on labelled rows, and the rows on which it is wrong.
+
+    Args:
+        predictor: the model.
+        rows: columns `text_a`, for pairs `text_b`, and `label` as it stands in the data.
+        batch_size: rows at a time.
+        max_length: tokens per sequence; None for what the model can read.
+
+    Returns:
+        `rows`, `metrics`, and of classes `classes` (precision, recall, f1 and rows of each) and
+        `confusion` (true class -> predicted class -> rows). The wrong rows have their answer; of a
+        regression they are all rows.
+
+    Raises:
+        ValueError: for a label that the model does not know, or a text that it cannot read.
+    """
+    regression = not predictor.labels
+    table = normalize(rows, "regression" if regression else "classification", predictor.labels)
+    true_N = table.frame["label"].to_numpy()
+    positions = predictor.model.config.max_position_embeddings
+    texts = table.frame.drop(columns="label")
+    logits_NC = predict(predictor, texts, batch_size, max_length or positions)
+    found_N = predictions_of(logits_NC, regression)
+    answered = answers(logits_NC, predictor.labels)
+    beside = pd.concat([rows.reset_index(drop=True), answered], axis=1)
+    if regression:
+        metrics = compute_metrics(REGRESSION, found_N, true_N)
+        metrics["rmse"] = float(np.sqrt(np.square(found_N - true_N).mean()))
+        return {"rows": len(rows), "metrics": metrics}, beside
+    metrics = compute_metrics(CLASSIFICATION, found_N, true_N)
+    if len(predictor.labels) == 2:
+        metrics |= compute_metrics(("f1",), found_N, true_N)
+    right_N = found_N == true_N
+    shares_NC = softmax(logits_NC.astype(np.float64), axis=1)
+    chosen_N = shares_NC[np.arange(len(found_N)), found_N]
+    metrics["calibration_error"] = calibration_error(chosen_N, right_N)
+    indices = list(range(len(predictor.labels)))
+    parts = precision_recall_fscore_support(true_N, found_N, labels=indices, zero_division=0)
+    names = ("precision", "recall", "f1")
+    classes = {
+        label: {name: float(part[index]) for name, part in zip(names, parts, strict=False)}
+        | {"rows": int(parts[3][index])}
+        for index, label in enumerate(predictor.labels)
+    }
+    counted_CC = confusion_matrix(true_N, found_N, labels=indices)
+    confusion = {
+        true: dict(zip(predictor.labels, map(int, row), strict=True))
+        for true, row in zip(predictor.labels, counted_CC, strict=True)
+    }
+    document = {"rows": len(rows), "metrics": metrics, "classes": classes, "confusion": confusion}
+    return document, beside[~right_N].reset_index(drop=True)
+
+
+def record(document: dict[str, Any], found: FoundModel, source: Path, home: Path) -> str | None:
+    """Log an evaluation as a run beside the model's own in MLflow; its id where it is known yet.
+
+    A directory of one's own belongs to no run of this home, and is not logged.
+    """
+    if found.run_id is None:
+        return None
+    summary = run_of(found.run_id, home)
+    if summary.version is None:
+        return None
+    tracking, version = Tracking(home), summary.version
+    problem = version.name.removeprefix("rosita-")
+    run = tracking.start_parent(
+        *(problem, summary.recipe, {"evaluated": summary.run_id, "input": str(source)}),
+        *(version.tags["rosita.seed"], None, version.tags["rosita.shape"]),
+        name=f"evaluate {summary.recipe} on {source.name}",
+    )
+    classes = document.get("classes", {})
+    of_classes = {
+        f"{name}/{label}": value
+        for label, values in classes.items()
+        for name, value in values.items()
+        if len(classes) <= MOST_CLASSES
+    }
+    tracking.log_text(run, "evaluation.json", json.dumps(document, indent=2))
+    tracking.finish(run, "FINISHED", document["metrics"] | of_classes, {})
+    tracking.flush(FLUSH_SECONDS)
+    return tracking.run_id(run)
+
+
+def show_evaluation(document: dict[str, Any]) -> None:
+    """The document of `evaluate` as tables."""
+    out = console()
+    scores = Table(title=f"{document['rows']:,} rows")
+    scores.add_column("metric")
+    scores.add_column("value", justify="right")
+    for name, value in document["metrics"].items():
+        scores.add_row(name, f"{value:.4f}")
+    out.print(scores)
+    classes = document.get("classes", {})
+    if not classes or len(classes) > MOST_CLASSES:
+        return
+    table = Table(title="classes, and as what their rows were taken")
+    table.add_column("class")
+    for name in ("rows", "precision", "recall", "f1", *classes):
+        table.add_column(name, justify="right", overflow="fold")
+    for label, found in classes.items():
+        counts = document["confusion"][label].values()
+        numbers = (f"{found[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(label, f"{found['rows']:,}", *numbers, *(f"{count:,}" for count in counts))
+    out.print(table)

@@ -1,0 +1,134 @@
+"""`rosita evaluate`: what a model is worth on labelled rows, and wrong requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import rosita
+from mlflow import MlflowClient
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from transformers import AutoTokenizer
+from typed_command import Home
+
+from rosita_core.measuring.calibration import calibration_error
+from rosita_core.model.checkpoint import fresh, save
+from rosita_core.model.modeling_rosita import RositaConfig
+
+WORDS = ["film", "good", "bad", "long", "short", "plot", "cast", "dull", "fine"]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    rows = {
+        "review": [" ".join(random.choice(WORDS, 6)) for _ in range(60)],
+        "verdict": random.choice(["negative", "positive"], 60),
+    }
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+COLUMNS = ("--text-a", "review", "--label", "verdict")
+
+
+def test_it_says_what_the_answers_are_worth(
+    copied_home: Home, labelled: Path, tmp_path: Path
+) -> None:
+    wrong, answers = tmp_path / "wrong.csv", tmp_path / "answers.parquet"
+    given = ("--input", str(labelled), *COLUMNS)
+    done = rosita("evaluate", *given, "--output", str(wrong), "--json", home=copied_home.home)
+    assert done.code == 0, done.stderr
+    said = json.loads(done.stdout)
+    given = ("--input", str(labelled), "--text-a", "review", "--output", str(answers))
+    assert rosita("predict", *given, home=copied_home.home).code == 0
+    true = pd.read_csv(labelled)["verdict"]
+    found = pd.read_parquet(answers)
+    metrics = said["metrics"]
+    assert said["rows"] == 60
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(true, found["prediction"]))
+    assert metrics["mcc"] == pytest.approx(matthews_corrcoef(true, found["prediction"]))
+    macro = f1_score(true, found["prediction"], average="macro", zero_division=0)
+    assert metrics["macro_f1"] == pytest.approx(macro)
+    right = (true == found["prediction"]).to_numpy()
+    error = calibration_error(found["probability"].to_numpy(), right)
+    assert metrics["calibration_error"] == pytest.approx(error)
+    assert 0 < right.sum() < 60
+    confusion = said["confusion"]
+    for label in ("negative", "positive"):
+        assert sum(confusion[label].values()) == (true == label).sum()
+        assert confusion[label][label] == (right & (true == label)).sum()
+        assert said["classes"][label]["rows"] == (true == label).sum()
+    listed = pd.read_csv(wrong)
+    assert list(listed.columns) == ["review", "verdict", "prediction", "probability"]
+    assert len(listed) == 60 - right.sum()
+    assert (listed["verdict"] != listed["prediction"]).all()
+    run = MlflowClient(tracking_uri=f"sqlite:///{copied_home.home / 'mlflow.db'}").get_run(
+        said["mlflow_run_id"]
+    )
+    assert run.info.run_name == "evaluate smoke on rows.csv"
+    assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
+    assert run.data.params["evaluated"] == said["run_id"]
+
+
+def test_people_see_tables(copied_home: Home, labelled: Path) -> None:
+    done = rosita("evaluate", "--input", str(labelled), *COLUMNS, home=copied_home.home)
+    assert done.code == 0, done.stderr
+    assert "60 rows" in done.stdout and "calibration_error" in done.stdout
+    assert "classes, and as what their rows were taken" in done.stdout
+
+
+def test_a_regression_is_told_by_correlations(smoke_home: Home, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smoke_home.summary["export_dir"])
+    sizes = {"hidden_size": 8, "head_size": 4, "layer_heads": [2], "layer_ffn_units": [8]}
+    config = RositaConfig(
+        vocab_size=len(tokenizer), num_labels=1, problem_type="regression", **sizes
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    save(fresh(config, 1), tmp_path / "model")
+    rows = {"text": WORDS, "label": np.arange(len(WORDS)) / 2}
+    pd.DataFrame(rows).to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    done = rosita(
+        *("evaluate", "--model", str(tmp_path / "model"), "--input"),
+        *(str(tmp_path / "rows.jsonl"), "--json"),
+        home=tmp_path / "home",
+    )
+    assert done.code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert set(said["metrics"]) == {"pearson", "spearman", "rmse"}
+    # A model of one's own is of no run.
+    assert said["mlflow_run_id"] is None and "confusion" not in said
+    assert not (tmp_path / "home" / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--label": "stars"}, "label must name one column of "),
+        ({"--text-a": "text"}, "text_a must name one column of "),
+        ({"--input": "none.csv"}, "input must "),
+        ({"--output": "wrong.txt"}, "output must end in one of .csv, .jsonl, .parquet"),
+        ({"--text-b-column": "verdict"}, "text_b must fit the model of recipe smoke"),
+    ],
+)
+def test_wrong_requests(
+    smoke_home: Home, labelled: Path, changed: dict[str, str], message: str
+) -> None:
+    given = {"--input": str(labelled), "--text-a": "review", "--label": "verdict"} | changed
+    done = rosita(
+        "evaluate", *(word for pair in given.items() for word in pair), home=smoke_home.home
+    )
+    assert done.code == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("rosita: ") and message in last, done.stderr
+
+
+def test_a_class_that_the_model_does_not_know(smoke_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\na film,positive\nwhat,mixed\n")
+    done = rosita("evaluate", "--input", str(tmp_path / "rows.csv"), home=smoke_home.home)
+    assert done.code == 2
+    assert "label must be one of the training data's" in done.stderr
+    assert "got 'mixed' in row 2" in done.stderr

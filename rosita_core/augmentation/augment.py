@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from rosita_core.augmentation.masked_lm import MaskedLMProposer
 from rosita_core.augmentation.vectors import WordVectors
-from rosita_core.augmentation.words import basic_tokens, is_eligible, join_tokens
+from rosita_core.augmentation.words import Sentence, cut, is_eligible
 
 # Input rows that are worked on together. Blocks start at multiples of it whatever the row the
 # augmentation starts at, so that a resumed one forms the same batches and gets the same bits.
@@ -59,6 +59,7 @@ def augment(
     vectors: WordVectors | None,
     report: Callable[[int, int], None],
     start_row: int = 0,
+    as_written: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Each row of `frame` followed by its variants, as a stream of record batches.
 
@@ -70,10 +71,13 @@ def augment(
     report: called with (rows done, rows in all) after each batch.
     start_row: the row to start at. The stream from there is what an uninterrupted one would have
         brought from there on.
+    as_written: whether variants keep case and spaces of the original, for tokenizers that see them
+        (`reads_as_written`).
 
     Columns of the result: text_a, (text_b,) label, origin (int64, position of the row in `frame`),
     copy (int64, 0 for the original, then 1..copies with gaps where duplicates were dropped).
-    The original keeps its text as it is; a variant is basic tokens joined by spaces. A variant that
+    The original keeps its text as it is; a variant is basic tokens joined by spaces, or where
+    `as_written` says so the text with other words in the same case. A variant that
     differs from the original in nothing but case and spacing counts as a duplicate of it.
 
     A row's variants depend on its content, its position and the settings only, not on other rows
@@ -96,7 +100,7 @@ def augment(
             f"top of the masked language model must equal candidates = {settings.candidates}, "
             f"got {mlm.top}"
         )
-    return _stream(frame, columns, settings, mlm, vectors, report, start_row)
+    return _stream(frame, columns, settings, mlm, vectors, report, start_row, as_written)
 
 
 def write_augmented(batches: Iterable[pa.RecordBatch], path: Path) -> int:
@@ -174,6 +178,7 @@ def _stream(
     vectors: WordVectors | None,
     report: Callable[[int, int], None],
     start_row: int,
+    as_written: bool,
 ) -> Iterator[pa.RecordBatch]:
     total = len(frame)
     if start_row == total:
@@ -186,17 +191,18 @@ def _stream(
         out: dict[str, list[str]] = {name: [] for name in columns}
         origin: list[int] = []
         copy: list[int] = []
-        tokens: dict[str, list[list[str]]] = {}
+        sentences: dict[str, list[Sentence]] = {}
         options: dict[str, list[_Options]] = {}
         if settings.copies:
             for name in columns:
-                tokens[name] = [basic_tokens(text) for text in texts[name]]
-                options[name] = _options(tokens[name], settings.candidates, mlm, vectors, near)
+                sentences[name] = [cut(text, as_written) for text in texts[name]]
+                tokens = [sentence.tokens for sentence in sentences[name]]
+                options[name] = _options(tokens, settings.candidates, mlm, vectors, near)
         for row in range(max(start, start_row), stop):
             at = row - start
             variants = [(0, [texts[name][at] for name in columns])]
             if settings.copies:
-                sides = [(tokens[name][at], options[name][at]) for name in columns]
+                sides = [(sentences[name][at], options[name][at]) for name in columns]
                 variants += _variants(sides, settings, row)
             for number, varied in variants:
                 origin.append(row)
@@ -244,7 +250,7 @@ def _options(
 
 
 def _variants(
-    sides: list[tuple[list[str], _Options]], settings: AugmentSettings, row: int
+    sides: list[tuple[Sentence, _Options]], settings: AugmentSettings, row: int
 ) -> list[tuple[int, list[str]]]:
     """The distinct variants of one row, each with its number (from 1): its one or two texts."""
     counts = [len(choice) for _, options in sides for choice in options.values()]
@@ -264,11 +270,10 @@ def _variants(
         seen.add(key)
         chosen = iter(code)
         texts: list[str] = []
-        for tokens, options in sides:
-            varied = tokens.copy()
-            for position, choice in options.items():
-                if picked := next(chosen):
-                    varied[position] = choice[picked - 1]
-            texts.append(join_tokens(varied))
+        for sentence, options in sides:
+            # A pick for every word, 0 for none.
+            picks = {position: next(chosen) for position in options}
+            words = {i: options[i][picked - 1] for i, picked in picks.items() if picked}
+            texts.append(sentence.with_words(words))
         variants.append((number, texts))
     return variants

@@ -6,7 +6,9 @@ lacks what is left of a negation once an apostrophe has been split off (don, did
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -93,6 +95,60 @@ def join_tokens(tokens: Sequence[str]) -> str:
     it in the original, while the joined text "[ mask ]" is plain words.
     """
     return " ".join(tokens)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text cut into words.
+
+    Attributes:
+        tokens: lower-case basic tokens.
+        text: as it was written, where variants keep all of it but the words that change.
+        places: of each token in `text`; None where variants are joined basic tokens.
+    """
+
+    tokens: list[str]
+    text: str
+    places: tuple[tuple[int, int], ...] | None
+
+    def with_words(self, words: Mapping[int, str]) -> str:
+        """The text with other words at some tokens.
+
+        A word that is put in has the case of what it replaces: film -> movie, Film -> Movie,
+        FILM -> MOVIE.
+        """
+        if self.places is None:
+            return join_tokens([words.get(i, token) for i, token in enumerate(self.tokens)])
+        parts, done = [], 0
+        for position in sorted(words):
+            start, end = self.places[position]
+            parts += [self.text[done:start], _in_case_of(self.text[start:end], words[position])]
+            done = end
+        return "".join([*parts, self.text[done:]])
+
+
+def cut(text: str, as_written: bool) -> Sentence:
+    """A text as words; `as_written` where its variants keep case and spaces."""
+    if not as_written:
+        return Sentence(basic_tokens(text), text, None)
+    found = _SPLITTER.pre_tokenize_str(text)
+    return Sentence([piece.lower() for piece, _ in found], text, tuple(place for _, place in found))
+
+
+def reads_as_written(tokenizer: Any) -> bool:
+    """Whether a tokenizer sees case, or the spaces around punctuation marks.
+
+    One of an uncased BERT sees neither.
+    """
+    written, plain = ("The film.", "the film .")
+    pieces = tokenizer([written, plain], add_special_tokens=False)["input_ids"]
+    return bool(pieces[0] != pieces[1])
+
+
+def _in_case_of(model: str, word: str) -> str:
+    if len(model) > 1 and model.isupper():
+        return word.upper()
+    return word.capitalize() if model[:1].isupper() else word
 
 
 def is_eligible(token: str) -> bool:

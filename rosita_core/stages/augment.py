@@ -15,6 +15,7 @@ from rosita_core.augmentation.augment import AugmentSettings, augment, write_aug
 from rosita_core.augmentation.masked_lm import MaskedLMProposer
 from rosita_core.augmentation.shards import Shards
 from rosita_core.augmentation.vectors import WordVectors, load_glove_text, load_packaged
+from rosita_core.augmentation.words import reads_as_written
 from rosita_core.data.encoding import encode
 from rosita_core.data.sources import NOT_IN_KEY
 from rosita_core.model.unchanged import check_proposer_unchanged, check_vectors_unchanged
@@ -73,7 +74,8 @@ def augment_data(
     shards = Shards(checkpoints, len(train))
     if shards.done:
         report(Progress(shards.done, len(train), {}, None, f"goes on from row {shards.done:,}"))
-    new = augment(train, settings.variants, mlm, vectors, tell, shards.done)
+    as_written = reads_as_written(tokenizer)
+    new = augment(train, settings.variants, mlm, vectors, tell, shards.done, as_written)
     path = folder / "augmented.parquet"
     rows = write_augmented(chain(shards.read(), shards.kept(new)), path)
     # Again, since vectors are mapped into memory and read as they are needed.

@@ -130,3 +130,25 @@ def test_the_plan_of_another_architecture_names_the_families(home: Path, tmp_pat
         assert "must be of an architecture in bert, camembert, distilbert, electra" in done.stderr
         assert "got 'mobilebert'" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method"),
+    [
+        ("smoke-roberta", "fisher-mask-search"),
+        ("smoke-distilbert", "stat"),
+        ("smoke-electra", "attribution"),
+    ],
+)
+def test_other_methods_compress_other_encoders(recipe: str, method: str, home: Path) -> None:
+    formats = "export.formats=[hugging-face, onnx]"
+    summary = compressed(home, recipe, f"method={method}", "teacher.epochs=0.1", formats)
+    names = [stage["name"] for stage in summary["stages"]]
+    assert names == ["data", "teacher", "measure", "cut", "assess", "export"]
+    teacher, student = summary["teacher"], summary["student"]
+    assert student["params_encoder"] <= teacher["params_encoder"] // 2
+    # Its graph says what the model says, or it would be left out.
+    assert set(summary["formats"]) == {"hugging-face", "onnx"}
+    assert "left_out" not in summary["formats"]["onnx"]
+    done = rosita("predict", "A film to remember.", home=home)
+    assert done.code == 0, done.stderr

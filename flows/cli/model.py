@@ -44,7 +44,10 @@ def predict(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write texts and answers to this CSV, JSONL or Parquet file."),
+        typer.Option(
+            help="Write the texts, with all other columns of --input, and the answers to this CSV, "
+            "JSONL or Parquet file."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows at a time.")] = PREDICTION_BATCH,
     max_length: Annotated[
@@ -58,7 +61,7 @@ def predict(
     """Classify text with a compressed model: the class and its probability, a line per text.
 
     A regression model answers with a number. Results go to stdout as tab-separated lines, or to
-    the file of `--output` beside the texts.
+    the file of `--output` beside the texts and whatever else --input has.
     """
     _check_request(text, text_b, input_, text_a, text_b_column)
     from flows.serving.lookup import compressed_model
@@ -73,16 +76,16 @@ def predict(
     from tasks.host.hardware import resolve_numerics
 
     texts = _texts(text, text_b, input_, text_a, text_b_column)
-    titles = dict(zip(texts.columns, _titles(input_, text_a, text_b_column), strict=False))
+    beside = pd.DataFrame()
     if output is not None:
-        check_output(output, tuple(titles.values()))
+        beside = _beside(texts, input_)
+        check_output(output, tuple(beside.columns))
     numerics = resolve_numerics(device, precision, threads, False)
     predictor = load_predictor(found.folder, numerics)
     _check_pair(predictor.pair, found, "text_b" in texts)
     answered = predictor.answer(texts, batch_size, max_length)
     if output is not None:
-        named = texts.rename(columns=titles)
-        write_answers(pd.concat([named, answered], axis=1), output)
+        write_answers(pd.concat([beside, answered], axis=1), output)
     if json_:
         document = {
             "model": str(found.folder),
@@ -378,11 +381,15 @@ def _table(input_: Path, text_a: str, text_b_column: str | None, label: str | No
         return read_table(input_, text_a, text_b_column, label, ())
 
 
-def _titles(input_: Path | None, text_a: str | None, text_b_column: str | None) -> list[str]:
-    """What the texts are called in the output: as in the input, where there is one."""
+def _beside(texts: pd.DataFrame, input_: Path | None) -> pd.DataFrame:
+    """What stands beside the answers: all columns of the input, where there is one."""
     if input_ is None:
-        return ["text", "text_b"]
-    return [name for name in (text_a, text_b_column) if name is not None]
+        return texts.rename(columns={"text_a": "text"})
+    from rosita_core.data.messages import named
+    from rosita_core.data.readers.files import all_columns
+
+    with named("input", {"path must": "input must"}):
+        return all_columns(input_, ())
 
 
 def _check_pair(pair: bool | None, found: FoundModel, given: bool) -> None:

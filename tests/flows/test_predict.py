@@ -62,8 +62,9 @@ def test_a_file_and_a_text_get_the_same_answers(smoke_home: Home, tmp_path: Path
     assert done.code == 0, done.stderr
     assert done.stderr == ""
     written = pd.read_parquet(target)
-    assert list(written.columns) == ["review", "prediction", "probability"]
+    assert list(written.columns) == ["review", "id", "prediction", "probability"]
     assert written["review"].tolist() == TEXTS
+    assert written["id"].astype(int).tolist() == [1, 2, 3]
     folder = smoke_home.summary["export_dir"]
     wanted = expected(folder, TEXTS)
     assert written["probability"].tolist() == pytest.approx([p for _, p in wanted], abs=1e-5)

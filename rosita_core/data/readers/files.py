@@ -74,6 +74,23 @@ def read_table(
     )
 
 
+def all_columns(path: Path, splits: Sequence[str]) -> pd.DataFrame:
+    """Every column of a file that `read_table` reads, as it stands there; classes by their names.
+
+    Raises ValueError as `read_table` does, and for a name that several columns have.
+    """
+    present = _read(path, [], splits).present
+    if repeated := [name for name in present if present.count(name) > 1]:
+        raise ValueError(f"{path} must have each column once, got {repeated[0]!r} twice")
+    found = _read(path, present, splits)
+    return pd.DataFrame(
+        {
+            name: _labels(found, name) if name in found.classes else found.values[name]
+            for name in present
+        }
+    )
+
+
 def table_files(path: Path, splits: Sequence[str]) -> list[Path]:
     """The files whose content decides what `read_table` finds, in their order.
 

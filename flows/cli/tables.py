@@ -15,7 +15,8 @@ from tasks.host.wording import counted, size
 if TYPE_CHECKING:
     from flows.maintenance.gc import Garbage
 
-EXAMPLE = "A film to remember."
+EXAMPLES = {False: '"A film to remember."', True: '"Is it good?" --text-b "It is fine."'}
+"""Texts for a model of texts, and for one of pairs."""
 NOT_SENT = "MLflow does not answer: `rosita sync` sends what is kept"
 
 
@@ -42,15 +43,14 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         f"Scores on {summary['dev_rows']:,} dev rows ({_chosen_by(summary)}); "
         f"{numerics['device']}, {numerics['precision']}, {numerics['threads']} threads."
     )
-    formats = format_rows(summary)
-    written = Table(
-        title=f"the exported model in float32 on the CPU, {numerics['threads']} threads"
-    )
-    for name in formats[0]:
-        written.add_column(name, justify="left" if name == "format" else "right")
-    for row in formats:
-        written.add_row(*row.values())
-    out.print(written)
+    if len(formats := format_rows(summary)) > 1:
+        threads = f"{numerics['threads']} threads"
+        written = Table(title=f"the exported model in float32 on the CPU, {threads}")
+        for name in formats[0]:
+            written.add_column(name, justify="left" if name == "format" else "right")
+        for row in formats:
+            written.add_row(*row.values())
+        out.print(written)
     for note in (*left_out(summary), *shared(summary["rows"]), *cut_rows(summary["cuts"])):
         out.print(Text(note))
     retention = summary["retention"]
@@ -75,7 +75,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     print()
     print("next:")
     for command, does in (
-        (f'rosita predict --model {run_id} "{EXAMPLE}"', "use it"),
+        (f"rosita predict --model {run_id} {EXAMPLES[summary['pair']]}", "use it"),
         (f"rosita export --model {run_id} model", "copy it out of the store"),
         (f"rosita benchmark {run_id}", "time it on this machine"),
         ("rosita ui", "see the runs"),

@@ -49,6 +49,7 @@ def summarize(
         "mlflow_uri": redacted(tracking_uri(request.home)),
         "recipe": recipe.name,
         "task": recipe.task,
+        "pair": request.spec.pair,
         "seed": recipe.seed,
         "method": recipe.method,
         "kd_setting": recipe.kd_setting,
@@ -127,7 +128,8 @@ def format_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             "worst difference": f"{told['worst_difference']:.1e}",
         }
         for field in fields:
-            row[f"p50, batch {field.removeprefix(LATENCY)} (ms)"] = f"{told[field]:,.2f}"
+            if field in told:
+                row[f"p50, batch {field.removeprefix(LATENCY)} (ms)"] = f"{told[field]:,.2f}"
         rows.append(row | {"MB": f"{told['bytes'] / BYTES_PER_MB:,.1f}"})
     return rows
 

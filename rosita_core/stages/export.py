@@ -114,8 +114,9 @@ def prove(
 
     Returns:
         For every format `<name>/score`, `<name>/worst_difference` of a logit, `<name>/bytes` and
-        `<name>/latency_ms_p50_b<B>`; or, where it is left out, `<name>/left_out`, which says why.
-        Scores are those of float32 on the CPU, where every format is timed too.
+        `<name>/latency_ms_p50_b<B>` where there are several; or, where it is left out,
+        `<name>/left_out`, which says why. Scores are those of float32 on the CPU, where every
+        format is timed too.
     """
     scoring, forms = settings.scoring, {form.name: form for form in settings.formats}
     models = {name: form.load(place(folder, name), threads) for name, form in forms.items()}
@@ -145,7 +146,8 @@ def prove(
 def _latencies(
     folder: Path, forms: Mapping[str, Format], settings: ExportSettings, threads: int
 ) -> dict[str, float | str]:
-    if not settings.latency_repeats:
+    # The checkpoint alone has nothing beside it, and `assess` has timed it.
+    if not settings.latency_repeats or len(forms) < 2:
         return {}
     engines = {name: Engine(place(folder, name), form.engine) for name, form in forms.items()}
     rounds = Rounds(

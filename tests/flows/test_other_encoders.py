@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,26 @@ def test_a_teacher_of_pairs_goes_through_every_stage_and_is_used(
         ).logits
     answer = json.loads(out.read_text())
     assert answer["probability"] == pytest.approx(float(logits.softmax(-1).max()), abs=1e-4)
+    if family == "distilbert":
+        check_next_steps(home, tmp_path, "compress", "--recipe", recipe, *sets(TINY))
+
+
+def sets(changes: tuple[str, ...]) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
+
+
+def check_next_steps(home: Path, folder: Path, *command: str) -> None:
+    """What a run says to do next works as it is printed, also for a model of pairs."""
+    done = rosita(*command, home=home)
+    assert done.code == 0, done.stderr
+    printed = done.stdout.partition("next:")[2].splitlines()
+    typed = [shlex.split(line, comments=True) for line in printed if line.startswith("  rosita ")]
+    assert [words[1] for words in typed] == ["predict", "export", "benchmark", "ui"]
+    predict, export = typed[:2]
+    assert "--text-b" in predict
+    for words in (predict, [*export[:-1], str(folder / export[-1])]):
+        done = rosita(*words[1:], home=home)
+        assert done.code == 0, done.stderr
 
 
 def types(encoded: Any) -> torch.Tensor | None:

@@ -20,7 +20,7 @@ from tasks.host.wording import listed
 Lengths = Mapping[str, np.ndarray]
 """Split -> tokens of its rows (N,), special tokens included."""
 # Stages that read their length from a section of another name.
-SECTIONS = {"one-step": "width", "assess": "width"}
+SECTIONS = dict.fromkeys(("one-step", "cut", "recover", "assess", "export"), "width")
 
 
 @dataclass(frozen=True)

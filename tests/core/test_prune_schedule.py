@@ -77,7 +77,8 @@ def test_events_are_spread_over_the_fraction(targets, extra, fraction):
     if end < targets:
         assert steps == list(range(1, targets + 1))
     else:
-        assert steps[-1] == end
+        # Of two steps that are as near, either.
+        assert abs(steps[-1] - fraction * total) <= 0.5 + 1e-9 * total
         gaps = [b - a for a, b in zip([0, *steps], steps, strict=False)]
         assert max(gaps) - min(gaps) <= 2
 

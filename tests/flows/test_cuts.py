@@ -10,7 +10,10 @@ import pytest
 from command_line import csv_file, recipe_file, rosita
 from transformers import AutoTokenizer
 
-from flows.engine.cuts import cut_rows
+from flows.engine.checks import prepare_request
+from flows.engine.cuts import cut_rows, cuts
+from flows.recipes.presets import METHODS
+from flows.recipes.shipped import load_recipe
 from rosita_core.data.storage import load_splits
 
 SECTIONS = ("teacher", "student", "depth", "width")
@@ -81,3 +84,17 @@ def test_rows_that_no_stage_has_read_yet_are_looked_at(
         f"max_length 64 cuts no row{' of a sample' if about else ''}."
     ]
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *((f"kd_setting={setting}",) for setting in ("none", "1", "2", "3", "4")),
+        *((f"method={name}", "compress.recover=kd") for name in METHODS),
+    ],
+)
+def test_every_length_is_that_of_a_field(changes: tuple[str, ...]) -> None:
+    request = prepare_request(load_recipe("smoke", changes), download=True)
+    for cut in cuts(request, {}, False):
+        for section in cut.sections:
+            assert getattr(request.recipe, section).max_length == cut.max_length

@@ -46,7 +46,7 @@ def test_the_newest_run_that_can_be_read_answers_and_the_others_are_named(
     "command",
     [
         ("predict", "a text"),
-        ("benchmark", "--repeats", "1", "--warmup", "0", "--batch-size", "1"),
+        (*("benchmark", "--repeats", "1", "--warmup", "0"), "--engine=torch-fp32"),
         ("export", "{folder}"),
     ],
 )

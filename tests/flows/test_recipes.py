@@ -224,7 +224,7 @@ def test_commands_that_need_no_library_import_none(args: list[str]) -> None:
 def test_the_checkpoint_is_once_among_the_formats(formats: list[str]) -> None:
     with pytest.raises(ValueError, match=r"^export.formats must be hugging-face and others, each"):
         load_recipe("smoke", {"export.formats": formats})
-    assert load_recipe("demo").export.formats == ("hugging-face", "onnx", "onnx-int8")
+    assert load_recipe("demo", ()).export.formats == ("hugging-face", "onnx", "onnx-int8")
 
 
 def test_plan_imports_neither_prefect_nor_mlflow(tmp_path: Path) -> None:

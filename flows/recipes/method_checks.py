@@ -6,7 +6,7 @@ from flows.recipes.methods import goal, parts_of
 from flows.recipes.presets import DEFAULT_SHARE, NO_REPAIR, ROSITA, Parts
 from flows.recipes.schema import Recipe
 from flows.recipes.sizes import given_sizes, limit_of
-from rosita_core.compression.budget import MACS, allowed, purse_of, size_of
+from rosita_core.compression.budgets.budget import MACS, allowed, purse_of, size_of
 from rosita_core.model.shape import Shape
 from rosita_core.plug_ins import load, names
 

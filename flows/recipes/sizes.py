@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flows.recipes.presets import ROSITA
 from flows.recipes.schema import Recipe
-from rosita_core.compression.budget import MACS, Limit
-from rosita_core.compression.solver import Given, solved
+from rosita_core.compression.budgets.budget import MACS, Limit
+from rosita_core.compression.budgets.solver import Given, solved
 from rosita_core.model.locate import read_config, shape_from
 from rosita_core.model.shape import Shape, narrowed, shallower
 

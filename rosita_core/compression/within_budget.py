@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rosita_core.compression.allocation import Allocation
-from rosita_core.compression.budget import Purse
+from rosita_core.compression.budgets.budget import Purse
+from rosita_core.compression.budgets.spending import Spending
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.kept import Kept
-from rosita_core.compression.spending import Spending
 from rosita_core.model.shape import Shape
 
 # Of an interval of shares, more than layers have units.

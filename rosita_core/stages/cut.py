@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rosita_core.compression.allocation import Allocation
-from rosita_core.compression.budget import Limit, purse_of
+from rosita_core.compression.budgets.budget import Limit, purse_of
+from rosita_core.compression.budgets.spending import Spending
 from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.criteria import Criterion
 from rosita_core.compression.prune_record import documented, prune_record, untouched
 from rosita_core.compression.ranked import importance_of, ranks_heads, rearranged
 from rosita_core.compression.repair import Repair
 from rosita_core.compression.repairing import repaired
-from rosita_core.compression.spending import Spending
 from rosita_core.compression.statistics import MeasuredCriterion, Statistics
 from rosita_core.compression.surgery import prune
 from rosita_core.compression.within_budget import kept_within

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from rosita_core.compression.allocation.tolerance import Tolerance
 from rosita_core.compression.allocation.uniform import Uniform
-from rosita_core.compression.budget import COUNTS, Limit, allowed, purse_of, size_of
+from rosita_core.compression.budgets.budget import COUNTS, Limit, allowed, purse_of, size_of
+from rosita_core.compression.budgets.solver import NEAR, Given, solved
 from rosita_core.compression.importance import Importance
-from rosita_core.compression.solver import NEAR, Given, solved
 from rosita_core.compression.within_budget import kept_within
 from rosita_core.model.shape import Frame, Shape, count_parameters, narrowed, shallower
 from rosita_core.plug_ins import load

@@ -8,7 +8,7 @@ from test_pruning import masked
 
 from rosita_core.compression.allocation.tolerance import Tolerance
 from rosita_core.compression.allocation.uniform import Uniform
-from rosita_core.compression.budget import Limit, allowed, size_of
+from rosita_core.compression.budgets.budget import Limit, allowed, size_of
 from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.criteria.attribution import Attribution
 from rosita_core.compression.criteria.fisher import Fisher

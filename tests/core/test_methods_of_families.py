@@ -8,7 +8,7 @@ from test_cut import CALIBRATION, METHODS
 from test_families import FAMILIES, inputs, own
 
 from rosita_core.compression.allocation.uniform import Uniform
-from rosita_core.compression.budget import Limit, allowed, size_of
+from rosita_core.compression.budgets.budget import Limit, allowed, size_of
 from rosita_core.compression.criteria.magnitude import Magnitude
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.pretrained import load_pretrained

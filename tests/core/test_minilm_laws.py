@@ -9,7 +9,7 @@ from scipy.linalg import qr
 from test_measured_criteria import measured
 
 from rosita_core.compression.allocation.tolerance import Tolerance
-from rosita_core.compression.budget import Limit, purse_of
+from rosita_core.compression.budgets.budget import Limit, purse_of
 from rosita_core.compression.criteria.fisher import Fisher
 from rosita_core.compression.criteria.pivots import Pivots, unit_pivots
 from rosita_core.compression.ranked import importance_of, rearranged

@@ -9,10 +9,10 @@ import pytest
 
 import rosita_core
 from rosita_core.compression.allocation import Allocation
+from rosita_core.compression.budgets.spending import Spending
 from rosita_core.compression.criteria import Criterion
 from rosita_core.compression.criteria.taylor import Taylor
 from rosita_core.compression.repair import Repair
-from rosita_core.compression.spending import Spending
 from rosita_core.compression.statistics import MeasuredCriterion
 from rosita_core.distillation.objectives import DistillationLoss
 from rosita_core.export import Format

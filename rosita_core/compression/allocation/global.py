@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
-from rosita_core.compression.budget import Purse
+from rosita_core.compression.budgets.budget import Purse
+from rosita_core.compression.budgets.spending import Spending, best_first
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.kept import Kept
-from rosita_core.compression.spending import Spending, best_first
 from rosita_core.model.shape import Shape
 
 

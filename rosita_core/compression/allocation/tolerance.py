@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from rosita_core.compression.budget import Purse
+from rosita_core.compression.budgets.budget import Purse
+from rosita_core.compression.budgets.spending import Item, Spending, best_first
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.kept import Kept
-from rosita_core.compression.spending import Item, Spending, best_first
 from rosita_core.model.shape import Shape
 
 

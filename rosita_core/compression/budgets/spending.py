@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from rosita_core.compression.budget import Purse
+from rosita_core.compression.budgets.budget import Purse
 from rosita_core.compression.importance import Importance, keep_top
 from rosita_core.compression.kept import Kept
 from rosita_core.model.shape import Shape

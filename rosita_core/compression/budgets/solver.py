@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rosita_core.compression.budget import PARAMS, Limit, allowed, size_of
+from rosita_core.compression.budgets.budget import PARAMS, Limit, allowed, size_of
 from rosita_core.model.shape import Shape, narrowed, rank_or_full, shallower
 
 Sizes = tuple[int, int, int, int]

@@ -5,9 +5,11 @@ Every version is installed into `.venv/versions`, where it stays; torch is that 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,33 +40,36 @@ import json, sys
 sys.path[:0] = sys.argv[1:3]
 import torch, transformers
 from transformers import (
-    AutoModel, AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments, pipeline,
+    AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline,
 )
 assert transformers.__version__ == sys.argv[3], transformers.__version__
-folder, texts, second = sys.argv[4], json.loads(sys.argv[5]), json.loads(sys.argv[6])
+texts, second = json.loads(sys.argv[4]), json.loads(sys.argv[5])
 torch.set_num_threads(1)
-tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-encoder = AutoModel.from_pretrained(folder, trust_remote_code=True)
-given = (texts, second) if model.config.text_pair else (texts,)
-batch = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
-with torch.inference_mode():
-    said = model.eval()(**batch, output_hidden_states=True, output_attentions=True)
-    states = encoder.eval()(**batch).last_hidden_state
-assert torch.allclose(states, said.hidden_states[-1], atol=1e-5)
-assert len(said.attentions) == model.config.num_hidden_layers
-loss = model.train()(**batch, labels=torch.tensor([0, 1, 0])).loss
-loss.backward()
-assert all(one.grad is not None for one in model.classifier.parameters())
-classify = pipeline("text-classification", folder, trust_remote_code=True)
-asked = {"text": texts[0], "text_pair": second[0]} if model.config.text_pair else texts[0]
-answer = classify(asked)
-answer = answer[0] if isinstance(answer, list) else answer
-model.eval().save_pretrained(sys.argv[7])
-again = AutoModelForSequenceClassification.from_pretrained(sys.argv[7], trust_remote_code=True)
-with torch.inference_mode():
-    assert torch.allclose(again.eval()(**batch).logits, said.logits, atol=1e-5)
-print(json.dumps([batch["input_ids"].tolist(), said.logits.tolist(), answer]))
+for folder in sys.argv[6:]:
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    encoder = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    given = (texts, second) if model.config.text_pair else (texts,)
+    batch = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        said = model.eval()(**batch, output_hidden_states=True, output_attentions=True)
+        states = encoder.eval()(**batch).last_hidden_state
+    assert torch.allclose(states, said.hidden_states[-1], atol=1e-5)
+    assert len(said.attentions) == model.config.num_hidden_layers
+    loss = model.train()(**batch, labels=torch.tensor([0, 1, 0])).loss
+    loss.backward()
+    assert all(one.grad is not None for one in model.classifier.parameters())
+    classify = pipeline("text-classification", folder, trust_remote_code=True)
+    asked = {"text": texts[0], "text_pair": second[0]} if model.config.text_pair else texts[0]
+    answer = classify(asked)
+    answer = answer[0] if isinstance(answer, list) else answer
+    model.eval().save_pretrained(folder + "-again")
+    again = AutoModelForSequenceClassification.from_pretrained(
+        folder + "-again", trust_remote_code=True
+    )
+    with torch.inference_mode():
+        assert torch.allclose(again.eval()(**batch).logits, said.logits, atol=1e-5)
+    print("SAID", json.dumps([batch["input_ids"].tolist(), said.logits.tolist(), answer]))
 """
 
 
@@ -72,18 +77,15 @@ def environment(version: str) -> Path:
     """The folder with one version of transformers and what it needs beside torch."""
     folder = ROOM / version
     done = folder / "complete"
-    if not done.is_file():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade"]
-        command += ["--target", str(folder), f"transformers=={version}"]
-        subprocess.run(command, check=True)
-        done.touch()
+    ROOM.mkdir(exist_ok=True)
+    with (ROOM / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.is_file():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade"]
+            command += ["--target", str(folder), f"transformers=={version}"]
+            subprocess.run(command, check=True)
+            done.touch()
     return folder
-
-
-@pytest.fixture(scope="module", params=LOADS_IN)
-def version(request: pytest.FixtureRequest) -> str:
-    environment(request.param)
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -111,26 +113,39 @@ def facts(model: RositaForSequenceClassification, name: str, pair: bool) -> Card
     return CardFacts(pair=pair, seed=1, notes=(), **said, **scores)
 
 
-@pytest.mark.parametrize("pair", [False, True])
-@pytest.mark.parametrize("name", RANDOM_MODELS)
-def test_it_says_the_same_there(
-    name: str, pair: bool, version: str, torch_site: Path, tmp_path: Path
-) -> None:
-    model = uneven(name)
-    export_checkpoint(model, locate(name), LABELS, facts(model, name, pair), tmp_path / "export")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, torch.Tensor]:
+    """Exports of every family, of texts and of pairs, with what they say here."""
+    found = {}
+    for name, pair in product(RANDOM_MODELS, (False, True)):
+        folder, model = tmp_path_factory.mktemp("exports") / name, uneven(name)
+        export_checkpoint(model, locate(name), LABELS, facts(model, name, pair), folder)
+        with torch.inference_mode():
+            found[folder] = model(**batch_of(folder, pair)).logits
+    return found
+
+
+def batch_of(folder: Path, pair: bool) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     given = (TEXTS, SECOND) if pair else (TEXTS,)
-    batch = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
-    with torch.inference_mode():
-        here = model(**batch).logits
-    assert np.ptp(here[:, 0].numpy()) > 0.01
-    args = [str(environment(version)), str(torch_site), version, str(tmp_path / "export")]
-    args += [json.dumps(TEXTS), json.dumps(SECOND), str(tmp_path / "again")]
+    return tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
+
+
+@pytest.mark.parametrize("version", LOADS_IN)
+def test_they_say_the_same_there(
+    version: str, exported: dict[Path, torch.Tensor], torch_site: Path, tmp_path: Path
+) -> None:
+    args = [str(environment(version)), str(torch_site), version, json.dumps(TEXTS)]
+    args += [json.dumps(SECOND), *map(str, exported)]
     out, err, code = run_bare(THERE, args, tmp_path)
     assert code == 0, err
-    ids, logits, answer = json.loads(out.splitlines()[-1])
-    assert ids == batch["input_ids"].tolist()
-    assert np.abs(np.array(logits) - here.numpy()).max() < 1e-5
-    shares = here[0].softmax(-1)
-    assert answer["label"] == LABELS[int(shares.argmax())]
-    assert answer["score"] == pytest.approx(float(shares.max()), abs=1e-5)
+    answers = [line.removeprefix("SAID ") for line in out.splitlines() if line[:5] == "SAID "]
+    for (folder, here), line in zip(exported.items(), answers, strict=True):
+        pair = json.loads((folder / "config.json").read_text())["text_pair"]
+        ids, logits, answer = json.loads(line)
+        assert ids == batch_of(folder, pair)["input_ids"].tolist(), folder
+        assert np.ptp(here[:, 0].numpy()) > 0.01
+        assert np.abs(np.array(logits) - here.numpy()).max() < 1e-5, folder
+        shares = here[0].softmax(-1)
+        assert answer["label"] == LABELS[int(shares.argmax())], folder
+        assert answer["score"] == pytest.approx(float(shares.max()), abs=1e-5), folder

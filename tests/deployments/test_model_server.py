@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,9 +32,9 @@ TEXTS = ["A film to remember.", "Dull; far too long, and it knows it", "what?"]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     folder = tmp_path_factory.mktemp("served")
     home = Home(folder / "home", folder / "home" / "prefect", {})
-    done = home.run("compress", "--recipe", "smoke", "--set", "export.formats=[hugging-face]")
+    done = home.run("compress", "--recipe", "smoke", "--json")
     assert done.returncode == 0, done.stderr
-    return home
+    return replace(home, summary=json.loads(done.stdout))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,11 @@ def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     log = tmp_path_factory.mktemp("log") / "server.log"
     variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{home.home / 'mlflow.db'}"}
     variables["PYTHONSAFEPATH"] = "1"
+    # MLflow calls uvicorn by its name.
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    command += ["--model-uri", "models:/rosita-film-reviews@champion", "--port", str(port)]
+    name = home.summary["registered_model"]["name"]
+    command += ["--model-uri", f"models:/{name}@champion", "--port", str(port)]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, env=os.environ | variables, stdout=sink, stderr=sink, start_new_session=True
@@ -52,7 +60,8 @@ def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
                 time.sleep(0.5)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
-            os.killpg(process.pid, 9)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -79,10 +88,14 @@ def test_it_answers_as_the_command_does(server: str, home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [(asked(TEXTS, "review"), "text"), ({"rows": TEXTS}, "dataframe_split"), (None, "")],
+    [
+        (asked(TEXTS, "review"), "text"),
+        ({"rows": TEXTS}, "dataframe_split"),
+        ({"dataframe_split": {"columns": ["text"], "data": [["a", "b"]]}}, "dataframe_split"),
+    ],
 )
 def test_what_it_cannot_read_is_refused_and_it_goes_on(
-    server: str, body: dict[str, Any] | None, message: str
+    server: str, body: dict[str, Any], message: str
 ) -> None:
     answer = httpx.post(server, json=body, timeout=60)
     assert 400 <= answer.status_code < 500, answer.text

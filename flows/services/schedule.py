@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx
 from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -96,12 +97,12 @@ def serve(
         first: when it runs next.
         parameters: of the flow.
     """
-    prepare_automations(api)
-    os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))
-    print(f"Prefect: {redacted(api).removesuffix('/api')}")
-    print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
-    print("Ctrl-C ends it.", flush=True)
     with ended_without(f"{api.rstrip('/')}/health", redacted(api)):
+        prepare_automations(api)
+        os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))
+        print(f"Prefect: {redacted(api).removesuffix('/api')}")
+        print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
+        print("Ctrl-C ends it.", flush=True)
         _serve(flow, name, when, parameters)
 
 
@@ -163,6 +164,9 @@ def ended_without(health: str, server: str, seconds: float = LOST_SECONDS) -> It
     except KeyboardInterrupt:
         if not lost.is_set():
             raise
+    except httpx.TransportError:
+        # Prefect's client asked before the watch did.
+        lost.set()
     finally:
         with guard:
             over.set()

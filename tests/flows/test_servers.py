@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from command_line import rosita
 from serving import free_ports, is_free
@@ -87,6 +88,17 @@ def test_a_schedule_ends_where_its_server_does(
         time.sleep(SECONDS)
     assert time.monotonic() - began < SECONDS
     assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_a_client_that_finds_no_server_ends_a_schedule_as_well() -> None:
+    from flows.services.schedule import ended_without
+
+    url = f"http://127.0.0.1:{free_port()}/health"
+    with (
+        pytest.raises(ServerError, match=r"^Prefect's server at here does not answer any more"),
+        ended_without(url, "here"),
+    ):
+        httpx.get(url)
 
 
 def test_doctor_names_a_server_without_its_command() -> None:

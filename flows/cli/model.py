@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
+PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16 or auto.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
+]
+SecondOption = Annotated[
+    str | None, typer.Option("--text-b-column", help="Its column of the second text.")
+]
+BatchOption = Annotated[int, typer.Option(help="Rows at a time.")]
+LengthOption = Annotated[
+    int | None, typer.Option(help="Tokens per text; default what the model can read.")
+]
 ThreadsOption = Annotated[str, typer.Option(help="CPU threads: a number, or auto for all cores.")]
 
 
@@ -28,10 +40,7 @@ def predict(
     text_b: Annotated[
         str | None, typer.Option("--text-b", help="The second text, for a model of pairs.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
-    ] = None,
+    model: ModelOption = None,
     input_: Annotated[
         Path | None,
         typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of texts."),
@@ -39,9 +48,7 @@ def predict(
     text_a: Annotated[
         str | None, typer.Option("--text-a", help="Its column of the (first) text.")
     ] = None,
-    text_b_column: Annotated[
-        str | None, typer.Option("--text-b-column", help="Its column of the second text.")
-    ] = None,
+    text_b_column: SecondOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -49,12 +56,10 @@ def predict(
             "JSONL or Parquet file."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows at a time.")] = PREDICTION_BATCH,
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens per text; default what the model can read.")
-    ] = None,
+    batch_size: BatchOption = PREDICTION_BATCH,
+    max_length: LengthOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "fp32",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = "auto",
     json_: JsonOption = False,
 ) -> None:
@@ -112,16 +117,11 @@ def evaluate(
     text_a: Annotated[
         str, typer.Option("--text-a", help="Its column of the (first) text.")
     ] = "text",
-    text_b_column: Annotated[
-        str | None, typer.Option("--text-b-column", help="Its column of the second text.")
-    ] = None,
+    text_b_column: SecondOption = None,
     label: Annotated[
         str, typer.Option(help="Its column of the class, or of the number.")
     ] = "label",
-    model: Annotated[
-        str | None,
-        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
-    ] = None,
+    model: ModelOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -129,12 +129,10 @@ def evaluate(
             "this CSV, JSONL or Parquet file."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows at a time.")] = PREDICTION_BATCH,
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens per text; default what the model can read.")
-    ] = None,
+    batch_size: BatchOption = PREDICTION_BATCH,
+    max_length: LengthOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "fp32",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = "auto",
     json_: JsonOption = False,
 ) -> None:
@@ -214,6 +212,7 @@ def benchmark(
     from flows.recipes.schema import Assess
     from flows.serving.benchmark import (
         SpeedSettings,
+        check_plot,
         compare_speed,
         models_to_time,
         plot_speed,
@@ -223,6 +222,8 @@ def benchmark(
     from tasks.home import home_directory
     from tasks.host.hardware import resolve_numerics
 
+    if plot is not None:
+        check_plot(plot)
     # What is not given is measured as `rosita compress` measures it.
     usual = Assess()
     numerics = resolve_numerics(device, "fp32", threads, False)
@@ -244,10 +245,7 @@ def benchmark(
 
 def export(
     folder: Annotated[Path, typer.Argument(help="A directory that is new or empty.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
-    ] = None,
+    model: ModelOption = None,
     format_: Annotated[
         str, typer.Option("--format", help="hugging-face, onnx or onnx-int8.")
     ] = "hugging-face",

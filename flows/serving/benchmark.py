@@ -42,6 +42,7 @@ TORCH_ENGINES: Mapping[str, tuple[str, bool]] = {
 GRAPH_ENGINES = ("onnx", "onnx-int8")
 ENGINES = (*TORCH_ENGINES, *GRAPH_ENGINES)
 VERSIONS = ("torch", "onnxruntime", "transformers", "rosita")
+PLOTS = (".png", ".svg", ".pdf")
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -269,6 +270,18 @@ def show_speed(document: dict[str, Any]) -> None:
         f"process; {document['repeats']} passes in turns after {document['warmup']} warm-up rounds"
     )
     print(f"{versions}, python {machine['python']}, {machine['os']}")
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a plot that cannot be drawn, before anything is timed.
+
+    Raises:
+        ValueError: for another ending, or a folder that is not there.
+    """
+    if path.suffix.lower() not in PLOTS:
+        raise ValueError(f"plot must end in one of {', '.join(PLOTS)}, got {path}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"plot must be in a folder that there is, got {path}")
 
 
 def plot_speed(document: dict[str, Any], path: Path) -> None:

@@ -104,3 +104,18 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
     done = rosita("benchmark", *arguments, home=tmp_path)
     assert (done.code, done.stdout) == (2, "")
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("speed.txt", "plot must end in one of .png, .svg, .pdf, got "),
+        ("none/speed.png", "plot must be in a folder that there is, got "),
+    ],
+)
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_timed(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    # There is no model either, which is looked for later.
+    done = rosita("benchmark", "--plot", str(tmp_path / name), home=tmp_path / "home")
+    assert (done.code, done.stderr) == (2, f"rosita: {message}{tmp_path / name}\n")

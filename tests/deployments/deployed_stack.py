@@ -53,6 +53,8 @@ class Worker:
         self, stack: Stack, name: str, faults: list[dict[str, Any]], options: tuple[str, ...] = ()
     ) -> None:
         self.log = stack.home.parent / f"{name}.log"
+        # An earlier worker of the same name has written there, too.
+        self._begin = self.log.stat().st_size if self.log.exists() else 0
         path = [str(INJECTED), *filter(None, [os.environ.get("PYTHONPATH")])]
         variables = {
             "FAULTS": json.dumps(faults),
@@ -71,7 +73,7 @@ class Worker:
             )
 
     def said(self) -> str:
-        return self.log.read_text(encoding="utf-8")
+        return self.log.read_bytes()[self._begin :].decode("utf-8")
 
     def everything(self) -> list[psutil.Process]:
         """It and all that it has started."""

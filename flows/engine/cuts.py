@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from transformers import AutoTokenizer
 
 from flows.method import method
 from flows.recipes.request import Request
@@ -91,6 +90,8 @@ def cut_rows(cuts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _tokenizer(request: Request) -> Any:
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(request.tokenizer.path, trust_remote_code=False)
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from transformers.utils import logging as transformers_logging
 
 from flows.serving.lookup import compressed_model, newest_summary, stage_folder
 from flows.serving.predict import load_classifier
@@ -24,10 +23,12 @@ from rosita_core.measuring.disk import BYTES_PER_MB
 from rosita_core.measuring.engines import ONNX, TORCH, Engine, Measured, Rounds, measure_engines
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.model.locate import config_of, shape_from
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from tasks.host.console import console
 from tasks.host.hardware import ResolvedNumerics, hardware
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 # Token ids are drawn from it; which ones they are does not change the time.
 SEED = 0
@@ -121,6 +122,8 @@ def compare_speed(
         ValueError: for a directory that is no checkpoint, fewer positions than `tokens`, or an
             engine that the device has not.
     """
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
     for name, folder in folders.items():
         positions = shape_from(config_of(folder), 1).frame.max_positions

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.table import Table
-from scipy.special import softmax
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from flows.serving.lookup import FoundModel, run_of
 from flows.serving.predict import Predictor, answers, predict
@@ -46,6 +44,9 @@ def evaluate(
     Raises:
         ValueError: for a label that the model does not know, or a text that it cannot read.
     """
+    from scipy.special import softmax
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     regression = not predictor.labels
     table = normalize(rows, "regression" if regression else "classification", predictor.labels)
     true_N = table.frame["label"].to_numpy()

@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers.utils import logging as transformers_logging
 
 from flows.serving import PREDICTION_BATCH
 from rosita_core.data.encoding import Encoded, encode
@@ -26,12 +25,14 @@ from rosita_core.model.checkpoint import placed
 from rosita_core.model.classifier import Classifier
 from rosita_core.model.labels import class_names
 from rosita_core.model.locate import config_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import load_pretrained
 from rosita_core.model.weights import check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 from tasks.host.private_files import users_mode
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -106,6 +107,8 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     Raises:
         ValueError: where the folder has no weights, no tokenizer or no classifier that is known.
     """
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
     config = config_of(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):

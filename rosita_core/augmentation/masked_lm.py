@@ -1,6 +1,8 @@
 """Candidates from a masked language model: B occurrences in a batch, T word pieces, D hidden size,
 V vocabulary."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import re
@@ -8,15 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from rosita_core.augmentation.words import is_candidate
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _SHOWN = 3
 _LETTERS = re.compile(r"[a-z]+")
@@ -153,6 +156,9 @@ def load_proposer(folder: Path, device: str, batch_size: int, top: int) -> Maske
         ValueError: where the checkpoint cannot be read, or lacks weights of a masked language
             model, which transformers would draw at random; the first ones are named.
     """
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
     _check_head(folder / "config.json")
     said = logging.get_verbosity()
     # What it says of missing weights in a table is said below in a line.

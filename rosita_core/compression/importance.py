@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
 
 RANKED = ("attention.output.dense.weight", "intermediate.dense.weight", "output.dense.weight")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import AdamW, Optimizer
@@ -25,12 +25,14 @@ from rosita_core.compression.prune_record import (
 from rosita_core.compression.schedule import PruneEvent
 from rosita_core.compression.surgery import PROJECTION, WORDS, cut_state, prune
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
 from rosita_core.training.checkpoints import read_tensors, write_tensors
 from rosita_core.training.group import Group
 from rosita_core.training.hooks import ActiveHook, Hook, InTraining
 from rosita_core.training.optimizer import MOMENTS
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 TOTALS = "totals.safetensors"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 from rosita_core.compression.importance import ranked_weights
 from rosita_core.compression.statistics import GateGradients, Statistics
 from rosita_core.model.checkpoint import copied
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import Batch
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 class Measuring:

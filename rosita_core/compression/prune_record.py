@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.kept import Kept
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
 from rosita_core.training.hooks import ActiveHook, Hook
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 DOCUMENT = "prunes"
 

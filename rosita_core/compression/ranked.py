@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,7 +11,9 @@ from rosita_core.compression.criteria import Criterion
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.kept import Kept
 from rosita_core.compression.statistics import GateGradients, MeasuredCriterion, Statistics
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 def importance_of(

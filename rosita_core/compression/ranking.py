@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from rosita_core.compression.criteria import Criterion, Totals
 from rosita_core.compression.importance import Importance
 from rosita_core.model.checkpoint import copied, placed, shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import batches_per_epoch, collate, shuffled_batches
 from rosita_core.training.checkpoints import (
     read_state,
@@ -29,6 +29,9 @@ from rosita_core.training.optimizer import (
 from rosita_core.training.progress import Progress
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 PHASE = "ranking"
 TOTALS, MODEL, MOMENTS = (f"{name}.safetensors" for name in ("totals", "model", "moments"))

@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
 
 from rosita_core.compression.repair import Repair, System
 from rosita_core.model.checkpoint import copied
-from rosita_core.model.modeling_rosita import Layer, ResidualOutput, RositaForSequenceClassification
 from rosita_core.training.batches import Batch
 
-Enters = Callable[[Layer, torch.Tensor, torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import (
+        Layer,
+        ResidualOutput,
+        RositaForSequenceClassification,
+    )
+
+Enters: TypeAlias = "Callable[[Layer, torch.Tensor, torch.Tensor], torch.Tensor]"
 """From a layer, its hidden states (B, T, H) and mask to what enters a weight of it (B, T, K)."""
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from rosita_core.compression.importance import Importance
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 FILE = "statistics.safetensors"
 BYTES = 4

@@ -7,13 +7,16 @@ same names and shapes, are cut by the same code.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import torch
 
 from rosita_core.compression.kept import Kept
 from rosita_core.compression.low_rank import factorize
 from rosita_core.model.checkpoint import build
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 State = dict[str, torch.Tensor]
 
@@ -45,7 +48,7 @@ def pruned_config(config: RositaConfig, kept: Kept) -> RositaConfig:
         if kept.embedding_rank is None
         else kept.embedding_rank,
     }
-    return RositaConfig.from_dict(values)
+    return type(config).from_dict(values)
 
 
 def cut_state(state: State, kept: Kept, head_size: int) -> State:

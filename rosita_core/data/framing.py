@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer
 
 PROBES = 100
 """Entries of a vocabulary that are tried for one that is a token by itself."""
@@ -93,6 +92,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         ValueError: where transformers cannot read it, or has no Rust backend for it.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     # transformers has many errors for files that it cannot use.

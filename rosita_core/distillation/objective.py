@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
 from rosita_core.distillation.objectives import DistillationLoss, Outputs
 from rosita_core.model.checkpoint import placed
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import Batch
 from rosita_core.training.placement import Placement
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosita_core.data.framing import check_tokenizer, load_tokenizer
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
-from rosita_core.model.modeling_rosita import (
-    RositaConfig,
-    RositaForSequenceClassification,
-    RositaModel,
-)
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 MODEL_SOURCE = "modeling_rosita.py"
 CARD_FILE = "README.md"
@@ -63,6 +62,12 @@ def export_checkpoint(
 def _config_to_export(
     source: RositaConfig, labels: tuple[str, ...], pair: bool, tokenizer_class: str
 ) -> RositaConfig:
+    from rosita_core.model.modeling_rosita import (
+        RositaConfig,
+        RositaForSequenceClassification,
+        RositaModel,
+    )
+
     config = RositaConfig.from_dict(source.to_dict())
     module = MODEL_SOURCE.removesuffix(".py")
     classes = {

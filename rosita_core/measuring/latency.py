@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.placement import Placement
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 NANOSECONDS_PER_MILLISECOND = 1e6
 

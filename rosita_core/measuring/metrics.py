@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from rosita_core.data.task_spec import TaskSpec
 
@@ -67,6 +65,8 @@ def _require_classes(predicted: Values, true: Values) -> None:
 
 
 def _mcc(predicted: Values, true: Values) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
     _require_classes(predicted, true)
     if _constant(predicted) or _constant(true):
         return 0.0
@@ -74,11 +74,15 @@ def _mcc(predicted: Values, true: Values) -> float:
 
 
 def _accuracy(predicted: Values, true: Values) -> float:
+    from sklearn.metrics import accuracy_score
+
     _require_classes(predicted, true)
     return float(accuracy_score(true, predicted))
 
 
 def _f1(predicted: Values, true: Values) -> float:
+    from sklearn.metrics import f1_score
+
     _require_classes(predicted, true)
     classes = sorted({*predicted.tolist(), *true.tolist()} - {0, 1})
     if classes:
@@ -87,11 +91,15 @@ def _f1(predicted: Values, true: Values) -> float:
 
 
 def _macro_f1(predicted: Values, true: Values) -> float:
+    from sklearn.metrics import f1_score
+
     _require_classes(predicted, true)
     return float(f1_score(true, predicted, average="macro", zero_division=0.0))
 
 
 def _pearson(predicted: Values, true: Values) -> float:
+    from scipy.stats import pearsonr
+
     if _constant(predicted) or _constant(true):
         return 0.0
     # In double precision, as single-precision inputs would lose digits in the sums.
@@ -99,6 +107,8 @@ def _pearson(predicted: Values, true: Values) -> float:
 
 
 def _spearman(predicted: Values, true: Values) -> float:
+    from scipy.stats import spearmanr
+
     if _constant(predicted) or _constant(true):
         return 0.0
     return float(spearmanr(predicted, true).statistic)

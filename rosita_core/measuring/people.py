@@ -6,7 +6,6 @@ Letters: N rows.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import rel_entr
 
 from rosita_core.measuring.calibration import calibration_error
 
@@ -30,6 +29,8 @@ def people_metrics(positive_N: np.ndarray, people_N: np.ndarray) -> dict[str, fl
     Raises:
         ValueError: for other shapes, no rows, or values outside [0, 1].
     """
+    from scipy.special import rel_entr
+
     for name, values in (("positive", positive_N), ("people", people_N)):
         if values.shape != positive_N.shape or values.ndim != 1 or not len(values):
             raise ValueError(f"{name} must be (N,) with N of at least 1, got {values.shape}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +16,12 @@ from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.model.classifier import Classifier
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import ordered_batches
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest, norm
 
 from rosita_core.measuring.metrics import compute_metrics
 
@@ -93,12 +91,16 @@ def _majority(labels_N: np.ndarray) -> float:
 
 def _bound_of_share(right: int, rows: int) -> float:
     """The exact binomial bound (Clopper and Pearson)."""
+    from scipy.stats import binomtest
+
     test = binomtest(right, rows, alternative="greater")
     return float(test.proportion_ci(CONFIDENCE, method="exact").low)
 
 
 def _bound_of_correlation(value: float, rows: int) -> float:
     """Fisher's z, whose standard error is 1 / sqrt(N - 3)."""
+    from scipy.stats import norm
+
     if rows <= 3:
         return -1.0
     inside = min(max(value, -1.0), 1.0)
@@ -115,6 +117,8 @@ def _reordered(
     A random half of the rows says which order that is, and the rest whether it is better than the
     model's own and than chance: of guesses, some order is always better on the rows that chose it.
     """
+    from scipy.optimize import linear_sum_assignment
+
     confusion_CC = np.zeros((classes, classes), np.int64)
     choosing, rest = np.array_split(np.random.default_rng(0).permutation(len(labels_N)), 2)
     np.add.at(confusion_CC, (labels_N[choosing], predictions_N[choosing]), 2)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
 
-import rosita_core.model.register  # noqa: F401  (Auto classes then load what `save` writes)
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import Frame, Shape
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 
 def shape_of(config: RositaConfig) -> Shape:
@@ -32,7 +34,7 @@ def with_dropout(
     model: RositaForSequenceClassification, rate: float
 ) -> RositaForSequenceClassification:
     """`model` with every dropout rate at `rate`, in its mode; weights are shared, not copied."""
-    config = RositaConfig.from_dict(model.config.to_dict())
+    config = type(model.config).from_dict(model.config.to_dict())
     config.hidden_dropout_prob = rate
     config.attention_probs_dropout_prob = rate
     config.classifier_dropout = rate
@@ -47,6 +49,8 @@ def build(config: RositaConfig, state: dict[str, torch.Tensor]) -> RositaForSequ
     Raises:
         RuntimeError: where a name or a shape of `state` does not fit `config`.
     """
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
     with torch.device("meta"):
         model = RositaForSequenceClassification(config)
     model.load_state_dict(state, strict=True, assign=True)
@@ -69,6 +73,8 @@ def copied(model: RositaForSequenceClassification, device: str) -> RositaForSequ
 
 def fresh(config: RositaConfig, seed: int) -> RositaForSequenceClassification:
     """A model of `config` with random weights drawn from `seed`, in eval mode."""
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return RositaForSequenceClassification(config).eval()
@@ -76,6 +82,9 @@ def fresh(config: RositaConfig, seed: int) -> RositaForSequenceClassification:
 
 def save(model: RositaForSequenceClassification, folder: Path) -> None:
     """Write config.json and model.safetensors into `folder`."""
+    # Auto classes of this process then load what is written.
+    import rosita_core.model.register  # noqa: F401
+
     model.save_pretrained(folder)
 
 
@@ -85,6 +94,8 @@ def load(folder: str | Path) -> RositaForSequenceClassification:
     Raises:
         RuntimeError: where a tensor is missing or has another shape than the configuration says.
     """
+    from rosita_core.model.modeling_rosita import RositaConfig
+
     state = load_file(Path(folder) / "model.safetensors")
     # Copies: what safetensors hands out is the file itself, mapped into memory.
     own = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from rosita_core.model.modeling_rosita import RositaConfig
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig
 
 
 class Classifier(Protocol):

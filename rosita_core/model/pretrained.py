@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosita_core.model.checkpoint import build, fresh
 from rosita_core.model.families import Family, family_of
 from rosita_core.model.labels import class_names
 from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.unchanged import check_weights_unchanged
 from rosita_core.model.weights import check_weights, read_weights
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 NOT_IN_KEY = {"in_key": False}
 
@@ -86,7 +89,7 @@ def _in_order(
     state, names = model.state_dict(), list((model.config.id2label or {}).values())
     for part in ("classifier.weight", "classifier.bias"):
         state[part] = state[part][list(order)]
-    config = RositaConfig.from_dict(model.config.to_dict())
+    config = type(model.config).from_dict(model.config.to_dict())
     _name(config, tuple(names[output] for output in order))
     return build(config, state).eval()
 

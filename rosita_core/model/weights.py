@@ -12,12 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from rosita_core.model.families import Config, Family, family_of
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig
 
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -138,6 +141,8 @@ def _shapes(
     family: Family, config: Config, outputs: int, folder: Path
 ) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of our model; none of them is made."""
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
     try:
         ours: RositaConfig = family.config(config, outputs)
         with torch.device("meta"):

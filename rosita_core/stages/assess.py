@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
@@ -19,10 +19,12 @@ from rosita_core.measuring.metrics import with_suffix
 from rosita_core.measuring.people import people_metrics
 from rosita_core.measuring.score import Scoring, predict_logits, score_logits
 from rosita_core.model.checkpoint import build, shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 DEV = "dev"
 
@@ -78,6 +80,8 @@ def assess(
         ValueError: for a missing model or split, a length outside the models' positions, logits
             that are not finite, and what `check_latency_request` refuses.
     """
+    from scipy.special import softmax
+
     _check(models, dev, settings)
     on_device = {name: _on_device(model, placement) for name, model in models.items()}
     check_latency_request(

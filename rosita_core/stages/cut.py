@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rosita_core.compression.allocation import Allocation
 from rosita_core.compression.budgets.budget import Limit, purse_of
@@ -22,10 +22,12 @@ from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.measuring.score import Scoring, scorer
 from rosita_core.model.checkpoint import placed, shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import rank_or_full
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 CUT = "cut"
 """The document beside the weights: how each sub-layer was repaired, and at how many tokens."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
@@ -17,8 +18,10 @@ from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.measuring.engines import Engine, Rounds, measure_engines
 from rosita_core.measuring.score import Scoring, score_logits
 from rosita_core.model.checkpoint import load
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import Shape
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

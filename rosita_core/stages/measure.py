@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.measuring import Measuring
@@ -10,10 +11,12 @@ from rosita_core.compression.statistics import Statistics, measured_bytes
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import count_parameters
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 BATCHES_PER_REPORT = 10
 # The sums are in float64 where they are made, and beside them lie the model and its copy.

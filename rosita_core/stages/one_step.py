@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rosita_core.compression.allocation import Allocation
 from rosita_core.compression.criteria import Criterion
@@ -14,7 +15,6 @@ from rosita_core.data.encoding import Encoded
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.shape import narrowed, shallower
 from rosita_core.training.checkpoints import FromNow
 from rosita_core.training.hard_labels import hard_label_objective
@@ -22,6 +22,9 @@ from rosita_core.training.loop import Objective, Trained, train
 from rosita_core.training.progress import Progress, Report
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

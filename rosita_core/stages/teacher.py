@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rosita_core.measuring.score import (
     Scoring,
@@ -12,12 +13,14 @@ from rosita_core.measuring.score import (
 )
 from rosita_core.measuring.weakness import Weakness, weakness
 from rosita_core.model.checkpoint import placed
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 SELECTION = "selection"
 """The document beside the teacher's weights: a `Weakness` on the selection rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rosita_core.compression.allocation import Allocation
 from rosita_core.compression.criteria import Criterion
@@ -14,10 +15,12 @@ from rosita_core.compression.surgery import prune
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.loop import Trained, total_steps, train
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional as F
 
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import Batch
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 def hard_label_objective(

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
 from rosita_core.model.checkpoint import shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import (
     Batch,
     batches_per_epoch,
@@ -28,8 +27,11 @@ from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
 from rosita_core.training.state import TrainingState
 
-Objective = Callable[[RositaForSequenceClassification, Batch], dict[str, torch.Tensor]]
-Score = Callable[[RositaForSequenceClassification], dict[str, float]]
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+Objective: TypeAlias = "Callable[[RositaForSequenceClassification, Batch], dict[str, torch.Tensor]]"
+Score: TypeAlias = "Callable[[RositaForSequenceClassification], dict[str, float]]"
 
 REPORTS_PER_EVALUATION = 10
 # Seeds of two trainings whose seeds are neighbours do not meet before so many steps.

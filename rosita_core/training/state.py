@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rosita_core.model.checkpoint import build, copied, placed, with_dropout
-from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.training.checkpoints import read_tensors, write_tensors
 from rosita_core.training.group import Group
 from rosita_core.training.hooks import Hook
@@ -25,6 +24,9 @@ from rosita_core.training.optimizer import (
     set_moments,
 )
 from rosita_core.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 MODEL, MOMENTS, BEST = (f"{name}.safetensors" for name in ("model", "moments", "best"))
 
@@ -74,8 +76,9 @@ class TrainingState:
 
     def read(self, folder: Path, values: dict[str, Any], device: str) -> None:
         """Become the state that `write` wrote; settings and hooks must be the same."""
-        self.original = RositaConfig.from_dict(values["original"])
-        config = RositaConfig.from_dict(values["config"])
+        kind = type(self.model.config)
+        self.original = kind.from_dict(values["original"])
+        config = kind.from_dict(values["config"])
         self.model = build(config, read_tensors(folder / MODEL, device)).train()
         self.optimizer = self._optimizer()
         set_moments(self.optimizer, self.model, read_tensors(folder / MOMENTS, device))
@@ -84,7 +87,7 @@ class TrainingState:
         self.best_score, self.last_score = values["best_score"], values["last_score"]
         self.best_since = values["best_since"]
         if values["best_config"] is not None:
-            best = RositaConfig.from_dict(values["best_config"])
+            best = kind.from_dict(values["best_config"])
             self.best = (best, read_tensors(folder / BEST, "cpu"))
 
     def _write_hook(self, folder: Path, number: int) -> dict[str, Any]:
@@ -108,7 +111,7 @@ class TrainingState:
 
     def _config(self) -> RositaConfig:
         """The configuration of the model now, with the dropout that it came with."""
-        config = RositaConfig.from_dict(self.model.config.to_dict())
+        config = type(self.model.config).from_dict(self.model.config.to_dict())
         config.hidden_dropout_prob = self.original.hidden_dropout_prob
         config.attention_probs_dropout_prob = self.original.attention_probs_dropout_prob
         config.classifier_dropout = self.original.classifier_dropout

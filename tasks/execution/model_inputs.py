@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rosita_core.model.checkpoint import load
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from tasks.execution.stage_inputs import StageInputs
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 def model(work: StageInputs, role: str) -> RositaForSequenceClassification:

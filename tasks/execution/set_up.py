@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from rosita_core.training.placement import Placement
 from tasks.cache.stage_key import PROCESSES
@@ -12,6 +11,8 @@ from tasks.execution.stage_inputs import StageInputs
 
 def set_up(work: StageInputs) -> Placement:
     """Put torch into the state that the stage asks for; returns device and precision."""
+    from transformers.utils import logging as transformers_logging
+
     # Its own bars would run through ours.
     transformers_logging.disable_progress_bar()
     context = work.context

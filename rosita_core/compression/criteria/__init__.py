@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 
 from rosita_core.compression.importance import Importance
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 Totals = dict[str, torch.Tensor]
 """What a criterion has summed so far, by the names that it chose; a checkpoint keeps it."""

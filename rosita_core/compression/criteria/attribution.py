@@ -8,11 +8,13 @@ gradient of p by a gate of 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.statistics import MeasuredCriterion, Statistics
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ matrix around it, D2 is the norm of its activations. Heads are not ranked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.statistics import MeasuredCriterion, Statistics
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 # Each multiplies two (F, F) matrices.
 MOST_ITERATIONS = 50

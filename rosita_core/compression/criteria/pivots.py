@@ -10,7 +10,7 @@ next head is the one with the largest trace of the Schur complement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from scipy.linalg import lapack
 
 from rosita_core.compression.importance import Importance
 from rosita_core.compression.statistics import MeasuredCriterion, Statistics
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 SINGULAR = 1e-10
 """Of the largest eigenvalue: what is below it in a head's own block is no direction."""

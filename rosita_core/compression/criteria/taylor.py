@@ -6,13 +6,15 @@ I(w) = | w * sum over mini-batches b of |dL_b/dw| |.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from rosita_core.compression.criteria import Criterion, Totals
 from rosita_core.compression.importance import Importance, ranked_weights, summed_up
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.significance.resampled import grouped_rows, resampled_scores
@@ -71,6 +70,8 @@ def mcnemar(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> McNemar:
     Raises:
         ValueError: for arrays of other shapes.
     """
+    from scipy.stats import binomtest
+
     true, first, second = np.asarray(labels), np.asarray(a), np.asarray(b)
     if true.ndim != 1 or not (true.shape == first.shape == second.shape):
         raise ValueError(

@@ -139,7 +139,7 @@ class StageCheckpoints:
         if stop_requested():
             warn(
                 f"stage {self._stage} was stopped and saved after {unit:,} of {total:,} steps; "
-                "the same command goes on from there"
+                "it goes on from there when it is started again"
             )
             raise stopped()
 

@@ -11,6 +11,7 @@ from tasks.cache.metric_history import append, history_path
 from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.cache.stage_key import Stage
 from tasks.execution.places import Compute, WorkerLost, slot_for
+from tasks.execution.prefect_page import PrefectPage
 from tasks.execution.work import Computed
 from tasks.host.hardware import git_commit
 from tasks.host.liveness import this_process
@@ -90,9 +91,11 @@ class Attempt:
                 )
             self._record |= {"mlflow_run_id": None, "tracked_as": self.run}
             self._write()
+            title = context.title(stage.name)
             self._progress: StageProgress = progress_display().begin(
-                context.position, context.total_stages, context.title(stage.name)
+                context.position, context.total_stages, title
             )
+            self._page = PrefectPage(title)
         except Exception as error:
             self._end("failed", **_cause(error))
             raise
@@ -101,10 +104,12 @@ class Attempt:
         """Note where it goes on from before it works: one that is killed says so, too."""
         self._record |= {"resumed_from": unit}
         self._write()
+        if unit is not None:
+            self._page.resumed(unit)
 
     def report(self, event: ProgressEvent) -> None:
         """Show a kernel's progress and log its metrics at its step."""
-        self._progress.update(event)
+        self._page.update(event, self._progress.update(event))
         if event.metrics or event.message:
             with noted(f"the history of stage {self.stage.name}"):
                 append(self._history, event)
@@ -135,6 +140,7 @@ class Attempt:
             more["result"] = result.model_dump()
         self._end(status, **more)
         self._progress.end(status)
+        self._page.end(status)
         if self.tracking is None or self.run is None:
             return
         tags = {}

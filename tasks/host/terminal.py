@@ -55,8 +55,11 @@ class StageProgress:
         self._message: str | None = None
         self._row: Any = None
 
-    def update(self, event: ProgressEvent) -> None:
-        """Show an event. What it leaves out (a dev score, a shape) stays as it was last."""
+    def update(self, event: ProgressEvent) -> str:
+        """Show an event. What it leaves out (a dev score, a shape) stays as it was last.
+
+        Returns the line that says it.
+        """
         now = self._display.clock()
         self._metrics |= event.metrics
         self._shape = event.shape or self._shape
@@ -64,6 +67,8 @@ class StageProgress:
         if self._first is None or event.step < self._first[1]:
             self._first = (now, event.step)
         text = self._describe(event, now)
+        said = f"{self._title}: step {event.step}/{event.total_steps}"
+        said = f"{said}, {text}" if text else said
         live = self._display.live
         if live is not None:
             if self._row is None:
@@ -71,8 +76,8 @@ class StageProgress:
             live.update(self._row, completed=event.step, total=event.total_steps, details=text)
         elif now - self._printed >= PLAIN_SECONDS:
             self._printed = now
-            said = f"{self._title}: step {event.step}/{event.total_steps}"
-            self._display.line(f"{said}, {text}" if text else said)
+            self._display.line(said)
+        return said
 
     def end(self, status: str) -> None:
         """Take the stage off the display; one line with its status and last scores stays."""

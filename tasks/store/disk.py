@@ -28,6 +28,6 @@ def no_room(what: str, folder: Path) -> DiskFull:
     """The error for the user: what there was no room for, and where."""
     free = f"{free_bytes(folder) / 1e6:,.1f} MB free in {folder}"
     return DiskFull(
-        f"no room for {what}: {free}; free some and run the same command again, it goes on from "
-        "the last checkpoint"
+        f"no room for {what}: {free}; free some and start it again, it goes on from the last "
+        "checkpoint"
     )

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typed_command import ROSITA, environment
@@ -165,6 +166,12 @@ class Stack:
         """The names of its states, from the first to the last."""
         with self.client() as client:
             return [str(state.name) for state in client.read_flow_run_states(run)]
+
+    def logs(self, run: UUID) -> str:
+        """What its page shows of its log, and of those of its stages."""
+        mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+        with self.client() as client:
+            return "\n".join(log.message for log in client.read_logs(log_filter=mine, limit=200))
 
     def wait(self, run: UUID, *states: str, seconds: float = SECONDS) -> FlowRun:
         """Wait until a run is in one of these states."""

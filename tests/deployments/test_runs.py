@@ -154,6 +154,7 @@ def test_a_cancelled_run_saves_first_and_is_not_started_again(stack: Stack, tmp_
         again = stack.run("compress/nightly", smoke(seed=seed))
         stack.wait(again, "Completed", "Failed", "Crashed")
     assert resumed(stack, "student", seed) == [("interrupted", None), ("completed", 5)]
+    until(lambda: "student: goes on from step 5" in stack.logs(again), "the log of the run")
     found = statuses(stack.summary(again))
     assert [found[stage] for stage in BEFORE_STUDENT] == ["cached"] * 3
     states = stack.states(run)

@@ -40,8 +40,8 @@ def saved(stage: str, unit: int, name: str) -> str:
     """What a signal that was heeded makes the command say."""
     return (
         f"rosita: {name}: saving a checkpoint; once more stops without one\n"
-        f"rosita: stage {stage} was stopped and saved after {unit} of 15 steps; the same command "
-        "goes on from there\n"
+        f"rosita: stage {stage} was stopped and saved after {unit} of 15 steps; it goes on "
+        "from there when it is started again\n"
     )
 
 

@@ -58,8 +58,44 @@ def source_closure(roots: Iterable[str], followed: tuple[str, ...] = FOLLOWED) -
     Raises:
         ValueError: when a root is not a module, or one of the closure cannot be parsed.
     """
+    asked = (tuple(roots), followed)
+    if (known := _found.get(asked)) is not None and known.is_as_it_was(asked[0]):
+        return known.closure
+    found = _found[asked] = _walked(*asked)
+    return found.closure
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A closure, and the files that it was read from, with when they were written and how large."""
+
+    closure: Closure
+    files: dict[Path, tuple[int, int]]
+
+    def is_as_it_was(self, roots: tuple[str, ...]) -> bool:
+        """Whether the roots lie where they lay, and none of the files has changed."""
+        places = _Files()
+        if not all(places.of(root) in self.files for root in roots):
+            return False
+        try:
+            return all(_version(path) == version for path, version in self.files.items())
+        except FileNotFoundError:
+            return False
+
+
+_found: dict[tuple[tuple[str, ...], tuple[str, ...]], _Found] = {}
+"""By what was asked: a grid asks for the same few closures for every cell."""
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _walked(roots: tuple[str, ...], followed: tuple[str, ...]) -> _Found:
     modules: dict[str, _Module] = {}
     packages: set[str] = set()
+    read: dict[Path, tuple[int, int]] = {}
     waiting, files = list(roots), _Files()
     for root in waiting:
         if files.of(root) is None:
@@ -75,15 +111,16 @@ def source_closure(roots: Iterable[str], followed: tuple[str, ...] = FOLLOWED) -
         path = files.of(name)
         if path is None:
             continue
-        stat = path.stat()
-        modules[name] = _parse(name, path, stat.st_mtime_ns, stat.st_size)
+        read[path] = _version(path)
+        modules[name] = _parse(name, path, *read[path])
         for imported in (name, *modules[name].imports):
             waiting += _with_parents(imported)
-    return Closure(
+    closure = Closure(
         {name: modules[name].digest for name in sorted(modules)},
         {name: dict(modules[name].parts) for name in sorted(modules)},
         tuple(sorted(packages)),
     )
+    return _Found(closure, read)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ def compress(
     from flows.recipes.shipped import load_recipe
 
     loaded = load_recipe(recipe, changes)
+    from flows.services.servers import begin_api
+
+    begin_api(home_directory())
     from flows.engine.checks import prepare_request
 
     request = prepare_request(loaded, download=True)
@@ -104,6 +107,9 @@ def grid(
     from flows.grids.loading import load_grid
 
     definition = load_grid(grid, recipe, changes, seeds)
+    from flows.services.servers import begin_api
+
+    begin_api(home_directory())
     from flows.grid import grid_request
 
     asked = grid_request(definition, only, max_cells, workers, cluster)

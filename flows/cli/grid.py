@@ -69,7 +69,11 @@ def grid(
         raise ValueError("plan and estimate must not be asked for at once, got both")
     if gpus is not None and gpus < 1:
         raise ValueError(f"gpus must be at least 1, got {gpus}")
-    runs = not (plan or estimate)
+    if runs := not (plan or estimate):
+        from flows.services.servers import begin_api
+        from tasks.home import home_directory
+
+        begin_api(home_directory())
     from flows.grid import GridError, grid_request
     from flows.grids.tables import plan_document, plan_line, show_grid, show_grid_plan
 

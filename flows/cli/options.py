@@ -50,6 +50,11 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
     from flows.recipes.shipped import load_recipe
 
     loaded = load_recipe(recipe, tuple(changes or ()))
+    if download:
+        from flows.services.servers import begin_api
+        from tasks.home import home_directory
+
+        begin_api(home_directory())
     from flows.engine.checks import prepare_request
 
     return prepare_request(loaded, download)

@@ -45,6 +45,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 HELD = "flows.services.held"
+DATABASE = "prefect.db"
 CAUSES = {
     "Can't locate revision identified by": "its database was made by another version of Prefect; "
     "name another folder by PREFECT_HOME, or use that version",
@@ -300,20 +301,44 @@ def reachable_api(home: Path) -> str:
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
+    global _begun
     if url := get_current_settings().api.url:
         _check_reachable(url)
         return url
+    (server, processes), _begun = _begun or _begin(home), None
+    wait_until_ready([server], processes, threading.Event())
+    # Of the process and not of a context: Prefect's own threads are to find it, too.
+    api = os.environ[PREFECT_API_URL] = f"{server.url}/api"
+    refresh_global_settings_context()
+    return api
+
+
+_begun: tuple[Server, Mapping[str, subprocess.Popen[bytes]]] | None = None
+"""The server that starts while a request is checked."""
+
+
+def begin_api(home: Path) -> None:
+    """Let the server that `reachable_api` would start begin, and do not wait for it.
+
+    Only where there was one before: a request that is refused must leave nothing behind.
+    """
+    from prefect.settings import get_current_settings
+
+    global _begun
+    settings = get_current_settings()
+    if _begun is None and not settings.api.url and (settings.home / DATABASE).exists():
+        _begun = _begin(home)
+
+
+def _begin(home: Path) -> tuple[Server, Mapping[str, subprocess.Popen[bytes]]]:
+    """Start a server that stops when this process ends."""
     stack, scratch = ExitStack(), Home(home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     logs = Path(stack.enter_context(TemporaryDirectory(prefix="prefect-", dir=scratch)))
     server = prefect_server(free_port(), logs)
     processes = stack.enter_context(running([server]))
     atexit.register(stack.close)
-    wait_until_ready([server], processes, threading.Event())
-    # Of the process and not of a context: Prefect's own threads are to find it, too.
-    api = os.environ[PREFECT_API_URL] = f"{server.url}/api"
-    refresh_global_settings_context()
-    return api
+    return server, processes
 
 
 def _check_reachable(url: str) -> None:

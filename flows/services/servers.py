@@ -326,7 +326,8 @@ def begin_api(home: Path) -> None:
 
     global _begun
     settings = get_current_settings()
-    if _begun is None and not settings.api.url and (settings.home / DATABASE).exists():
+    before = home.is_dir() and (settings.home / DATABASE).is_file()
+    if before and _begun is None and not settings.api.url:
         _begun = _begin(home)
 
 

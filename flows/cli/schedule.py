@@ -77,10 +77,18 @@ def worker(
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment
     from tasks.home import home_directory
+    from tasks.host.network import unreachable
+    from tasks.host.redaction import redacted
 
     api = get_current_settings().api.url
     if not api:
         raise ValueError("PREFECT_API_URL must name Prefect's server (see `rosita ui`), got none")
+    if unreachable(f"{api.rstrip('/')}/admin/version", (200,)) is None:
+        print(
+            f"rosita: Prefect's server at {redacted(api)} asks nobody for a password, so whoever "
+            "reaches it can start commands here; `rosita ui --worker` has one of its own",
+            file=sys.stderr,
+        )
     prepare_work_pool(api, pool)
     with stop_requests() as stop:
         environment = worker_environment(api, home_directory())

@@ -83,6 +83,7 @@ def test_run_from_the_api_with_changed_parameters(stack: Stack) -> None:
         assert stack.wait(run, "Running").name == "smoke"
         everything = [*psutil.Process(stack.process.pid).children(recursive=True)]
         assert listening([*everything, *worker.everything()]) == {"127.0.0.1"}
+        assert f"{stack.api} asks nobody for a password" in worker.said()
         done = stack.wait(run, "Completed", "Failed", "Crashed")
     assert done.state is not None and done.state.is_completed(), worker.said()[-4000:]
     summary = stack.summary(run)

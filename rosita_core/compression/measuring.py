@@ -112,7 +112,7 @@ class Measuring:
         layers = len(products) // 2
         head_size = self._model.config.head_size
         heads = [product.view(-1, head_size).sum(1) for product in products[:layers]]
-        return [gates.double().cpu() for gates in (*heads, *products[layers:])]
+        return [gates.double() for gates in (*heads, *products[layers:])]
 
 
 @contextmanager
@@ -137,5 +137,5 @@ def _entering(modules: Sequence[nn.Linear]) -> Iterator[list[torch.Tensor]]:
 def _stacked(batches: list[list[torch.Tensor]], layers: int) -> GateGradients | None:
     if not batches:
         return None
-    per_weight = [torch.stack(gates) for gates in zip(*batches, strict=True)]
+    per_weight = [torch.stack(gates).cpu() for gates in zip(*batches, strict=True)]
     return GateGradients(tuple(per_weight[:layers]), tuple(per_weight[layers:]))

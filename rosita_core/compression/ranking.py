@@ -95,7 +95,7 @@ def _totals(
         set_moments(optimizer, model, read_tensors(folder / MOMENTS, placement.device))
     batches = shuffled_batches(rows.lengths, s.batch_size, s.drop_last, s.seed, 0)
     total = batches_per_epoch(len(rows), s.batch_size, s.drop_last)
-    with torch.random.fork_rng():
+    with placement.random_state_kept():
         for number, indices in enumerate(batches[done:], start=done + 1):
             # A teacher left in train mode (fidelity) draws dropout.
             torch.manual_seed(placement.group.seed(s.seed * SEEDS_APART + number))

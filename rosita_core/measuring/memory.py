@@ -65,6 +65,8 @@ def forget_peak(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
+        # Where nothing has been computed yet there are no statistics to reset.
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
         _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")

@@ -58,7 +58,7 @@ def predict_logits(
     if model.training:
         raise ValueError("model must be in eval mode to predict, got train mode")
     group = placement.group
-    logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
+    computed: list[tuple[np.ndarray, torch.Tensor]] = []
     with torch.inference_mode(), placement.autocast():
         batches = ordered_batches(data, batch_size, max_length, framing)
         for number, (rows, batch) in enumerate(batches):
@@ -66,10 +66,12 @@ def predict_logits(
                 continue
             on_device = batch.to(placement.device)
             output = model(on_device.input_ids, on_device.attention_mask, on_device.token_type_ids)
-            logits_NC[rows] = output.logits.float().cpu().numpy()
+            computed.append((rows, output.logits.float()))
     # Where another process has the numbers there are zeros here.
-    computed_NC = torch.from_numpy(logits_NC)
-    group.add_up([computed_NC])
+    logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
+    for rows, logits in computed:
+        logits_NC[rows] = logits.cpu().numpy()
+    group.add_up([torch.from_numpy(logits_NC)])
     return logits_NC
 
 

@@ -99,7 +99,7 @@ def train(
     meter = _Meter()
     done = _resumed(run, state, meter, plan.steps)
     batches = _Batches(run, settings, plan.per_epoch)
-    with torch.random.fork_rng():
+    with placement.random_state_kept():
         for step in range(done + 1, plan.steps + 1):
             # One seed per step makes a step's dropout independent of what ran before it.
             torch.manual_seed(placement.group.seed(settings.seed * SEEDS_APART + step))
@@ -256,6 +256,7 @@ class _Meter:
         self.batches, self.examples = values["batches"], values["examples"]
 
     def read(self) -> dict[str, float]:
-        seconds = max(time.perf_counter() - self.started, 1e-9)
         means = {f"train/{n}": float(total / self.batches) for n, total in self.sums.items()}
+        # Only now has a GPU done what it was told.
+        seconds = max(time.perf_counter() - self.started, 1e-9)
         return means | {"train/examples_per_second": self.examples / seconds}

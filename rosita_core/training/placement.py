@@ -24,6 +24,11 @@ class Placement:
     precision: str
     group: Group = ALONE
 
+    def random_state_kept(self) -> AbstractContextManager:
+        """A block after which random numbers, on the CPU and on the device, go on as before it."""
+        cuda = torch.device(self.device).type == "cuda"
+        return torch.random.fork_rng([torch.device(self.device)] if cuda else [])
+
     def autocast(self) -> AbstractContextManager:
         """The context in which forward passes run."""
         if self.precision == "fp32":

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from prefect import runtime
 
 from flows.engine.executor import Executor
@@ -110,16 +109,12 @@ def grid_request(
 
 
 def _check_workers(graph: Graph, workers: int) -> None:
-    """A stage on a GPU has one, and one in several processes has as many."""
+    """Workers share the GPUs of the machine, and leave none to one stage alone."""
     for vertex in graph.vertices.values():
         if vertex.processes > 1:
             raise ValueError(
                 f"workers must be 1 where numerics.processes is above 1, got {workers} and "
                 f"{vertex.processes}"
-            )
-        if vertex.numerics.device == "cuda" and workers > torch.cuda.device_count():
-            raise ValueError(
-                f"workers must be at most {torch.cuda.device_count()}, the GPUs here, got {workers}"
             )
         if vertex.numerics.device.startswith("cuda:"):
             raise ValueError(

@@ -76,7 +76,8 @@ def fresh(config: RositaConfig, seed: int) -> RositaForSequenceClassification:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The CPU's alone: `torch.manual_seed` is for those of all devices.
+        torch.default_generator.manual_seed(seed)
         return RositaForSequenceClassification(config).eval()
 
 

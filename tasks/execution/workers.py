@@ -25,6 +25,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rosita_core.training.progress import Progress
 from tasks.cache.records import Context
 from tasks.cache.stage_key import PROCESSES, Stage
@@ -260,7 +262,8 @@ class Workers:
             WorkerLost: where the worker is gone.
         """
         if self._own is not None:
-            device = device_of(context.device, worker.name)
+            # More workers than GPUs share them.
+            device = device_of(context.device, worker.name % max(1, torch.cuda.device_count()))
             context = context.model_copy(update={"device": device})
         beside = [other for other in self._workers.values() if other.host == worker.host]
         topic = f"rosita-{uuid.uuid4().hex}"

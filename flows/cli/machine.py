@@ -117,10 +117,30 @@ def doctor(
         raise Failure(f"this machine has problems: {', '.join(problems)}")
 
 
+def deployments(
+    copy: Annotated[Path, typer.Option("--copy", help="A directory that is new or empty.")],
+) -> None:
+    """Write the files that an operator changes and deploys, as they came with this version.
+
+    prefect.yaml has the deployments, compose.yaml a team's servers and workers; README.md and
+    TEAM.md say how they are used.
+    """
+    import shutil
+
+    from tasks.host.new_folder import new_folder
+
+    # Beside this package, whichever other `deployments` there may be.
+    source = Path(__file__).parents[2] / "deployments"
+    with new_folder(copy, "copy") as whole:
+        shutil.copytree(source, whole, ignore=shutil.ignore_patterns("__init__.py", "__pycache__", ".env"))
+    print(copy / "README.md")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(ui)
     app.command()(doctor)
+    app.command()(deployments)
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from rosita_core.export import CHECKPOINT, GRAPH, place
 from rosita_core.plug_ins import make
-from tasks.host.private_files import make_folder, users_files, users_mode
+from tasks.host.new_folder import new_folder
 
 
 def export_model(source: Path, target: Path, name: str) -> None:
@@ -30,25 +29,12 @@ def export_model(source: Path, target: Path, name: str) -> None:
     written = place(source, name)
     if (source / GRAPH).is_file():
         raise ValueError(f"model must be a checkpoint to be exported, got a graph in {source}")
-    try:
-        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
-        if taken:
-            raise ValueError(f"folder must be a directory that is new or empty, got {target}")
-        make_folder(target.parent)
-        beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=".rosita-")
-        with users_files(), beside as folder:
-            whole = Path(folder) / "model"
-            if written.is_dir():
-                # Other formats below it are left out, and the store's permissions too.
-                make("export", CHECKPOINT).write(written, whole)
-            else:
-                form.write(source, whole)
-            whole.chmod(users_mode(0o777))
-            whole.rename(target)
-    except OSError as error:
-        raise ValueError(
-            f"folder must be a place that can be written, got {target}: {error.strerror}"
-        ) from None
+    with new_folder(target, "folder") as whole:
+        if written.is_dir():
+            # Other formats below it are left out, and the store's permissions too.
+            make("export", CHECKPOINT).write(written, whole)
+        else:
+            form.write(source, whole)
 
 
 def size_of(folder: Path) -> int:

@@ -155,9 +155,15 @@ def hardware() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def git_commit() -> str | None:
     """The commit that this code is checked out at, or None outside a checkout or without git."""
+    # An installed copy may lie in an environment below somebody's own checkout.
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    return _git("rev-parse", "HEAD") if tracked else None
+
+
+def _git(*arguments: str) -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
+            ["git", *arguments],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -104,3 +104,16 @@ def test_what_cannot_be_converted_is_refused(smoke_home: Home, tmp_path: Path) -
         assert (done.code, done.stdout) == (2, "")
         assert message in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_the_files_of_deployments_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    done = rosita("deployments", "--copy", str(target), home=tmp_path / "home")
+    assert (done.code, done.stdout) == (0, f"{target / 'README.md'}\n")
+    assert {"prefect.yaml", "compose.yaml", ".env.example"} <= {p.name for p in target.iterdir()}
+    assert list(tmp_path.glob(".rosita-*")) == []
+    (target / "prefect.yaml").write_text("name: mine\n")
+    again = rosita("deployments", "--copy", str(target), home=tmp_path / "home")
+    assert (again.code, again.stdout) == (2, "")
+    assert again.stderr == f"rosita: copy must be a directory that is new or empty, got {target}\n"
+    assert (target / "prefect.yaml").read_text() == "name: mine\n"

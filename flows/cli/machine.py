@@ -131,8 +131,9 @@ def deployments(
 
     # Beside this package, whichever other `deployments` there may be.
     source = Path(__file__).parents[2] / "deployments"
+    code_and_secrets = shutil.ignore_patterns("__init__.py", "__pycache__", ".env")
     with new_folder(copy, "copy") as whole:
-        shutil.copytree(source, whole, ignore=shutil.ignore_patterns("__init__.py", "__pycache__", ".env"))
+        shutil.copytree(source, whole, ignore=code_and_secrets)
     print(copy / "README.md")
 
 

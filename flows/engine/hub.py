@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from flows.recipes.schema import Recipe
-from rosita_core.model.locate import MODELS
+from rosita_core.model.locate import of_hub
 from tasks.host.network import unreachable
 
 OFFLINE = "HF_HUB_OFFLINE"
@@ -36,15 +35,7 @@ def asks_hub(recipe: Recipe) -> bool:
     if recipe.data.source == "hub":
         return True
     names = (recipe.teacher.model, recipe.augment.proposers.mlm)
-    return any(name is not None and _of_hub(name) for name in names)
-
-
-def _of_hub(name: str) -> bool:
-    named = MODELS.get(name)
-    if named is not None:
-        return named.package is None
-    # What can only be a folder is not looked for there.
-    return not name.startswith((".", "/", "~")) and not Path(name).exists()
+    return any(name is not None and of_hub(name) for name in names)
 
 
 @contextmanager

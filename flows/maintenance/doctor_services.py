@@ -11,7 +11,7 @@ from typing import Literal
 import psutil  # type: ignore[import-untyped]
 
 from flows.services.servers import HELD
-from rosita_core.model.locate import MODELS
+from rosita_core.model.locate import MODELS, of_hub
 from tasks.host.network import unreachable
 from tasks.host.wording import counted
 
@@ -45,7 +45,7 @@ def check_hub() -> Check:
     problem = unreachable(constants.ENDPOINT, (200,))
     if problem is None:
         return Check("hub", OK, f"{constants.ENDPOINT} answers")
-    local = ", ".join(name for name, model in MODELS.items() if model.package is not None)
+    local = ", ".join(name for name in MODELS if not of_hub(name))
     return Check(
         "hub", OK, f"{constants.ENDPOINT} cannot be reached ({problem}); {local} do not need it"
     )

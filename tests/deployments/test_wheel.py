@@ -91,9 +91,7 @@ def test_commands_work(installed: Path, tmp_path: Path) -> None:
     image = compose["x-worker"]["image"]
     said = _run(rosita, "--version", cwd=tmp_path, home=home).split()
     assert said[0] == "rosita" and f":{said[1]}}}" in image
-    plan = json.loads(
-        _run(rosita, "plan", "--recipe", "smoke", "--json", cwd=tmp_path, home=home)
-    )
+    plan = json.loads(_run(rosita, "plan", "--recipe", "smoke", "--json", cwd=tmp_path, home=home))
     assert {stage["status"] for stage in plan["stages"]} <= {"to run", "waits"}
     summary = json.loads(
         _run(rosita, "compress", "--recipe", "smoke", "--json", cwd=tmp_path, home=home)

@@ -1,4 +1,4 @@
-"""A hub of models on loopback: what `huggingface_hub` needs to fetch a repository and to push one."""
+"""A hub of models on loopback: what `huggingface_hub` needs to fetch a repository or push one."""
 
 from __future__ import annotations
 

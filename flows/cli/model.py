@@ -243,39 +243,6 @@ def benchmark(
         show_speed(document)
 
 
-def export(
-    folder: Annotated[Path, typer.Argument(help="A directory that is new or empty.")],
-    model: ModelOption = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="hugging-face, onnx or onnx-int8.")
-    ] = "hugging-face",
-    json_: JsonOption = False,
-) -> None:
-    """Copy a compressed model out of the store: a Hugging Face checkpoint to take anywhere.
-
-    It has its own model code: transformers loads it with trust_remote_code=True where this project
-    is not installed. Its README.md is a model card. onnx and onnx-int8 have a graph and predict.py
-    instead, which needs onnxruntime, tokenizers and numpy alone.
-    """
-    from flows.serving.export import export_model, size_of
-    from flows.serving.lookup import compressed_model
-    from tasks.home import home_directory
-    from tasks.host.wording import size
-
-    found = compressed_model(model, home_directory())
-    export_model(found.folder, folder, format_)
-    if json_:
-        print(
-            json.dumps(
-                {"model": str(folder), "run_id": found.run_id, "bytes": size_of(folder)}, indent=2
-            )
-        )
-        return
-    if found.run_id is not None:
-        print(f"recipe {found.recipe}, run {found.run_id}", file=sys.stderr)
-    print(f"{folder}: {size(size_of(folder))}")
-
-
 def runs(json_: JsonOption = False) -> None:
     """List the runs of this home; every command takes the ids and names in it."""
     from dataclasses import asdict
@@ -320,7 +287,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(promote)
     app.command()(predict)
     app.command()(evaluate)
-    app.command()(export)
     app.command()(benchmark)
 
 

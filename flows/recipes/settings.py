@@ -15,9 +15,12 @@ from rosita_core.augmentation.augment import AugmentSettings
 from rosita_core.compression.calibration import Calibration
 from rosita_core.compression.schedule import default_width_steps
 from rosita_core.data.readers import film_reviews
+from rosita_core.data.task_spec import HUB_REPOSITORY
 from rosita_core.distillation.layer_mapping import map_layers
 from rosita_core.distillation.objective import DistillationSettings
+from rosita_core.export.model_card import Listing
 from rosita_core.measuring.score import Scoring
+from rosita_core.model.locate import MODELS, hub_name
 from rosita_core.model.pretrained import Pretrained
 from rosita_core.model.shape import Shape
 from rosita_core.plug_ins import make
@@ -261,6 +264,22 @@ def export_settings(request: Request) -> ExportSettings:
         max_length=recipe.width.max_length,
         seed=recipe.seed,
         notes=tuple(notes),
+        listing=_listing(request),
+    )
+
+
+def _listing(request: Request) -> Listing:
+    name, spec = request.recipe.teacher.model, request.spec
+    # Own rows may be of any language, whatever the task is called.
+    own = request.source.source == "files"
+    glue = not own and spec.hub_name is not None
+    return Listing(
+        base_model=hub_name(name),
+        license=MODELS[name].license if name in MODELS else None,
+        language=None if own else "en",
+        dataset=HUB_REPOSITORY if glue else None,
+        dataset_config=spec.hub_name if glue else None,
+        dataset_split=spec.dev_splits[0].replace("dev", "validation") if glue else None,
     )
 
 

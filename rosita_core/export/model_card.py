@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from rosita_core.export.markdown import code, plain
 from rosita_core.model.shape import Shape, count_parameters
 
@@ -13,6 +15,34 @@ LOADS_IN = ("4.46.3", "4.57.6", "5.24.0")
 FOLDER_PLACEHOLDER = "path/to/this/folder"
 _EXAMPLE = "The plot is thin, but the actors carry the film."
 _EXAMPLE_PAIR = "The cast makes up for a weak story."
+
+
+TASK = "text-classification"
+METRICS = {"mcc": "matthews_correlation"}
+"""Metrics that the hub calls by another name."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the hub lists a model by; None where it is not known, and then not said.
+
+    Attributes:
+        base_model: the model that was compressed, as the hub calls it.
+        license: of the base model, which holds for what is made of it.
+        language: of the rows, such as en.
+        dataset, dataset_config, dataset_split: of the hub, which the score is from.
+    """
+
+    base_model: str | None
+    license: str | None
+    language: str | None
+    dataset: str | None
+    dataset_config: str | None
+    dataset_split: str | None
+
+
+UNLISTED = Listing(None, None, None, None, None, None)
+"""Nothing of it is on the hub."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,7 @@ class CardFacts:
         teacher_score, student_score: on held-out rows, or None.
         retention: student score / teacher score, or None.
         notes: sentences that a reader of the scores has to know.
+        listing: what the hub lists the model by.
     """
 
     task: str
@@ -49,6 +80,7 @@ class CardFacts:
     student_score: float | None
     retention: float | None
     notes: tuple[str, ...]
+    listing: Listing
 
 
 def render_card(facts: CardFacts, student: Shape, labels: tuple[str, ...]) -> str:
@@ -60,26 +92,54 @@ def render_card(facts: CardFacts, student: Shape, labels: tuple[str, ...]) -> st
         labels: class names in index order, empty for regression.
     """
     parts = (
-        _header(),
         _summary(facts, student),
         _sizes(facts, student),
         _outputs(labels),
         _use(facts, labels),
     )
-    return "\n".join(parts)
+    return str(ModelCard(f"---\n{_data(facts, student).to_yaml()}\n---\n\n" + "\n".join(parts)))
 
 
-def _header() -> str:
-    return """---
-library_name: transformers
-pipeline_tag: text-classification
-tags:
-- rosita
-- pruning
-- low-rank
-- knowledge-distillation
----
-"""
+def _data(facts: CardFacts, student: Shape) -> ModelCardData:
+    listing = facts.listing
+    distilled = facts.kd_setting != "none" if facts.method == ROSITA else facts.recovered == "kd"
+    tags = {
+        facts.method: True,
+        "pruning": True,
+        "low-rank": student.embedding_rank is not None,
+        "knowledge-distillation": distilled,
+    }
+    scored = facts.score_name is not None and facts.student_score is not None
+    return ModelCardData(
+        base_model=listing.base_model,
+        language=listing.language,
+        license=listing.license,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=[tag for tag, true in tags.items() if true],
+        datasets=None if listing.dataset is None else [listing.dataset],
+        metrics=[_metric(facts)] if scored else None,
+        model_name=f"{facts.task}-{student}" if scored else None,
+        eval_results=[_result(facts)] if scored else None,
+    )
+
+
+def _metric(facts: CardFacts) -> str:
+    return METRICS.get(str(facts.score_name), str(facts.score_name))
+
+
+def _result(facts: CardFacts) -> EvalResult:
+    listing = facts.listing
+    return EvalResult(
+        task_type=TASK,
+        dataset_type=listing.dataset or facts.task,
+        dataset_name=facts.task,
+        dataset_config=listing.dataset_config,
+        dataset_split=listing.dataset_split,
+        metric_type=_metric(facts),
+        metric_name=facts.score_name,
+        metric_value=facts.student_score,
+    )
 
 
 def _summary(facts: CardFacts, student: Shape) -> str:

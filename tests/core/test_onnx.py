@@ -18,7 +18,7 @@ from rosita_core.data.framing import framing_of
 from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.graph import INPUTS, GraphClassifier
 from rosita_core.export.hugging_face import HuggingFace
-from rosita_core.export.model_card import CardFacts
+from rosita_core.export.model_card import UNLISTED, CardFacts
 from rosita_core.export.onnx import Onnx
 from rosita_core.export.onnx_int8 import OnnxInt8
 from rosita_core.export.parity import compare
@@ -49,7 +49,7 @@ def facts(model, pair):
     names |= {"kd_setting": "4", "score_name": None}
     scores = {"teacher_score": None, "student_score": None, "retention": None}
     sizes = {"teacher_shape": shape_of(model.config), "max_length": 16, "seed": 1}
-    return CardFacts(pair=pair, notes=(), **names, **scores, **sizes)
+    return CardFacts(pair=pair, notes=(), listing=UNLISTED, **names, **scores, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_graph_without_the_mask_is_refused(graphs, tmp_path):
 @pytest.fixture
 def settings(scoring):
     forms = (HuggingFace(), Onnx(), OnnxInt8(100.0))
-    said = ("t", False, LABELS, "teacher", "rosita", "4", "none", 16, 1, ())
+    said = ("t", False, LABELS, "teacher", "rosita", "4", "none", 16, 1, (), UNLISTED)
     return ExportSettings(forms, scoring(), (1, 2), 8, 2, 0, *said)
 
 

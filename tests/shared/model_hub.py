@@ -25,12 +25,14 @@ class Hub:
         models: repository -> path -> content.
         token: without which nothing is written.
         asked: requests, as `METHOD /path`.
+        full: it takes no file.
     """
 
     url: str
     models: dict[str, dict[str, bytes]]
     token: str
     asked: list[str] = field(default_factory=list)
+    full: bool = False
 
 
 @contextmanager
@@ -65,8 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if path == "/api/validate-yaml":
             return self._say(200, {"errors": [], "warnings": []})
-        if not hub.token or self.headers.get("Authorization") != f"Bearer {hub.token}":
+        if not self._is_known():
             return self._say(401, {"error": "Invalid credentials"})
+        if hub.full:
+            return self._say(403, {"error": "no room"})
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
@@ -89,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self) -> None:
         path, hub = self._asked()
+        if path == "/api/whoami-v2":
+            return self._say(200 if self._is_known() else 401, {"name": "team"})
         if found := re.fullmatch(r"/api/models/(.+)/revision/main", path):
             return self._say(200, {"id": found[1], "sha": COMMIT, "siblings": []})
         if found := re.fullmatch(r"/api/models/(.+)/tree/[^/]+", path):
@@ -102,6 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
             if content is not None:
                 return self._send(200, content)
         return self._say(404, {"error": f"no {path} here"})
+
+    def _is_known(self) -> bool:
+        token: str = self.server.hub.token  # type: ignore[attr-defined]
+        return bool(token) and self.headers.get("Authorization") == f"Bearer {token}"
 
     def _asked(self) -> tuple[str, Hub]:
         hub: Hub = self.server.hub  # type: ignore[attr-defined]

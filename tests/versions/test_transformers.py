@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from rosita_core.compression.kept import Kept
 from rosita_core.compression.surgery import prune
 from rosita_core.export.checkpoint import export_checkpoint
-from rosita_core.export.model_card import LOADS_IN, CardFacts
+from rosita_core.export.model_card import LOADS_IN, UNLISTED, CardFacts
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.families import family_of
 from rosita_core.model.locate import RANDOM_MODELS, locate, read_config
@@ -110,7 +110,7 @@ def facts(model: RositaForSequenceClassification, name: str, pair: bool) -> Card
     said: dict[str, Any] = {"task": "t", "teacher": name, "method": "rosita", "kd_setting": "4"}
     scores = dict.fromkeys(("score_name", "teacher_score", "student_score", "retention"))
     said |= {"recovered": "none", "teacher_shape": shape_of(model.config), "max_length": 32}
-    return CardFacts(pair=pair, seed=1, notes=(), **said, **scores)
+    return CardFacts(pair=pair, seed=1, notes=(), listing=UNLISTED, **said, **scores)
 
 
 @pytest.fixture(scope="module")

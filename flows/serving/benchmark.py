@@ -152,7 +152,9 @@ def compare_speed(
             numerics.threads,
         )
         named = {" ".join(key): engine for key, engine in engines.items()}
-        measured = dict(zip(engines, measure_engines(named, rounds).values(), strict=True))
+        measured = dict(
+            zip(engines, measure_engines(named, rounds, lambda: None).values(), strict=True)
+        )
         sizes = {key: _bytes(engine) for key, engine in engines.items()}
     first = next(iter(models))
     return {

@@ -5,7 +5,7 @@ Letters: B batch, N rows, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.model.classifier import Classifier
-from rosita_core.training.batches import Batch, collate, ordered_batches
+from rosita_core.training.batches import Batch, batches_per_epoch, collate, ordered_batches
 
 ALONE = 500
 """Rows that are read once more by themselves, without padding: all, or so many of all lengths."""
@@ -41,10 +41,11 @@ def compare(
     framing: Framing,
     batch_size: int,
     max_length: int,
+    done: Callable[[], None],
 ) -> dict[str, Answers]:
     """Every model beside `reference`, on padded batches of all rows and on rows alone.
 
-    All compute in float32 on the CPU, in eval mode.
+    All compute in float32 on the CPU, in eval mode. `done` is called after each of `passes`.
     """
     logits = {name: np.zeros((len(data), reference.config.outputs), np.float32) for name in models}
     worst = dict.fromkeys(models, 0.0)
@@ -57,7 +58,13 @@ def compare(
                 worst[name] = max(worst[name], np.nan_to_num(difference, nan=np.inf))
                 if len(rows):
                     logits[name][rows] = found_BC
+            done()
     return {name: Answers(logits[name], worst[name]) for name in models}
+
+
+def passes(rows: int, batch_size: int) -> int:
+    """How many batches `compare` reads of so many rows."""
+    return batches_per_epoch(rows, batch_size, False) + min(rows, ALONE)
 
 
 def _logits(model: Classifier, batch: Batch) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,9 +70,21 @@ class Rounds:
     vocabulary: int
     threads: int
 
+    @property
+    def turns(self) -> int:
+        """How often every engine computes."""
+        return len(self.batch_sizes) * (self.warmup + self.repeats)
 
-def measure_engines(engines: Mapping[str, Engine], rounds: Rounds) -> dict[str, Measured]:
+
+def measure_engines(
+    engines: Mapping[str, Engine], rounds: Rounds, done: Callable[[], None]
+) -> dict[str, Measured]:
     """The latency of every engine; while one computes, the others wait for their turn.
+
+    Args:
+        engines: by name.
+        rounds: what is timed.
+        done: called after each of the turns.
 
     Raises:
         ValueError: where an engine cannot be started, with its last line.
@@ -91,6 +103,7 @@ def measure_engines(engines: Mapping[str, Engine], rounds: Rounds) -> dict[str, 
                     nanoseconds = int(engine.ask(f"{batch_size} {rounds.tokens}"))
                     if turn >= rounds.warmup:
                         spent[name].append(nanoseconds)
+                done()
             for name, found in spent.items():
                 times[name].append(latency_of(batch_size, rounds.tokens, found))
         return {

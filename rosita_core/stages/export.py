@@ -13,12 +13,13 @@ from rosita_core.data.framing import Framing
 from rosita_core.export import CHECKPOINT, Format, place
 from rosita_core.export.checkpoint import export_checkpoint
 from rosita_core.export.model_card import CardFacts, Listing
-from rosita_core.export.parity import compare
+from rosita_core.export.parity import compare, passes
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment
 from rosita_core.measuring.engines import Engine, Rounds, measure_engines
 from rosita_core.measuring.score import Scoring, score_logits
-from rosita_core.model.checkpoint import load
+from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.model.shape import Shape
+from rosita_core.training.progress import Progress, Report
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -107,7 +108,12 @@ def export(
 
 
 def prove(
-    folder: Path, dev: Encoded, framing: Framing, settings: ExportSettings, threads: int
+    folder: Path,
+    dev: Encoded,
+    framing: Framing,
+    settings: ExportSettings,
+    threads: int,
+    report: Report,
 ) -> dict[str, float | str]:
     """Compare every format that `export` wrote with the checkpoint; what does not agree is removed.
 
@@ -117,6 +123,7 @@ def prove(
         framing: what stands around texts.
         settings: those of the export.
         threads: of every engine.
+        report: called after every batch that all formats have answered, and every round of timing.
 
     Returns:
         For every format `<name>/score`, `<name>/worst_difference` of a logit, `<name>/bytes` and
@@ -126,7 +133,16 @@ def prove(
     """
     scoring, forms = settings.scoring, {form.name: form for form in settings.formats}
     models = {name: form.load(place(folder, name), threads) for name, form in forms.items()}
-    answers = compare(load(folder), models, dev, framing, scoring.batch_size, scoring.max_length)
+    checkpoint = load(folder)
+    rounds = _rounds(settings, checkpoint.config.vocab_size, threads)
+    timed = rounds.turns if _are_timed(forms, settings) else 0
+    steps = _Steps(
+        passes(len(dev), scoring.batch_size) + timed, str(shape_of(checkpoint.config)), report
+    )
+    steps.begin(f"comparing {', '.join(forms)} on {len(dev):,} rows")
+    answers = compare(
+        checkpoint, models, dev, framing, scoring.batch_size, scoring.max_length, steps.done
+    )
     scores = {
         name: score_logits(found.logits_NC, dev.labels, scoring)["score"]
         for name, found in answers.items()
@@ -146,27 +162,41 @@ def prove(
     for name in kept:
         files = (path for path in place(folder, name).iterdir() if path.is_file())
         told[f"{name}/bytes"] = float(sum(path.stat().st_size for path in files))
-    return told | _latencies(folder, kept, settings, threads)
+    if _are_timed(kept, settings):
+        steps.begin(f"timing {', '.join(kept)}")
+        engines = {name: Engine(place(folder, name), form.engine) for name, form in kept.items()}
+        for name, measured in measure_engines(engines, rounds, steps.done).items():
+            for latency in measured.latencies:
+                told[f"{name}/latency_ms_p50_b{latency.batch_size}"] = latency.p50_ms
+    return told
 
 
-def _latencies(
-    folder: Path, forms: Mapping[str, Format], settings: ExportSettings, threads: int
-) -> dict[str, float | str]:
+def _are_timed(forms: Mapping[str, Format], settings: ExportSettings) -> bool:
     # The checkpoint alone has nothing beside it, and `assess` has timed it.
-    if not settings.latency_repeats or len(forms) < 2:
-        return {}
-    engines = {name: Engine(place(folder, name), form.engine) for name, form in forms.items()}
-    rounds = Rounds(
+    return settings.latency_repeats > 0 and len(forms) > 1
+
+
+def _rounds(settings: ExportSettings, vocabulary: int, threads: int) -> Rounds:
+    return Rounds(
         settings.latency_batch_sizes,
         settings.latency_tokens,
         settings.latency_repeats,
         settings.latency_warmup,
         settings.seed,
-        load(folder).config.vocab_size,
+        vocabulary,
         threads,
     )
-    return {
-        f"{name}/latency_ms_p50_b{latency.batch_size}": latency.p50_ms
-        for name, measured in measure_engines(engines, rounds).items()
-        for latency in measured.latencies
-    }
+
+
+class _Steps:
+    """Counts what is compared and timed, and reports it."""
+
+    def __init__(self, total: int, shape: str, report: Report) -> None:
+        self._step, self._total, self._shape, self._report = 0, total, shape, report
+
+    def begin(self, message: str) -> None:
+        self._report(Progress(self._step, self._total, {}, self._shape, message))
+
+    def done(self) -> None:
+        self._step += 1
+        self._report(Progress(self._step, self._total, {}, self._shape, None))

@@ -30,7 +30,8 @@ def compute(work: Work) -> Computed:
             folder,
         )
         dev = rows(work, "data", "dev")
-        told = prove(folder, dev, framing(work), work.stage.config, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        told = prove(folder, dev, framing(work), work.stage.config, threads, work.report)
         size = disk_mb(folder)
     return work.computed({"disk_mb": size, "shape": str(shape_of(student.config)), **told})
 

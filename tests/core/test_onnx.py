@@ -24,6 +24,7 @@ from rosita_core.export.onnx_int8 import OnnxInt8
 from rosita_core.export.parity import compare
 from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.stages.export import ExportSettings, export, prove
+from rosita_core.training.progress import Progress
 
 LABELS = ("bad", "good")
 TEXTS = ["wa wb good wc", "bad", "wd we wf wg wh wa wb wc good bad wd we", "good wx wx"]
@@ -42,6 +43,10 @@ def checkpoints(sized, tokenizer, tmp_path_factory):
         found[pair] = folder / f"pair-{pair}"
         export_checkpoint(model, folder / "tokenizer", LABELS, facts(model, pair), found[pair])
     return found
+
+
+def nothing():
+    """Nobody asks how far it is."""
 
 
 def facts(model, pair):
@@ -73,7 +78,7 @@ def test_a_graph_says_what_the_checkpoint_says(checkpoints, graphs, rows, tokeni
     data = rows(40, pair=pair)
     found = {name: GraphClassifier(graphs[name, pair], 1) for name in GRAPHS}
     reference = load(checkpoints[pair])
-    answers = compare(reference, found, data, framing_of(tokenizer), 8, 16)
+    answers = compare(reference, found, data, framing_of(tokenizer), 8, 16, nothing)
     assert answers["onnx"].worst <= 1e-4
     assert 1e-4 < answers["onnx-int8"].worst < 0.3
     assert np.ptp(answers["onnx"].logits_NC[:, 0]) > 0.1
@@ -84,9 +89,9 @@ def test_a_difference_that_padding_alone_makes_is_seen(checkpoints, rows, tokeni
         return model(input_ids, torch.ones_like(attention_mask), token_type_ids)
 
     model = load(checkpoints[False])
-    found = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 8, 16)
+    found = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 8, 16, nothing)
     assert found["none"].worst > 1e-3
-    alone = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 1, 16)
+    alone = compare(model, {"none": unmasked}, rows(40), framing_of(tokenizer), 1, 16, nothing)
     assert alone["none"].worst < 1e-6
 
 
@@ -144,7 +149,8 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
     model = sized((3, 1), (7, 20), 5, seed=1)
     source = checkpoints[False].parent / "tokenizer"
     export(model, shape_of(model.config), None, source, settings, tmp_path)
-    told = prove(tmp_path, rows(40), framing_of(tokenizer), settings, 1)
+    seen: list[Progress] = []
+    told = prove(tmp_path, rows(40), framing_of(tokenizer), settings, 1, seen.append)
     for name in ("hugging-face", *GRAPHS):
         assert 0 <= told[f"{name}/score"] <= 1
         assert told[f"{name}/latency_ms_p50_b1"] > 0
@@ -152,6 +158,12 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
         assert told[f"{name}/bytes"] > 1000
     assert told["hugging-face/worst_difference"] == 0
     assert told["onnx/score"] == told["hugging-face/score"]
+    # 5 batches of 8 rows, 40 rows alone, and 2 rounds of 2 batch sizes.
+    assert {event.total_steps for event in seen} == {5 + 40 + 2 * 2}
+    assert [event.step for event in seen] == [0, *range(1, 46), 45, *range(46, 50)]
+    names = ", ".join(("hugging-face", *GRAPHS))
+    said = [event.message for event in seen if event.message is not None]
+    assert said == [f"comparing {names} on 40 rows", f"timing {names}"]
 
 
 def test_a_format_that_says_something_else_is_left_out(
@@ -162,7 +174,7 @@ def test_a_format_that_says_something_else_is_left_out(
     HuggingFace().write(checkpoints[False], tmp_path)
     data = rows(200)
     whole = {"onnx": GraphClassifier(graphs["onnx", False], 1)}
-    answers = compare(load(checkpoints[False]), whole, data, framing_of(tokenizer), 8, 16)
+    answers = compare(load(checkpoints[False]), whole, data, framing_of(tokenizer), 8, 16, nothing)
     # Right is what the model says, so that whatever differs is worse.
     data.labels = answers["onnx"].logits_NC.argmax(1)
     towards_second = 9.0 if data.labels.mean() < 0.5 else -9.0
@@ -174,7 +186,7 @@ def test_a_format_that_says_something_else_is_left_out(
         bias = next(one for one in damaged.graph.initializer if one.name == "model.classifier.bias")
         bias.CopyFrom(numpy_helper.from_array(wrong, bias.name))
         onnx.save(damaged, path)
-    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1)
+    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda event: None)
     assert {name for name in told if "left_out" in name} == {
         "onnx/left_out",
         "onnx-int8/left_out",

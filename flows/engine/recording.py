@@ -38,7 +38,7 @@ from tasks.host.logs import noted, warn
 from tasks.host.terminal import progress_display
 from tasks.host.wording import error_line
 from tasks.stages.catalogue import trainings
-from tasks.stages.register_model import register_model
+from tasks.stages.register_model import example_of, register_model
 from tasks.store.artifacts import Store
 from tasks.tracking.runs import FLUSH_SECONDS, ID_SECONDS, Tracking
 
@@ -241,6 +241,7 @@ class CellRun:
                 artifact,
                 tags,
                 said,
+                example_of(store.path(results["data"][0].artifact)),
                 wait_for=[self._export],
             )
         data = results["data"][0].metrics

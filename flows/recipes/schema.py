@@ -23,6 +23,7 @@ from flows.recipes.presets import METHODS, NO_REPAIR, NOT_YET, NOT_YET_FIELDS, R
 from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
+from tasks.tracking.tags import GRAPH_SUFFIX
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -445,6 +446,16 @@ class Recipe(Section):
         if isinstance(values, dict) and "kd_setting" in values and values["kd_setting"] is None:
             return values | {"kd_setting": "none"}
         return values
+
+    @model_validator(mode="after")
+    def _problem_is_no_graph(self) -> Recipe:
+        if self.of_problem.endswith(GRAPH_SUFFIX):
+            field = "name" if self.problem is None else "problem"
+            raise ValueError(
+                f"{field} must not end in {GRAPH_SUFFIX}, as registered graphs do, "
+                f"got {self.of_problem!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _data_fits_task(self) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,8 +16,9 @@ from tasks.host.redaction import tracking_uri
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store
 from tasks.store.json_files import read_file, read_json
+from tasks.tracking.tags import GRAPH_SUFFIX
 
-ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)$")
+ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>.+)|/(?P<version>\d+))$")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,15 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
         return _exported(newest_summary(home), home)
     if (folder := Path(model)).is_dir():
         return FoundModel(folder, None, None)
-    return _exported(run_of(model, home), home)
+    found = _exported(run_of(model, home), home)
+    address = ADDRESS.match(model)
+    if address is None or not address["name"].endswith(GRAPH_SUFFIX):
+        return found
+    from rosita_core.export import ONNX, place
+
+    if not (graph := place(found.folder, ONNX)).is_dir():
+        raise ValueError(f"{model} must be of a run with a graph, got none in {found.folder}")
+    return replace(found, folder=graph)
 
 
 def run_of(word: str, home: Path) -> RunSummary:
@@ -81,8 +90,8 @@ def run_of(word: str, home: Path) -> RunSummary:
 
     Args:
         word: the id of a run, its id at MLflow, a registered model (models:/name/3, or
-            models:/name@champion), a cell of a grid (mine/slow-s42), or a name; the newest run of
-            that name.
+            models:/name@champion; name-onnx is of the same run), a cell of a grid
+            (mine/slow-s42), or a name; the newest run of that name.
         home: where runs are.
 
     Raises:
@@ -95,16 +104,19 @@ def run_of(word: str, home: Path) -> RunSummary:
     cell = _cell(word, home)
     if cell is not None:
         return cell
-    wanted = _aliased(word, home) if ALIAS.match(word) else word
-    by_name = None
-    for summary in summaries(home):
+    known = list(summaries(home))
+    for summary in known:
         registered = None if summary.registered_model is None else summary.registered_model.uri
-        if wanted in (summary.mlflow_run_id, registered):
+        if word in (summary.mlflow_run_id, registered):
             return summary
-        if by_name is None and word == summary.recipe:
-            by_name = summary
-    if by_name is not None:
-        return by_name
+    # An alias, or a graph, of which no summary speaks.
+    registered_by = _registered_by(word, home)
+    for summary in known:
+        if registered_by is not None and registered_by == summary.mlflow_run_id:
+            return summary
+    for summary in known:
+        if word == summary.recipe:
+            return summary
     if word.startswith((".", "/", "~")):
         raise ValueError(f"model must be an existing directory, got {word}")
     raise ValueError(
@@ -124,16 +136,19 @@ def _cell(word: str, home: Path) -> RunSummary | None:
     return read_summary(path) if path.is_file() else None
 
 
-def _aliased(word: str, home: Path) -> str | None:
-    """The run at MLflow of the version that has an alias."""
+def _registered_by(word: str, home: Path) -> str | None:
+    """The run at MLflow of the version that an address names."""
+    if (found := ADDRESS.match(word)) is None:
+        return None
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    found = ALIAS.match(word)
-    assert found is not None
-    uri = tracking_uri(home)
+    client = MlflowClient(tracking_uri(home), tracking_uri(home))
     try:
-        version = MlflowClient(uri, uri).get_model_version_by_alias(found["name"], found["alias"])
+        if found["alias"] is None:
+            version = client.get_model_version(found["name"], found["version"])
+        else:
+            version = client.get_model_version_by_alias(found["name"], found["alias"])
     except MlflowException:
         return None
     return str(version.run_id)

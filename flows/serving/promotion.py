@@ -9,7 +9,7 @@ from typing import Any
 from flows.serving.lookup import run_of, stage_folder
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
-from tasks.stages.register_model import log_compressed_model
+from tasks.stages.register_model import example_of, log_compressed_model
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 
@@ -40,8 +40,9 @@ def promote(word: str, home: Path, force: bool) -> dict[str, Any]:
         problem, f"promote {summary.recipe}", values, tags["rosita.seed"], None, shape
     )
     params = {"recipe": summary.recipe, "shape": shape}
+    example = example_of(stage_folder(summary, "data", home))
     log_compressed_model(
-        tracking, run, problem, folder, artifact, params, tags, version.description
+        tracking, run, problem, folder, artifact, params, tags, version.description, example
     )
     tracking.finish(run, "FINISHED", {}, {})
     tracking.flush(FLUSH_SECONDS)

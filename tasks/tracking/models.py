@@ -1,4 +1,4 @@
-"""A compressed model as a logged model of MLflow, registered under its task."""
+"""A compressed model, or the graph made of it, as a logged model of MLflow that is registered."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from tasks.host.private_files import make_private
+from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
 from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
 
 VERSIONS_TAG = "mlflow.modelVersions"
@@ -30,6 +31,7 @@ MODEL_TAG = "rosita.model_id"
 CHAMPION = "champion"
 # What the served model imports; pandas comes with MLflow.
 REQUIREMENTS = ("mlflow", "torch", "transformers")
+GRAPH_REQUIREMENTS = ("mlflow", "onnxruntime", "tokenizers", "numpy")
 
 
 def register(
@@ -111,20 +113,24 @@ def _logged_model(
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch) as place:
             folder = Path(place) / "model"
-            _save(folder, files / operation["files"], run_id, logged)
+            _save(folder, files / operation["files"], run_id, operation, logged)
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
     return logged
 
 
-def _save(folder: Path, checkpoint: Path, run_id: str, logged: LoggedModel) -> None:
+def _save(
+    folder: Path, checkpoint: Path, run_id: str, operation: Mapping[str, Any], logged: LoggedModel
+) -> None:
+    # Earlier versions left these out of what they wrote down.
+    example = operation.get("example")
     mlflow.pyfunc.save_model(
         folder,
         python_model=str(Path(__file__).with_name("served_model.py")),
         artifacts={"checkpoint": str(checkpoint)},
-        signature=_signature(),
-        input_example=pd.DataFrame({"text": ["a quiet, moving film"]}),
-        pip_requirements=_requirements(),
+        signature=_signature(operation.get("reads_pairs"), operation.get("regression", False)),
+        input_example=None if example is None else pd.DataFrame([example]),
+        pip_requirements=_requirements((checkpoint / GRAPH).is_file()),
         mlflow_model=Model(
             artifact_path=logged.artifact_location,
             run_id=run_id,
@@ -186,17 +192,19 @@ def _tags(operation: Mapping[str, Any]) -> dict[str, str]:
     return tags
 
 
-def _signature() -> ModelSignature:
+def _signature(reads_pairs: bool | None, regression: bool) -> ModelSignature:
+    # MLflow drops columns that are not named here; the model itself refuses what does not fit it.
+    first = ColSpec(DataType.string, TEXT)
+    second = ColSpec(DataType.string, TEXT_B, required=reads_pairs is True)
+    types = (DataType.double,) if regression else (DataType.string, DataType.double)
+    names = ANSWERS[len(types)]
     return ModelSignature(
-        inputs=Schema(
-            [
-                ColSpec(DataType.string, "text"),
-                ColSpec(DataType.string, "text_pair", required=False),
-            ]
-        )
+        inputs=Schema([first, second]),
+        outputs=Schema([ColSpec(kind, name) for kind, name in zip(types, names, strict=True)]),
     )
 
 
-def _requirements() -> list[str]:
-    versions = {name: importlib.metadata.version(name).split("+")[0] for name in REQUIREMENTS}
+def _requirements(graph: bool) -> list[str]:
+    names = GRAPH_REQUIREMENTS if graph else REQUIREMENTS
+    versions = {name: importlib.metadata.version(name).split("+")[0] for name in names}
     return [f"{name}=={version}" for name, version in versions.items()]

@@ -196,8 +196,16 @@ class Tracking:
         params: Mapping[str, object],
         tags: Mapping[str, str],
         description: str = "",
+        reads_pairs: bool | None = None,
+        regression: bool = False,
+        example: Mapping[str, str] | None = None,
+        beside: bool = False,
     ) -> None:
-        """Register a checkpoint as the model of a run (see tasks/tracking/models.py)."""
+        """Register a checkpoint or a graph as a model of a run (see tasks/tracking/models.py).
+
+        One `beside` another is no answer of `registered`. What it reads and says, with an example,
+        becomes its signature.
+        """
         files = self._sender.runs.hold_files(run, checkpoint)
         if files is None:
             return
@@ -210,6 +218,10 @@ class Tracking:
             "params": flatten(params),
             "tags": dict(tags),
             "description": description,
+            "reads_pairs": reads_pairs,
+            "regression": regression,
+            "example": None if example is None else dict(example),
+            "beside": beside,
         }
         self._sender.append(run, operation, urgent=True)
 

@@ -1,6 +1,8 @@
-"""Tags of a registered model's version, by which the champion is chosen."""
+"""How registered models are called, and the tags by which a champion is chosen."""
 
 from __future__ import annotations
 
 FINGERPRINT_TAG = "rosita.fingerprint"
 SCORE_TAG = "rosita.score"
+GRAPH_SUFFIX = "-onnx"
+"""Behind the name of a model: the graph that was made of it."""

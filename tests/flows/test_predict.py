@@ -162,10 +162,10 @@ def test_a_model_of_pairs_is_no_teacher_of_single_texts(pairs: Path, tmp_path: P
 def test_a_served_model_of_pairs_wants_both_texts(pairs: Path) -> None:
     served = CompressedModel()
     served.load_context(SimpleNamespace(artifacts={"checkpoint": str(pairs)}))
-    both = pd.DataFrame({"text": ["one", "three"], "text_pair": ["two", "four"]})
+    both = pd.DataFrame({"text": ["one", "three"], "text_b": ["two", "four"]})
     assert len(served.predict(None, both)) == 2
-    for alone in (both[["text"]], both.assign(text_pair=["two", None])):
-        with pytest.raises(ValueError, match="input must have the column text_pair filled in"):
+    for alone in (both[["text"]], both.assign(text_b=["two", None])):
+        with pytest.raises(ValueError, match="input must have the column text_b filled in"):
             served.predict(None, alone)
 
 

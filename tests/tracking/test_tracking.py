@@ -289,7 +289,8 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
         rows, score = scores[artifact[0]]
         tags = {"rosita.fingerprint": rows, "rosita.score": score}
         log_compressed_model(
-            tracking, run, "sst2", checkpoint, artifact, {"params": 3}, tags, "small"
+            *(tracking, run, "sst2", checkpoint, artifact, {"params": 3}, tags, "small"),
+            {"text": "good film"},
         )
         assert tracking.flush(60)
         version = tracking.registered(run)
@@ -320,8 +321,13 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
     for text, row in zip(texts, answers.itertuples(), strict=True):
         with torch.inference_mode():
             wanted = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
-        assert row.label == labels[int(wanted.argmax())]
-        assert row.score == pytest.approx(float(wanted.max()), abs=1e-5)
+        assert row.prediction == labels[int(wanted.argmax())]
+        assert row.probability == pytest.approx(float(wanted.max()), abs=1e-5)
+    signature = served.metadata.signature
+    assert signature.inputs.input_names() == ["text", "text_b"]
+    assert signature.inputs.required_input_names() == ["text"]
+    assert signature.outputs.input_names() == ["prediction", "probability"]
+    assert served.input_example.to_dict("records") == [{"text": "good film"}]
     pickles = list(Path(tracking.home).rglob("*.pkl"))
     assert pickles == []
 

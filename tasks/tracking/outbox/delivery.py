@@ -145,9 +145,9 @@ class Delivery:
         elif kind == "register":
             experiment = self._experiment_id(journal.header["experiment"])
             held, scratch = journal.held(""), Home(self.home).scratch
-            journal.state.registered = register(
-                self.client, experiment, run_id, operation, held, scratch
-            )
+            registered = register(self.client, experiment, run_id, operation, held, scratch)
+            if not operation.get("beside"):
+                journal.state.registered = registered
         elif kind == "document":
             path = self.home / operation["path"]
             if not path.is_file():

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,13 @@ class Journal:
                 self._descriptor = -1
 
     def hold_files(self, source: Path, scratch: Path) -> str:
-        """Keep the files of a directory for later; returns the name of the copy.
+        """Keep the files of a directory, not those of folders in it, for later; returns the name
+        of the copy.
 
         The copy is made of links where the filesystem has them, so that it costs no space.
         """
         name = uuid.uuid4().hex
-        copy_linked(source, self.held(name), scratch)
+        copy_linked(source, self.held(name), scratch, ignore=_folders)
         return name
 
     def held(self, name: str) -> Path:
@@ -171,18 +173,27 @@ def parsed(line: bytes) -> Operation:
     return operation
 
 
-def copy_linked(source: Path, target: Path, scratch: Path) -> None:
-    """Copy a directory without taking space where the filesystem can.
+def copy_linked(
+    source: Path,
+    target: Path,
+    scratch: Path,
+    ignore: Callable[[str, list[str]], list[str]] | None = None,
+) -> None:
+    """Copy a directory without taking space where the filesystem can, but what `ignore` names.
 
     It is made in `scratch`, on the same disk, and moved: the target is whole or not there.
     """
     draft = scratch / uuid.uuid4().hex
     try:
-        shutil.copytree(source, draft, copy_function=_link)
+        shutil.copytree(source, draft, copy_function=_link, ignore=ignore)
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _folders(place: str, names: list[str]) -> list[str]:
+    return [name for name in names if (Path(place) / name).is_dir()]
 
 
 def _link(source: str, target: str) -> None:

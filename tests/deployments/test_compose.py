@@ -6,7 +6,10 @@ import re
 
 import pytest
 import yaml
+from mlflow.models.cli import serve
 from team_stack import FOLDER, SECRETS, compose, configured
+
+from tasks.tracking.models import GRAPH_REQUIREMENTS
 
 GIVEN = dict.fromkeys(SECRETS, "given")
 
@@ -35,7 +38,12 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert published == {
         "prefect": ["127.0.0.1:4200:4200/tcp"],
         "mlflow": ["127.0.0.1:5000:5000/tcp"],
+        "champion": ["127.0.0.1:5001:5001/tcp"],
     }
+    # It has no sign-in, so that what lets others in to the servers does not let them in to it.
+    opened = configured(GIVEN | {"PUBLISH": "0.0.0.0"})
+    assert opened["champion"]["ports"] == published["champion"]
+    assert opened["mlflow"]["ports"] == ["0.0.0.0:5000:5000/tcp"]
 
 
 def test_services_restart_are_watched_and_bounded() -> None:
@@ -51,6 +59,25 @@ def test_services_restart_are_watched_and_bounded() -> None:
     assert (
         services["worker-gpu"]["command"] == services["worker"]["command"] == ["rosita", "worker"]
     )
+
+
+def test_the_champion_is_served_by_options_that_there_are_in_an_image_without_pytorch() -> None:
+    service = configured(GIVEN)["champion"]
+    assert service["command"][:3] == ["mlflow", "models", "serve"]
+    given = service["command"][3:]
+    options = {name for one in serve.params for name in one.opts}
+    assert set(given[::2]) <= options
+    assert dict(zip(given[::2], given[1::2], strict=True)) == {
+        "--model-uri": "models:/rosita-film-reviews-onnx@champion",
+        "--env-manager": "local",
+        "--host": "0.0.0.0",
+        "--port": "5001",
+    }
+    # It is told of no store: MLflow's server hands the files on.
+    assert {name.partition("_")[0] for name in service["environment"]} == {"MLFLOW"}
+    dockerfile = (FOLDER / "images/champion/Dockerfile").read_text()
+    [installed] = re.findall(r"requirements.lock \\\n +(.*)$", dockerfile, re.MULTILINE)
+    assert set(installed.split()) == set(GRAPH_REQUIREMENTS)
 
 
 def test_images_have_exact_versions_and_are_those_of_the_lock() -> None:

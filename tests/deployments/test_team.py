@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 from team_stack import ROOT, TeamStack
@@ -29,6 +30,7 @@ RECIPE = (
     *("--recipe", "smoke"),
     *("--set=data.limit_rows=96", "--set=numerics.threads=1", "--set=assess.latency_repeats=2"),
     *("--set=assess.latency_warmup=1", "--set=assess.latency_batch_sizes=[1, 2]"),
+    "--set=export.formats=[hugging-face, onnx]",
 )
 LEAST = 50
 
@@ -122,6 +124,21 @@ def test_two_homes_compute_once_and_everything_is_recorded(
         told[database] = dump(stack, database)
     assert len(told) > LEAST
     assert [(where, name) for where, name in leaks(stack, told)] == []
+
+
+def test_the_champion_answers(stack: TeamStack) -> None:
+    """By the command of its service, of the graph that a home before it has registered."""
+    stack.start_service("champion")
+    try:
+        asked = {"columns": ["text"], "data": [["A film to remember."], ["Dull."]]}
+        url = f"{stack.champion}/invocations"
+        answer = httpx.post(url, json={"dataframe_split": asked}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        said = answer.json()["predictions"]
+        assert [one.keys() for one in said] == [{"prediction", "probability"}] * 2
+        assert {one["prediction"] for one in said} <= {"negative", "positive"}
+    finally:
+        stack.stop_service("champion")
 
 
 def test_a_worker_runs_what_was_deployed(stack: TeamStack, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def compose(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     tool = shutil.which("docker-compose")
     assert tool, "docker-compose must be installed (Debian's package of that name), got none"
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    profiles = ("--profile", "cpu", "--profile", "gpu")
+    profiles = [part for name in ("cpu", "gpu", "champion") for part in ("--profile", name)]
     return subprocess.run(
         [tool, "--file", str(FOLDER / "compose.yaml"), *profiles, "config"],
         env=kept | dict(variables),
@@ -74,7 +74,7 @@ class TeamStack:
         # PostgreSQL refuses root and must be able to enter.
         self.folder = Path(tempfile.mkdtemp(prefix="rosita-team-"))
         self.folder.chmod(0o755)
-        postgres, prefect, mlflow = free_ports(3)
+        postgres, prefect, mlflow, champion = free_ports(4)
         self.objects = ObjectStore(self.folder)
         self.secrets = {name: f"secret-{secrets.token_hex(12)}" for name in SECRETS}
         self.variables = self.secrets | {
@@ -89,6 +89,8 @@ class TeamStack:
             "MLFLOW_PORT": str(mlflow),
             "MLFLOW_WORKERS": "1",
             "MLFLOW_AUTH_CONFIG": f"{HERE}auth.ini",
+            "CHAMPION": "rosita-smoke-onnx",
+            "CHAMPION_PORT": str(champion),
             "S3_ENDPOINT": self.objects.endpoint,
         }
         self.services = configured(self.variables)
@@ -101,6 +103,10 @@ class TeamStack:
     @property
     def mlflow(self) -> str:
         return f"http://127.0.0.1:{self.variables['MLFLOW_PORT']}"
+
+    @property
+    def champion(self) -> str:
+        return f"http://127.0.0.1:{self.variables['CHAMPION_PORT']}"
 
     def worker_environment(self) -> dict[str, str]:
         """What a worker of the team has; ROSITA_HOME is the test's."""

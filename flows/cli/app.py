@@ -208,9 +208,9 @@ def _show_summary(summary: dict[str, Any], json_: bool) -> None:
 @functools.cache
 def _register_commands() -> None:
     """Commands that live in files of their own; once, however often `main` is called."""
-    from flows.cli import cache, export, grid, machine, model, report, schedule, tracking
+    from flows.cli import cache, evaluate, export, grid, machine, model, report, schedule, tracking
 
-    for group in (cache, model, export, machine, tracking, grid, report, schedule):
+    for group in (cache, model, evaluate, export, machine, tracking, grid, report, schedule):
         group.add_to(app)
 
 

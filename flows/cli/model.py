@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.serving import PREDICTION_BATCH
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from flows.serving.input_file import Source
     from flows.serving.lookup import FoundModel
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -24,7 +23,8 @@ ModelOption = Annotated[
     typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
 ]
 SecondOption = Annotated[
-    str | None, typer.Option("--text-b-column", help="Its column of the second text.")
+    str | None,
+    typer.Option("--text-b-column", help="Its column of the second text; default likewise."),
 ]
 BatchOption = Annotated[int, typer.Option(help="Rows at a time.")]
 LengthOption = Annotated[
@@ -46,7 +46,8 @@ def predict(
         typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of texts."),
     ] = None,
     text_a: Annotated[
-        str | None, typer.Option("--text-a", help="Its column of the (first) text.")
+        str | None,
+        typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
     ] = None,
     text_b_column: SecondOption = None,
     output: Annotated[
@@ -66,7 +67,9 @@ def predict(
     """Classify text with a compressed model: the class and its probability, a line per text.
 
     A regression model answers with a number. Results go to stdout as tab-separated lines, or to
-    the file of `--output` beside the texts and whatever else --input has.
+    the file of `--output` beside the texts and whatever else --input has. Columns of --input are
+    called as in the data that the model was trained on, unless an option names another. A file is
+    read and written a part at a time.
     """
     _check_request(text, text_b, input_, text_a, text_b_column)
     from flows.serving.lookup import compressed_model
@@ -75,104 +78,43 @@ def predict(
     found = compressed_model(model, home_directory())
     if model is None:
         print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
-    import pandas as pd
-
-    from flows.serving.predict import check_output, load_predictor, write_answers
+    from flows.serving.predict import load_predictor
     from tasks.host.hardware import resolve_numerics
 
-    texts = _texts(text, text_b, input_, text_a, text_b_column)
-    beside = pd.DataFrame()
-    if output is not None:
-        beside = _beside(texts, input_)
-        check_output(output, tuple(beside.columns))
-    numerics = resolve_numerics(device, precision, threads, False)
-    predictor = load_predictor(found.folder, numerics)
-    _check_pair(predictor.pair, found, "text_b" in texts)
-    answered = predictor.answer(texts, batch_size, max_length)
-    if output is not None:
-        write_answers(pd.concat([beside, answered], axis=1), output)
-    if json_:
-        document = {
-            "model": str(found.folder),
-            "run_id": found.run_id,
-            "labels": list(predictor.labels),
-            "rows": len(answered),
-            "output": None if output is None else str(output),
-        }
-        # A file takes the place of the list: it may be long.
-        listed = {} if output else {"predictions": answered.to_dict(orient="records")}
-        print(json.dumps({**document, **listed}, indent=2))
-    elif output is not None:
-        print(f"{len(answered):,} rows: {output}")
+    if input_ is not None:
+        from flows.serving.input_file import input_file
+
+        source: Source = input_file(
+            input_, found.folder, text_a, text_b_column, label=None, labelled=False
+        )
     else:
-        for row in answered.itertuples(index=False):
-            print("\t".join(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row))
+        source = _typed(text, text_b)
+    from flows.serving.answer_file import answered, check_output, write_answers
 
-
-def evaluate(
-    input_: Annotated[
-        Path,
-        typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of labelled rows."),
-    ],
-    text_a: Annotated[
-        str, typer.Option("--text-a", help="Its column of the (first) text.")
-    ] = "text",
-    text_b_column: SecondOption = None,
-    label: Annotated[
-        str, typer.Option(help="Its column of the class, or of the number.")
-    ] = "label",
-    model: ModelOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the rows on which it is wrong (of a regression all) with its answers to "
-            "this CSV, JSONL or Parquet file."
-        ),
-    ] = None,
-    batch_size: BatchOption = PREDICTION_BATCH,
-    max_length: LengthOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "fp32",
-    threads: ThreadsOption = "auto",
-    json_: JsonOption = False,
-) -> None:
-    """Score a compressed model on labelled rows of your own.
-
-    Accuracy, macro F1, MCC, calibration error, and of each class precision, recall, F1 and as what
-    its rows were taken; of a regression the correlations and the error. A run's model is scored in
-    a run of MLflow of its own, beside that of the model.
-    """
-    from flows.serving.lookup import compressed_model
-    from tasks.home import home_directory
-
-    home = home_directory()
-    found = compressed_model(model, home)
-    if model is None:
-        print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
-    from flows.serving.evaluate import evaluate as evaluated
-    from flows.serving.evaluate import record, show_evaluation
-    from flows.serving.predict import check_output, load_predictor, write_answers
-    from tasks.host.hardware import resolve_numerics
-
-    rows = _table(input_, text_a, text_b_column, label)
-    titles = {"text_a": text_a, "text_b": text_b_column, "label": label}
     if output is not None:
-        check_output(output, tuple(name for name in titles.values() if name is not None))
+        check_output(output, source.columns)
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
-    _check_pair(predictor.pair, found, text_b_column is not None)
-    document, wrong = evaluated(predictor, rows, batch_size, max_length)
+    check_pair(predictor.pair, found, "text_b" in source.roles)
+    document: dict[str, Any] = {
+        "model": str(found.folder),
+        "run_id": found.run_id,
+        "labels": list(predictor.labels),
+        "rows": source.rows,
+        "output": None if output is None else str(output),
+    }
     if output is not None:
-        write_answers(wrong.rename(columns=titles), output)
-    said = {"model": str(found.folder), "run_id": found.run_id, "input": str(input_)}
-    document = said | document | {"mlflow_run_id": record(document, found, input_, home)}
-    if json_:
-        print(json.dumps(document, indent=2))
+        write_answers(predictor, source, batch_size, max_length, output)
+        # The file takes the place of the list: it may be long.
+        print(json.dumps(document, indent=2) if json_ else f"{source.rows:,} rows: {output}")
         return
-    show_evaluation(document)
-    if output is not None:
-        print(f"{len(wrong):,} rows: {output}")
-    if document["mlflow_run_id"] is not None:
-        print(f"MLflow run: {document['mlflow_run_id']}")
+    answers = (part for _, part in answered(predictor, source, batch_size, max_length))
+    if json_:
+        listed = [row for part in answers for row in part.to_dict(orient="records")]
+        print(json.dumps(document | {"predictions": listed}, indent=2))
+        return
+    for part in answers:
+        for row in part.itertuples(index=False):
+            print("\t".join(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row))
 
 
 def benchmark(
@@ -286,7 +228,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(runs)
     app.command()(promote)
     app.command()(predict)
-    app.command()(evaluate)
     app.command()(benchmark)
 
 
@@ -304,8 +245,6 @@ def _check_request(
     for name, value in (("text_a", text_a), ("text_b_column", text_b_column)):
         if value is not None and input_ is None:
             raise ValueError(f"{name} must be given together with --input, got {value!r} alone")
-    if input_ is not None and text_a is None:
-        raise ValueError("text_a must name the column of the text in --input, got none")
     for name, value in (("text", text), ("text_b", text_b)):
         if value is not None and not value.strip():
             raise ValueError(f"{name} must not be empty, got {value!r}")
@@ -315,48 +254,16 @@ def _check_request(
         )
 
 
-def _texts(
-    text: str | None,
-    text_b: str | None,
-    input_: Path | None,
-    text_a: str | None,
-    text_b_column: str | None,
-) -> pd.DataFrame:
+def _typed(text: str | None, text_b: str | None) -> Source:
+    from flows.serving.input_file import Typed
     from flows.serving.predict import read_lines, texts_frame
 
-    if input_ is not None and text_a is not None:
-        return _table(input_, text_a, text_b_column, None)
     if text is not None:
-        return texts_frame([text], None if text_b is None else [text_b])
-    return read_lines(sys.stdin.buffer.read())
+        return Typed(texts_frame([text], None if text_b is None else [text_b]))
+    return Typed(read_lines(sys.stdin.buffer.read()))
 
 
-def _table(input_: Path, text_a: str, text_b_column: str | None, label: str | None) -> pd.DataFrame:
-    from rosita_core.data.messages import named
-    from rosita_core.data.readers.files import read_table
-
-    options = {
-        "path must": "input must",
-        "text_a must name": "text_a must name",
-        "text_b must name": "text_b_column must name",
-        "label must": "label must",
-    }
-    with named("input", options):
-        return read_table(input_, text_a, text_b_column, label, ())
-
-
-def _beside(texts: pd.DataFrame, input_: Path | None) -> pd.DataFrame:
-    """What stands beside the answers: all columns of the input, where there is one."""
-    if input_ is None:
-        return texts.rename(columns={"text_a": "text"})
-    from rosita_core.data.messages import named
-    from rosita_core.data.readers.files import all_columns
-
-    with named("input", {"path must": "input must"}):
-        return all_columns(input_, ())
-
-
-def _check_pair(pair: bool | None, found: FoundModel, given: bool) -> None:
+def check_pair(pair: bool | None, found: FoundModel, given: bool) -> None:
     if pair is None or pair == given:
         return
     need = "two texts (--text-b, or --input with --text-b-column)" if pair else "one text"

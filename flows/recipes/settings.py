@@ -256,6 +256,7 @@ def export_settings(request: Request) -> ExportSettings:
         latency_warmup=recipe.assess.latency_warmup,
         task=recipe.task,
         pair=request.spec.pair,
+        columns=_columns(recipe),
         labels=request.labels,
         teacher=Path(recipe.teacher.model).name,
         method=recipe.method,
@@ -281,6 +282,14 @@ def _listing(request: Request) -> Listing:
         dataset_config=spec.hub_name if glue else None,
         dataset_split=spec.dev_splits[0].replace("dev", "validation") if glue else None,
     )
+
+
+def _columns(recipe: Recipe) -> dict[str, str]:
+    """The columns of own data; other data has columns that no recipe names."""
+    if recipe.data.source != "files":
+        return {}
+    named = recipe.data.columns.model_dump()
+    return {role: name for role, name in named.items() if name is not None}
 
 
 def _pretrained(request: Request) -> Pretrained:

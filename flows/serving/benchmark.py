@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from flows.serving.input_file import counted
 from flows.serving.lookup import compressed_model, newest_summary, stage_folder
 from flows.serving.predict import load_classifier
 from rosita_core.export import GRAPH
@@ -152,9 +154,10 @@ def compare_speed(
             numerics.threads,
         )
         named = {" ".join(key): engine for key, engine in engines.items()}
-        measured = dict(
-            zip(engines, measure_engines(named, rounds, lambda: None).values(), strict=True)
-        )
+        turns = count(1)
+        with counted(f"timing {len(engines)} engines", "round", rounds.turns) as done:
+            found = measure_engines(named, rounds, lambda: done(next(turns)))
+        measured = dict(zip(engines, found.values(), strict=True))
         sizes = {key: _bytes(engine) for key, engine in engines.items()}
     first = next(iter(models))
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,13 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from flows.serving.answer_file import Writer, answer_file, answers_of
+from flows.serving.input_file import PART_ROWS
 from flows.serving.lookup import FoundModel, run_of
 from flows.serving.predict import Predictor, answers, predict
-from rosita_core.data.readers.files import normalize
+from rosita_core.data.readers.files import encoded_labels
+from rosita_core.data.readers.parts import RowFile
+from rosita_core.data.task_spec import Kind
 from rosita_core.measuring.calibration import calibration_error
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.score import predictions_of
@@ -26,40 +32,55 @@ MOST_CLASSES = 20
 
 
 def evaluate(
-    predictor: Predictor, rows: pd.DataFrame, batch_size: int, max_length: int | None
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What a model is worth on labelled rows, and the rows on which it is wrong.
+    predictor: Predictor,
+    rows: RowFile,
+    batch_size: int,
+    max_length: int | None,
+    wrong: Callable[[pd.DataFrame], None],
+    done: Callable[[int], None],
+) -> dict[str, Any]:
+    """What a model is worth on labelled rows.
 
     Args:
         predictor: the model.
-        rows: columns `text_a`, for pairs `text_b`, and `label` as it stands in the data.
+        rows: texts with labels, as they stand in the data.
         batch_size: rows at a time.
         max_length: tokens per sequence; None for what the model can read.
+        wrong: called with rows on which it is wrong, in parts; all columns, and its answers. Of a
+            regression they are all rows.
+        done: called with the number of rows that are done.
 
     Returns:
         `rows`, `metrics`, and of classes `classes` (precision, recall, f1 and rows of each) and
-        `confusion` (true class -> predicted class -> rows). The wrong rows have their answer; of a
-        regression they are all rows.
+        `confusion` (true class -> predicted class -> rows).
 
     Raises:
-        ValueError: for a label that the model does not know, or a text that it cannot read.
+        ValueError: for a label that the model does not know, before anything is computed, or a text
+            that it cannot read.
     """
     from scipy.special import softmax
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     regression = not predictor.labels
-    table = normalize(rows, "regression" if regression else "classification", predictor.labels)
-    true_N = table.frame["label"].to_numpy()
+    true_N = _true(rows, predictor.labels)
     positions = predictor.model.config.max_position_embeddings
-    texts = table.frame.drop(columns="label")
-    logits_NC = predict(predictor, texts, batch_size, max_length or positions)
+    logits, count = [], 0
+    for texts, beside in rows.parts(PART_ROWS):
+        part_NC = predict(
+            predictor, texts.drop(columns="label"), batch_size, max_length or positions
+        )
+        right_N = predictions_of(part_NC, regression) == true_N[count : count + len(part_NC)]
+        answered = pd.concat([beside, answers(part_NC, predictor.labels)], axis=1)
+        wrong(answered if regression else answered[~right_N])
+        logits.append(part_NC)
+        count += len(part_NC)
+        done(count)
+    logits_NC = np.concatenate(logits)
     found_N = predictions_of(logits_NC, regression)
-    answered = answers(logits_NC, predictor.labels)
-    beside = pd.concat([rows.reset_index(drop=True), answered], axis=1)
     if regression:
         metrics = compute_metrics(REGRESSION, found_N, true_N)
         metrics["rmse"] = float(np.sqrt(np.square(found_N - true_N).mean()))
-        return {"rows": len(rows), "metrics": metrics}, beside
+        return {"rows": count, "metrics": metrics}
     metrics = compute_metrics(CLASSIFICATION, found_N, true_N)
     if len(predictor.labels) == 2:
         metrics |= compute_metrics(("f1",), found_N, true_N)
@@ -80,8 +101,44 @@ def evaluate(
         true: dict(zip(predictor.labels, map(int, row), strict=True))
         for true, row in zip(predictor.labels, counted_CC, strict=True)
     }
-    document = {"rows": len(rows), "metrics": metrics, "classes": classes, "confusion": confusion}
-    return document, beside[~right_N].reset_index(drop=True)
+    return {"rows": count, "metrics": metrics, "classes": classes, "confusion": confusion}
+
+
+def _true(rows: RowFile, labels: tuple[str, ...]) -> np.ndarray:
+    """The labels of all rows as numbers."""
+    kind: Kind = "classification" if labels else "regression"
+    found: list[int] | list[float] = []
+    for texts, _ in rows.parts(PART_ROWS):
+        found += encoded_labels(texts["label"].tolist(), kind, labels, len(found) + 1)  # type: ignore[arg-type]
+    return np.array(found, np.int64 if labels else np.float64)
+
+
+class WrongRows:
+    """Where rows go on which a model is wrong.
+
+    Attributes:
+        rows: how many there were.
+    """
+
+    def __init__(self, writer: Writer | None) -> None:
+        self._writer, self.rows = writer, 0
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Some more of them."""
+        self.rows += len(part)
+        if self._writer is not None:
+            self._writer.write(part)
+
+
+@contextmanager
+def wrong_rows(path: Path | None, rows: RowFile, labels: tuple[str, ...]) -> Iterator[WrongRows]:
+    """A file for them, where one is asked for; see `answer_file`."""
+    if path is None:
+        yield WrongRows(None)
+        return
+    beside = (part for _, part in rows.parts(PART_ROWS))
+    with answer_file(path, beside, answers_of(labels)) as writer:
+        yield WrongRows(writer)
 
 
 def record(document: dict[str, Any], found: FoundModel, source: Path, home: Path) -> str | None:

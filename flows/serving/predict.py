@@ -1,8 +1,7 @@
-"""A compressed model on texts: reading them, predicting in batches, writing the answers."""
+"""A compressed model on texts: reading them and predicting in batches."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ import torch
 from flows.serving import PREDICTION_BATCH
 from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
-from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.data.table import split_lines
 from rosita_core.export import GRAPH
 from rosita_core.export.graph import GraphClassifier
@@ -29,7 +27,6 @@ from rosita_core.model.pretrained import load_pretrained
 from rosita_core.model.weights import check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
-from tasks.host.private_files import users_mode
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -252,61 +249,3 @@ def answers(logits: np.ndarray, labels: tuple[str, ...]) -> pd.DataFrame:
             PROBABILITY: probabilities[np.arange(len(best)), best],
         }
     )
-
-
-def check_output(path: Path, columns: tuple[str, ...]) -> None:
-    """Refuse an output file that cannot be written, or whose columns would collide.
-
-    Args:
-        path: ends in .csv, .jsonl or .parquet; an existing file is replaced.
-        columns: of the user's own, that stand beside the answers.
-
-    Raises:
-        ValueError: naming what is wrong.
-    """
-    if path.suffix.lower() not in WRITERS:
-        raise ValueError(f"output must end in one of {', '.join(WRITERS)}, got {path}")
-    if path.is_dir():
-        raise ValueError(f"output must be a file, got the directory {path}")
-    for name in columns:
-        if name in (LABEL, PROBABILITY, SCORE) or columns.count(name) > 1:
-            raise ValueError(
-                f"columns of the output must differ from each other and from {LABEL}, "
-                f"{PROBABILITY} and {SCORE}, got {name}"
-            )
-    try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"output must be in a folder that can be written, got {path}: {error.strerror}"
-        ) from None
-
-
-def write_answers(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table by the ending of its name; a reader never sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, suffix=path.suffix.lower())
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        WRITERS[path.suffix.lower()](frame, temporary)
-        # mkstemp makes files for their owner alone.
-        temporary.chmod(users_mode(0o666))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    spreadsheet_safe(frame).to_csv(path, index=False)
-
-
-def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_json(path, orient="records", lines=True, force_ascii=False)
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_parquet(path, index=False)
-
-
-WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

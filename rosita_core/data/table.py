@@ -105,13 +105,17 @@ def read_utf8(path: Path) -> str:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path} must be UTF-8, got byte 0x{raw[error.start]:02x} "
-            f"in line {line} (byte {error.start} of the file)"
-        ) from None
+        raise not_utf8(path, raw[error.start], line, error.start) from None
     if not text.strip():
         raise ValueError(f"{path} must have at least 1 row, got an empty file")
     return text
+
+
+def not_utf8(path: Path, byte: int, line: int, place: int) -> ValueError:
+    """What is said of a file with a byte that is not UTF-8, counted from 0."""
+    return ValueError(
+        f"{path} must be UTF-8, got byte 0x{byte:02x} in line {line} (byte {place} of the file)"
+    )
 
 
 def split_lines(text: str) -> list[str]:

@@ -11,6 +11,8 @@ CHECKPOINT = "hugging-face"
 """The format that all others are made of."""
 
 
+COLUMNS = "rosita_columns"
+"""In config.json: role (text_a, text_b, label) -> the column of the data that it was trained on."""
 GRAPH = "model.onnx"
 TORCH, ONNX = "torch", "onnx"
 """What computes a model; see `rosita_core.measuring.engines`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosita_core.data.framing import check_tokenizer, load_tokenizer
+from rosita_core.export import COLUMNS
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
 
@@ -50,7 +51,7 @@ def export_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     kind = _write_tokenizer(tokenizer_dir, model.config, card.pair, folder)
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    save(build(_config_to_export(model.config, labels, card.pair, kind), state), folder)
+    save(build(_config_to_export(model.config, labels, card, kind), state), folder)
     source = files("rosita_core.model").joinpath(MODEL_SOURCE).read_text(encoding="utf-8")
     (folder / MODEL_SOURCE).write_text(source, encoding="utf-8")
     text = render_card(card, shape_of(model.config), labels)
@@ -60,7 +61,7 @@ def export_checkpoint(
 
 
 def _config_to_export(
-    source: RositaConfig, labels: tuple[str, ...], pair: bool, tokenizer_class: str
+    source: RositaConfig, labels: tuple[str, ...], card: CardFacts, tokenizer_class: str
 ) -> RositaConfig:
     from rosita_core.model.modeling_rosita import (
         RositaConfig,
@@ -79,7 +80,11 @@ def _config_to_export(
     names = labels or (REGRESSION_OUTPUT,)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
-    config.text_pair = pair
+    config.text_pair = card.pair
+    # Those of an exported model that was the teacher are not this one's.
+    vars(config).pop(COLUMNS, None)
+    if card.columns:
+        setattr(config, COLUMNS, dict(card.columns))
     # Pipelines of transformers 4 look for a tokenizer where the configuration names its class.
     config.tokenizer_class = tokenizer_class
     config.problem_type = "single_label_classification" if labels else "regression"

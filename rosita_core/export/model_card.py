@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -52,6 +53,8 @@ class CardFacts:
     Attributes:
         task: name of the task.
         pair: whether the model reads two texts.
+        columns: role (text_a, text_b, label) -> its column in the user's own data, as a model's
+            configuration has it; empty for other data.
         teacher: name of the model that was compressed, such as minilm-l6.
         teacher_shape: its shape.
         method: by which it was compressed, such as rosita.
@@ -68,6 +71,7 @@ class CardFacts:
 
     task: str
     pair: bool
+    columns: Mapping[str, str]
     teacher: str
     teacher_shape: Shape
     method: str

@@ -36,6 +36,7 @@ class ExportSettings:
             repeats nothing is.
         task: name of the task.
         pair: whether the model reads two texts.
+        columns: of the user's own data; see `CardFacts`.
         labels: class names in index order, empty for regression.
         teacher: name of the model that was compressed.
         method, kd_setting, recovered: how it was compressed.
@@ -53,6 +54,7 @@ class ExportSettings:
     latency_warmup: int
     task: str
     pair: bool
+    columns: Mapping[str, str]
     labels: tuple[str, ...]
     teacher: str
     method: str
@@ -87,6 +89,7 @@ def export(
     card = CardFacts(
         task=settings.task,
         pair=settings.pair,
+        columns=settings.columns,
         teacher=settings.teacher,
         teacher_shape=teacher_shape,
         method=settings.method,

@@ -41,11 +41,12 @@ class ProgressEvent(Protocol):
 
 
 class StageProgress:
-    """One running stage on the display; made by `ProgressDisplay.begin`."""
+    """One running stage, or whatever counts, on the display; made by `ProgressDisplay`."""
 
-    def __init__(self, display: "ProgressDisplay", title: str) -> None:
+    def __init__(self, display: "ProgressDisplay", title: str, unit: str) -> None:
         self._display = display
         self._title = title
+        self._unit = unit
         self._brief = display.prefix is not None
         self._began = display.clock()
         self._printed = self._began
@@ -67,7 +68,7 @@ class StageProgress:
         if self._first is None or event.step < self._first[1]:
             self._first = (now, event.step)
         text = self._describe(event, now)
-        said = f"{self._title}: step {event.step}/{event.total_steps}"
+        said = f"{self._title}: {self._unit} {event.step}/{event.total_steps}"
         said = f"{said}, {text}" if text else said
         live = self._display.live
         if live is not None:
@@ -81,12 +82,16 @@ class StageProgress:
 
     def end(self, status: str) -> None:
         """Take the stage off the display; one line with its status and last scores stays."""
-        if self._row is not None and self._display.live is not None:
-            self._display.live.remove_task(self._row)
         took = whole_duration(self._display.clock() - self._began)
         scores = "" if self._brief else "".join(f", {part}" for part in self._scores())
-        self._display.leave()
+        self.close()
         self._display.line(f"{self._title}: {status} in {took}{scores}")
+
+    def close(self) -> None:
+        """Take it off the display without a word."""
+        if self._row is not None and self._display.live is not None:
+            self._display.live.remove_task(self._row)
+        self._display.leave()
 
     def _describe(self, event: ProgressEvent, now: float) -> str:
         parts = self._scores()
@@ -136,6 +141,13 @@ class ProgressDisplay:
     def begin(self, position: int, total: int, name: str) -> StageProgress:
         """Show that stage `position` of `total` (from 1) starts."""
         title = f"[{position}/{total}] {name}" if self.prefix is None else f"{self.prefix}: {name}"
+        row = self.row(title, "step")
+        if self.prefix is None:
+            self.line(f"{title}: started")
+        return row
+
+    def row(self, title: str, unit: str) -> StageProgress:
+        """Show how far something is that counts units; it is said first when some time is over."""
         with self._lock:
             self._running += 1
             stream = self._stream or sys.stderr
@@ -143,9 +155,7 @@ class ProgressDisplay:
             if live and self.live is None:
                 with self.heard():
                     self._start(stream)
-        if self.prefix is None:
-            self.line(f"{title}: started")
-        return StageProgress(self, title)
+        return StageProgress(self, title, unit)
 
     @contextmanager
     def prefixed(self, prefix: str) -> Iterator[None]:

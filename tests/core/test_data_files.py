@@ -269,19 +269,3 @@ def test_every_fault_of_json_and_gzip_is_one_line(tmp_path, name, content, messa
     with pytest.raises(ValueError, match=message) as caught:
         read_table(tmp_path / name, "text", None, "label")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
-def test_all_columns_stand_as_they_do(tmp_path, ending):
-    path = write(tmp_path / f"own.{ending}", ROWS)
-    found = files.all_columns(path, ())
-    assert list(found.columns) == list(ROWS[0])
-    texts = read_table(path, "review", "other", None)
-    assert found["review"].tolist() == texts["text_a"].tolist()
-    assert len(found) == len(ROWS)
-
-
-def test_columns_of_one_name_are_refused(tmp_path):
-    (tmp_path / "own.csv").write_text("text,text\na,b\n")
-    with pytest.raises(ValueError, match="must have each column once, got 'text' twice"):
-        files.all_columns(tmp_path / "own.csv", ())

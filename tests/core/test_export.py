@@ -46,6 +46,7 @@ TEACHER_SHAPE = uniform_shape(Frame(30522, 16, 4, 64, 2, 2), 4, 3, 64, None)
 FACTS = CardFacts(
     task="film-reviews",
     pair=False,
+    columns={},
     teacher="minilm-l6",
     teacher_shape=TEACHER_SHAPE,
     method="rosita",
@@ -236,6 +237,17 @@ def test_it_says_how_many_texts_it_reads(
     folder = request.getfixturevalue(kind)
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["text_pair"] is pair
     assert load(folder).config.text_pair is pair
+
+
+def test_it_says_which_columns_it_was_trained_on_and_not_those_of_its_teacher(
+    tmp_path: Path,
+) -> None:
+    columns = {"text_a": "review", "label": "stars"}
+    export_checkpoint(tiny(), TOKENIZER, LABELS, replace(FACTS, columns=columns), tmp_path / "own")
+    said = json.loads((tmp_path / "own" / "config.json").read_text(encoding="utf-8"))
+    assert said["rosita_columns"] == columns
+    export_checkpoint(load(tmp_path / "own"), TOKENIZER, LABELS, FACTS, tmp_path / "next")
+    assert "rosita_columns" not in (tmp_path / "next" / "config.json").read_text(encoding="utf-8")
 
 
 def test_a_graph_that_was_made_of_one_batch_masks_the_padding_of_others(exported: Path) -> None:
@@ -437,7 +449,7 @@ def test_the_stage_puts_the_scores_of_the_assessment_into_the_card(tmp_path: Pat
     assessment = Assessment(models, {}, "accuracy", 16, "cpu", "fp32", 1)
     scoring = Scoring(("accuracy",), "accuracy", False, 8, 48)
     timed = ((1,), 8, 0, 0)
-    said = ("sst2", False, LABELS, "bert-base", "rosita", "4", "none", 48, 7, (), UNLISTED)
+    said = ("sst2", False, {}, LABELS, "bert-base", "rosita", "4", "none", 48, 7, (), UNLISTED)
     settings = ExportSettings((HuggingFace(),), scoring, *timed, *said)
     export(tiny(), TEACHER_SHAPE, assessment, TOKENIZER, settings, tmp_path / "with")
     card = (tmp_path / "with" / "README.md").read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ def facts(model, pair):
     names |= {"kd_setting": "4", "score_name": None}
     scores = {"teacher_score": None, "student_score": None, "retention": None}
     sizes = {"teacher_shape": shape_of(model.config), "max_length": 16, "seed": 1}
-    return CardFacts(pair=pair, notes=(), listing=UNLISTED, **names, **scores, **sizes)
+    return CardFacts(pair=pair, columns={}, notes=(), listing=UNLISTED, **names, **scores, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_graph_without_the_mask_is_refused(graphs, tmp_path):
 @pytest.fixture
 def settings(scoring):
     forms = (HuggingFace(), Onnx(), OnnxInt8(100.0))
-    said = ("t", False, LABELS, "teacher", "rosita", "4", "none", 16, 1, (), UNLISTED)
+    said = ("t", False, {}, LABELS, "teacher", "rosita", "4", "none", 16, 1, (), UNLISTED)
     return ExportSettings(forms, scoring(), (1, 2), 8, 2, 0, *said)
 
 

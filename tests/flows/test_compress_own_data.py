@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from command_line import csv_file, recipe_file, rosita
@@ -33,6 +34,12 @@ WORDS = ["the", "film", "was", "slow", "dull", "quiet", "bright", "moving", "fun
 def sentences(count: int, seed: int) -> list[str]:
     draw = random.Random(seed)
     return [" ".join(draw.choices(WORDS, k=8)) for _ in range(count)]
+
+
+def logged(home: Path) -> Path:
+    """Where MLflow keeps the model of the only run of a home."""
+    [place] = (home / "mlartifacts").rglob("MLmodel")
+    return place.parent
 
 
 def own_recipe(folder: Path, **data: Any) -> str:
@@ -83,6 +90,21 @@ def test_own_classes_of_single_texts(
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {"0": "bad", "1": "fair", "2": "good"}
     assert summary["registered_model"]["name"] == "rosita-mine"
+    # Columns are those of the recipe, unless an option names another.
+    scored = ("evaluate", "--input", dev, "--max-length", "9", "--json")
+    metrics = rosita(*scored, home=home).document["metrics"]
+    assert metrics["accuracy"] == pytest.approx(summary["student"]["metrics"]["accuracy"])
+    assert rosita("predict", "--input", dev, "--json", home=home).document["rows"] == 12
+    other = rosita("predict", "--input", dev, "--text-a", "verdict", home=home)
+    assert (other.code, len(other.stdout.splitlines())) == (0, 12)
+    renamed = csv_file(tmp_path / "renamed.csv", "sentence,stars", rows[:3])
+    done = rosita("evaluate", "--input", renamed, home=home)
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"rosita: label must name one column of {renamed} (sentence, stars), got 'verdict' "
+        "(no such column)"
+    )
+    assert rosita("evaluate", "--input", renamed, "--label", "stars", home=home).code == 0
 
 
 def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:
@@ -96,5 +118,11 @@ def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:
     assert set(summary["student"]["metrics"]) == {"pearson", "spearman", "pearson_spearman"}
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "regression"
+    done = rosita("predict", "--input", train, "--json", home=home)
+    assert [one.keys() for one in done.document["predictions"]] == [{"score"}] * 60
+    assert rosita("evaluate", "--input", train, "--json", home=home).document["rows"] == 60
+    example = mlflow.pyfunc.load_model(str(logged(home))).input_example.to_dict("records")
+    assert example[0].keys() == {"text", "text_b"}
+    assert f"{example[0]['text']},{example[0]['text_b']}," in Path(train).read_text()
     frame = pd.read_parquet(Store(home).path(artifact(summary, "augment")) / "augmented.parquet")
     assert {"text_a", "text_b", "label"} < set(frame.columns)

@@ -197,7 +197,6 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_text() -> None:
     ("arguments", "message"),
     [
         (("text", "--input", "x.csv"), "text must not be given together with --input"),
-        (("--input", "x.csv"), "text_a must name the column"),
         (("text", "--text-a", "x"), "text_a must be given together with --input"),
         (("text", "--model", "no/such/place"), "model must be a checkpoint directory, or a"),
         (("  ",), "text must not be empty"),
@@ -215,6 +214,7 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
     ("arguments", "message"),
     [
         (("--input", "x.xls", "--text-a", "x"), "input must end in one of .csv, "),
+        (("--input", "x.csv"), "input must be an existing file, got x.csv"),
         (("text", "--output", "answers.txt"), "output must end in one of"),
         (("text", "--output", "no/such/folder/a.csv"), "output must be in a folder"),
         (("text", "--text-b", "second"), "which reads one text, got two texts"),

@@ -110,7 +110,7 @@ def facts(model: RositaForSequenceClassification, name: str, pair: bool) -> Card
     said: dict[str, Any] = {"task": "t", "teacher": name, "method": "rosita", "kd_setting": "4"}
     scores = dict.fromkeys(("score_name", "teacher_score", "student_score", "retention"))
     said |= {"recovered": "none", "teacher_shape": shape_of(model.config), "max_length": 32}
-    return CardFacts(pair=pair, seed=1, notes=(), listing=UNLISTED, **said, **scores)
+    return CardFacts(pair=pair, columns={}, seed=1, notes=(), listing=UNLISTED, **said, **scores)
 
 
 @pytest.fixture(scope="module")

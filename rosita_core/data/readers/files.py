@@ -52,7 +52,7 @@ def read_table(
     path = Path(path)
     roles = {"text_a": text_a, "text_b": text_b, "label": label}
     wanted = {role: name for role, name in roles.items() if name is not None}
-    found = _read(path, sorted(set(wanted.values())), splits)
+    found = read_columns(path, sorted(set(wanted.values())), splits)
     for role, name in wanted.items():
         if found.present.count(name) != 1:
             why = "no such column" if name not in found.present else "more than one"
@@ -63,30 +63,13 @@ def read_table(
     if not found.values[text_a]:
         raise ValueError(f"{path} must have at least 1 row, got 0")
     for role, name in wanted.items():
-        _check_values(path, role, name, found.values[name])
+        check_values(path, role, name, found.values[name], 1)
     return pd.DataFrame(
         {
             role: _labels(found, name)
             if role == "label"
             else pd.Series(found.values[name], dtype="str")
             for role, name in wanted.items()
-        }
-    )
-
-
-def all_columns(path: Path, splits: Sequence[str]) -> pd.DataFrame:
-    """Every column of a file that `read_table` reads, as it stands there; classes by their names.
-
-    Raises ValueError as `read_table` does, and for a name that several columns have.
-    """
-    present = _read(path, [], splits).present
-    if repeated := [name for name in present if present.count(name) > 1]:
-        raise ValueError(f"{path} must have each column once, got {repeated[0]!r} twice")
-    found = _read(path, present, splits)
-    return pd.DataFrame(
-        {
-            name: _labels(found, name) if name in found.classes else found.values[name]
-            for name in present
         }
     )
 
@@ -113,13 +96,19 @@ def class_order(labels: pd.Series) -> tuple[str, ...]:
     return labels_to_index(labels.tolist())
 
 
-def _read(path: Path, wanted: list[str], splits: Sequence[str]) -> Columns:
+def read_columns(path: Path, wanted: list[str], splits: Sequence[str]) -> Columns:
+    """The wanted columns of a file, or of the folder's split; see `read_table`."""
     if path.is_dir():
         from rosita_core.data.readers.folders import is_saved, parquet_files, read_saved
 
         if is_saved(path):
             return read_saved(path, splits, wanted)
         return _read_shards(parquet_files(path, splits), wanted)
+    return _READERS[ending_of(path)](path, wanted)
+
+
+def ending_of(path: Path) -> str:
+    """What a file that is there ends in, without .gz."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if ending not in _READERS or (ending == ".parquet" and path.suffix.lower() != ending):
         raise ValueError(
@@ -128,7 +117,7 @@ def _read(path: Path, wanted: list[str], splits: Sequence[str]) -> Columns:
         )
     if not path.is_file():
         raise ValueError(f"path must be an existing file, got {path}")
-    return _READERS[ending](path, wanted)
+    return ending
 
 
 def _labels(found: Columns, name: str) -> pd.Series:
@@ -145,23 +134,31 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
     Raises ValueError (naming the row) for a class that is not among `labels`, or for a regression
     label that is not a finite number.
     """
-    values = raw["label"].tolist()
-    if kind == "regression":
-        encoded = [_number(value, row) for row, value in enumerate(values, start=1)]
-    else:
-        index = {name: position for position, name in enumerate(labels)}
-        names = [label_name(value) for value in values]
-        for row, name in enumerate(names, start=1):
-            if name not in index:
-                raise ValueError(
-                    f"label must be one of the training data's ({some(labels)}), "
-                    f"got {brief(repr(name))} in row {row}"
-                )
-        encoded = [index[name] for name in names]
+    encoded = encoded_labels(raw["label"].tolist(), kind, labels, 1)
     texts = [raw[name].tolist() for name in text_columns(raw)]
     return Table(
         normalized_frame(texts[0], texts[1] if len(texts) > 1 else None, encoded, kind), {}
     )
+
+
+def encoded_labels(
+    values: list[Any], kind: Kind, labels: tuple[str, ...], first: int
+) -> list[int] | list[float]:
+    """Labels as they stand there as numbers, or as indices of their classes; see `normalize`.
+
+    `first` is the number of the first row.
+    """
+    if kind == "regression":
+        return [_number(value, row) for row, value in enumerate(values, start=first)]
+    index = {name: position for position, name in enumerate(labels)}
+    names = [label_name(value) for value in values]
+    for row, name in enumerate(names, start=first):
+        if name not in index:
+            raise ValueError(
+                f"label must be one of the training data's ({some(labels)}), "
+                f"got {brief(repr(name))} in row {row}"
+            )
+    return [index[name] for name in names]
 
 
 def _number(value: object, row: int) -> float:
@@ -174,8 +171,9 @@ def _number(value: object, row: int) -> float:
     return number
 
 
-def _check_values(path: Path, role: str, name: str, values: list[Any]) -> None:
-    for row, value in enumerate(values, start=1):
+def check_values(path: Path, role: str, name: str, values: list[Any], first: int) -> None:
+    """Refuse what is no text, or no label; `first` is the number of the first row."""
+    for row, value in enumerate(values, start=first):
         where = f"in row {row} of {path}"
         if value is None or (isinstance(value, float) and math.isnan(value)):
             raise ValueError(f"{role} ({name!r}) must not be null, got null {where}")
@@ -199,9 +197,10 @@ def _check_values(path: Path, role: str, name: str, values: list[Any]) -> None:
                 ) from None
 
 
-def _collect(
+def collect(
     path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]], wanted: list[str]
 ) -> Columns:
+    """The wanted columns of rows of fields, each with its line."""
     positions = {name: header.index(name) for name in wanted if name in header}
     columns: dict[str, list[Any]] = {name: [] for name in positions}
     for line, fields in rows:
@@ -228,7 +227,7 @@ def _read_csv(path: Path, wanted: list[str]) -> Columns:
     try:
         header = next(fields for fields in reader if fields)
         rows = ((reader.line_num, fields) for fields in reader)
-        return _collect(path, header, rows, wanted)
+        return collect(path, header, rows, wanted)
     except csv.Error as error:
         raise ValueError(f"{path} must be CSV, got line {reader.line_num}: {error}") from None
 
@@ -237,7 +236,7 @@ def _read_tsv(path: Path, wanted: list[str]) -> Columns:
     lines = split_lines(read_utf8(path))
     rows = ((number, line.split("\t")) for number, line in enumerate(lines, start=1))
     header = next(fields for _, fields in rows if fields != [""])
-    return _collect(path, header, rows, wanted)
+    return collect(path, header, rows, wanted)
 
 
 def _read_jsonl(path: Path, wanted: list[str]) -> Columns:
@@ -249,11 +248,16 @@ def _read_lines(path: Path, text: str, wanted: list[str]) -> Columns:
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} must be JSONL, got line {number}: {error}") from None
+            raise not_jsonl(path, number, error) from None
 
     lines = enumerate(split_lines(text), start=1)
     rows = ((number, parsed(number, line)) for number, line in lines if line.strip())
-    return _read_objects(path, "line", rows, wanted)
+    return read_objects(path, "line", rows, wanted)
+
+
+def not_jsonl(path: Path, line: int, error: Exception) -> ValueError:
+    """What is said of a line that is not JSON."""
+    return ValueError(f"{path} must be JSONL, got line {line}: {error}")
 
 
 def _read_json(path: Path, wanted: list[str]) -> Columns:
@@ -272,12 +276,13 @@ def _read_json(path: Path, wanted: list[str]) -> Columns:
     if not isinstance(document, list):
         found = type(document).__name__
         raise ValueError(f"{path} must hold an array of objects, got {found}")
-    return _read_objects(path, "row", enumerate(document, start=1), wanted)
+    return read_objects(path, "row", enumerate(document, start=1), wanted)
 
 
-def _read_objects(
+def read_objects(
     path: Path, unit: str, rows: Iterable[tuple[int, Any]], wanted: list[str]
 ) -> Columns:
+    """The wanted columns of objects, each with its number as a `unit`; null where one has none."""
     present: dict[str, None] = {}
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     for number, row in rows:
@@ -328,7 +333,7 @@ def _read_parquet(path: Path, wanted: list[str]) -> Columns:
         return found
     from rosita_core.data.readers.folders import features_of, with_classes
 
-    return with_classes(found, features_of(schema, path), path)
+    return with_classes(found, features_of(schema, path), path, 1)
 
 
 _READERS: dict[str, Callable[[Path, list[str]], Columns]] = {

@@ -100,7 +100,7 @@ def read_saved(folder: Path, splits: Sequence[str], wanted: Sequence[str]) -> Co
         data.data.table.select(there).validate(full=True)
         table = data.select_columns(there).with_format("arrow")[:]
         values = {name: table.column(name).to_pylist() for name in there}
-    return with_classes(Columns(list(data.column_names), values, {}), data.features, folder)
+    return with_classes(Columns(list(data.column_names), values, {}), data.features, folder, 1)
 
 
 def features_of(schema: pa.Schema, path: Path) -> Mapping[str, Any]:
@@ -109,8 +109,10 @@ def features_of(schema: pa.Schema, path: Path) -> Mapping[str, Any]:
         return datasets.Features.from_arrow_schema(schema)
 
 
-def with_classes(found: Columns, features: Mapping[str, Any], path: Path) -> Columns:
+def with_classes(found: Columns, features: Mapping[str, Any], path: Path, first: int) -> Columns:
     """The columns with names in place of the indices of classes (`ClassLabel`).
+
+    `first` is the number of the first row.
 
     Raises:
         ValueError: for an index without a name. -1 says that a row has no class.
@@ -121,7 +123,7 @@ def with_classes(found: Columns, features: Mapping[str, Any], path: Path) -> Col
         if not isinstance(feature, datasets.ClassLabel) or not feature.names:
             continue
         classes[name] = tuple(feature.names)
-        for row, index in enumerate(column, start=1):
+        for row, index in enumerate(column, start=first):
             if index is not None and index not in range(-1, len(feature.names)):
                 raise ValueError(
                     f"{name} must be in [0, {len(feature.names) - 1}], an index of its classes, "

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from flows.recipes.schema import OWN_TASK
 from flows.serving.answer_file import Writer, answer_file, answers_of
 from flows.serving.input_file import PART_ROWS
 from flows.serving.lookup import FoundModel, run_of
 from flows.serving.predict import Predictor, answers, predict
 from rosita_core.data.readers.files import encoded_labels
 from rosita_core.data.readers.parts import RowFile
+from rosita_core.data.sources import source_digest
 from rosita_core.data.task_spec import Kind
 from rosita_core.measuring.calibration import calibration_error
 from rosita_core.measuring.metrics import compute_metrics
@@ -158,6 +160,9 @@ def record(document: dict[str, Any], found: FoundModel, source: Path, home: Path
         *(version.tags["rosita.seed"], None, version.tags["rosita.shape"]),
         name=f"evaluate {summary.recipe} on {source.name}",
     )
+    digest = source_digest("files", OWN_TASK, None, str(source), None, ())
+    rows = {"rows": document["rows"]}
+    tracking.log_dataset(run, source.name, digest, str(source), rows, "evaluation")
     classes = document.get("classes", {})
     of_classes = {
         f"{name}/{label}": value

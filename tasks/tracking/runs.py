@@ -173,10 +173,12 @@ class Tracking:
         fingerprint: str,
         source: str,
         profile: Mapping[str, Any],
+        context: str = "training",
     ) -> None:
         """Note the data that a run reads, by fingerprint. MLflow keeps its first 36 characters.
 
-        `source` says where the data came from; `profile` holds sizes and the like (JSON-able).
+        `source` says where the data came from; `profile` holds sizes and the like (JSON-able);
+        `context` what the run does with it.
         """
         dataset = {
             "name": name,
@@ -185,7 +187,8 @@ class Tracking:
             "source": json.dumps({"source": source, "fingerprint": fingerprint}),
             "profile": json.dumps(dict(profile)),
         }
-        self._sender.append(run, {"op": "dataset", "dataset": dataset}, urgent=False)
+        operation = {"op": "dataset", "dataset": dataset, "context": context}
+        self._sender.append(run, operation, urgent=False)
 
     def log_model(
         self,

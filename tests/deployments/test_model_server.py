@@ -170,7 +170,8 @@ def test_it_answers_as_the_command_does(server: Server, home: Home) -> None:
     answer = server.post(asked(texts))
     assert answer.status_code == 200, answer.text
     said = answer.json()["predictions"]
-    model = f"models:/{home.summary['registered_model']['name']}{server.suffix}@champion"
+    version = "/1" if server.suffix else "@champion"
+    model = f"models:/{home.summary['registered_model']['name']}{server.suffix}{version}"
     done = home.run("predict", "--json", "--model", model, stdin="\n".join(texts) + "\n")
     document = json.loads(done.stdout)
     assert document["model"].endswith("/onnx") == bool(server.suffix)

@@ -78,6 +78,7 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("seed.at=1", "seed.at must be a field of a recipe, got seed without fields"),
         ("width.keep_heads", "--set must be field=value, got 'width.keep_heads'"),
         ("=2", "--set must be field=value, got '=2'"),
+        ("problem=reviews-onnx", "problem must not end in -onnx, as registered graphs do, got"),
         ("task=poems", "task must be one of cola, sst2,"),
         ("data.source=hub", "data.source must be packaged for task film-reviews, got 'hub'"),
         ("task=custom", "data.source must be files for task custom, got 'packaged'"),

@@ -72,6 +72,10 @@ def test_it_says_what_the_answers_are_worth(
     assert run.info.run_name == "evaluate smoke on rows.csv"
     assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
     assert run.data.params["evaluated"] == said["run_id"]
+    assert run.inputs is not None
+    [rows] = run.inputs.dataset_inputs
+    assert rows.dataset.name == "rows.csv"
+    assert [(tag.key, tag.value) for tag in rows.tags] == [("mlflow.data.context", "evaluation")]
 
 
 def test_people_see_tables(copied_home: Home, labelled: Path) -> None:

@@ -135,7 +135,9 @@ class Delivery:
             raise ValueError(f"the run of {kind} must exist, got none: its creation was refused")
         if kind == "dataset":
             dataset = Dataset(**operation["dataset"])
-            tags = [InputTag("mlflow.data.context", "training")]
+            # Earlier versions wrote none down.
+            context = operation.get("context", "training")
+            tags = [InputTag("mlflow.data.context", context)]
             self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
         elif kind == "text":
             self.client.log_text(run_id, operation["text"], operation["path"])

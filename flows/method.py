@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.recipes.presets import ROSITA
@@ -19,9 +19,11 @@ from flows.recipes.settings import (
     one_step_settings,
     recover_settings,
     student_settings,
+    targets_settings,
     teacher_settings,
     width_settings,
 )
+from tasks.stages.catalogue import targets_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def method(request: Request) -> tuple[Node, ...]:
     """The stages of the recipe, each after everything that it reads."""
     data = Node("data", data_settings(request), {})
     teacher = Node("teacher", teacher_settings(request), {"data": "data"})
-    compression = _rosita(request) if request.recipe.method == ROSITA else _at_once(request)
+    nodes = _rosita(request) if request.recipe.method == ROSITA else _at_once(request)
+    compression = tuple(one for node in nodes for one in _with_targets(request, node))
     models = {"data": "data", "teacher": "teacher", "student": compression[-1].name}
     further = _further(request)
     read = models | {node.name: node.name for node in further}
@@ -106,6 +109,20 @@ def _at_once(request: Request) -> tuple[Node, ...]:
             augment = Node("augment", augment_settings(request), {"data": "data"})
             recover = Node("recover", recover_settings(request), left | {"rows": "augment"})
             return (augment, measure, cut, recover)
+
+
+def _with_targets(request: Request, node: Node) -> tuple[Node, ...]:
+    """A stage, after the one that keeps what its teacher says where it asks often for it."""
+    shallow = node.inputs.get("teacher") == "depth"
+    settings = targets_settings(request, node.config, shallow)
+    if settings is None:
+        return (node,)
+    name = targets_of(node.name)
+    read = {role: node.inputs[role] for role in ("data", "rows", "teacher")}
+    return (
+        Node(name, settings, read),
+        replace(node, inputs=node.inputs | {"targets": name}),
+    )
 
 
 def check_stage(request: Request, stage: str) -> None:

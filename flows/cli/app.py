@@ -141,7 +141,7 @@ def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False
     if json_:
         parts = asdict(planned)
         document = {"recipe": request.recipe.name, "notes": list(request.notes)}
-        document |= {"stages": parts["stages"]}
+        document |= {"stages": parts["stages"], "keeping": parts["keeping"]}
         print_json(document | {"rows": parts["rows"]["counts"], "cuts": parts["rows"]["cuts"]})
         return
     show_plan(request, planned, totals(planned.stages))

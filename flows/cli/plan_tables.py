@@ -39,6 +39,8 @@ def show_plan(request: Request, plan: Plan, total: str) -> None:
     for note in request.notes:
         out.print(Text(note))
     out.print(Text(total))
+    for kept in plan.keeping:
+        out.print(Text(kept.line))
     for note in (*shared(plan.rows.counts), *cut_rows([asdict(cut) for cut in plan.rows.cuts])):
         out.print(Text(note))
     if first := next((stage.name for stage in plan.stages if stage.status == TO_RUN), None):

@@ -13,6 +13,7 @@ from flows.engine.graph import Vertex
 from flows.method import Node
 from flows.planning.differences import flat
 from flows.recipes.request import read_rows
+from rosita_core.stages.targets import TargetsSettings
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import StageResult, attempts, makers
 from tasks.cache.stage_key import PROCESSES, canonical_config
@@ -21,7 +22,7 @@ from tasks.stages.catalogue import catalogue
 DATA = "data"
 DECIDING = (
     *("training.batch_size", "training.max_length", "source.digest", "source.limit_rows"),
-    *("mlm_digest", "vectors_digest"),
+    *("mlm_digest", "vectors_digest", "max_length", "states"),
 )
 """Settings without which the time of a step, or of the rows, says nothing about another one's."""
 
@@ -194,20 +195,33 @@ def _alike(wanted: dict[str, str], had: dict[str, str]) -> int:
 
 
 def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:
-    """Optimizer steps of a training, or rows of the augmentation, as far as they are known."""
+    """Optimizer steps of a training, or rows of another stage, as far as they are known."""
+    config = vertex.node.config
+    if isinstance(config, TargetsSettings):
+        return rows_read(vertex, results)
+    if vertex.name != "augment" and not hasattr(config, "training"):
+        return None
+    rows = rows_read(vertex, results)
+    if rows is None or vertex.name == "augment":
+        return rows
+    return float(total_steps(rows, config.training))
+
+
+def rows_read(vertex: Vertex, results: Mapping[str, StageResult]) -> int | None:
+    """Training rows that a stage reads, as far as they are known; of variants at most.
+
+    Args:
+        vertex: the stage.
+        results: id -> result of the stages before it that are cached.
+    """
     request, original = vertex.request, None
     if (data := results.get(vertex.needs.get("data", ""))) is not None:
         original = int(data.metrics["rows_train"])
     elif is_here(request):
         original = read_rows(request.source).counts["train"]
-    if vertex.name == "augment" or original is None:
+    if original is None or vertex.node.inputs.get("rows") != "augment":
         return original
-    if not hasattr(vertex.node.config, "training"):
-        return None
-    rows = original
-    if vertex.node.inputs.get("rows") == "augment":
-        augmented = results.get(vertex.needs["augment"])
-        rows = original * (1 + request.recipe.augment.copies)
-        if augmented is not None:
-            rows = int(augmented.metrics["rows_train"])
-    return float(total_steps(rows, vertex.node.config.training))
+    augmented = results.get(vertex.needs["augment"])
+    if augmented is not None:
+        return int(augmented.metrics["rows_train"])
+    return original * (1 + request.recipe.augment.copies)

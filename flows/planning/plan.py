@@ -11,6 +11,7 @@ from flows.planning.attempts import basis, maker
 from flows.planning.differences import Difference
 from flows.planning.estimates import Estimator
 from flows.planning.explain import NEVER, Reasons, reasons_of
+from flows.planning.keeping import Keeping, keeping
 from flows.planning.rows import KnownRows, known_rows
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage, first_to_run, nearest, survey
 from flows.recipes.request import Request
@@ -45,10 +46,17 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a recipe with their state, and what is known of its rows."""
+    """The stages of a recipe with their state, and what is known of its rows.
+
+    Attributes:
+        stages: in the order of the method.
+        rows: what is known of them.
+        keeping: how much of teachers' outputs is kept.
+    """
 
     stages: tuple[PlannedStage, ...]
     rows: KnownRows
+    keeping: tuple[Keeping, ...]
 
 
 def plan(request: Request) -> Plan:
@@ -62,9 +70,12 @@ def plan(request: Request) -> Plan:
     def seconds(stage: SurveyedStage) -> float | None:
         return estimator.of(graph.vertices[ids[stage.name]], done).seconds
 
+    rows = known_rows(request, stages["data"].record)
+    kept = (keeping(graph.vertices[ids[name]], done, rows.lengths.get("train")) for name in stages)
     return Plan(
         tuple(_planned(stage, stages, request, seconds) for stage in stages.values()),
-        known_rows(request, stages["data"].record),
+        rows,
+        tuple(one for one in kept if one is not None),
     )
 
 

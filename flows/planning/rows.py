@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flows.engine.checks import is_here
-from flows.engine.cuts import Cut, cuts, encoded_lengths, sampled_lengths
+from flows.engine.cuts import Cut, Lengths, cuts, encoded_lengths, sampled_lengths
 from flows.engine.summary import counted_rows
 from flows.recipes.request import Request, read_rows
 from tasks.cache.records import StageResult
@@ -20,10 +20,12 @@ class KnownRows:
     Attributes:
         counts: see `rosita_core.data.sharing.row_counts`; empty where nothing is known.
         cuts: what the recipe's maximum lengths cut.
+        lengths: tokens of the rows of each split, or of some; empty where nothing is known.
     """
 
     counts: Mapping[str, int]
     cuts: tuple[Cut, ...]
+    lengths: Lengths
 
 
 def known_rows(request: Request, data: StageResult | None) -> KnownRows:
@@ -34,9 +36,11 @@ def known_rows(request: Request, data: StageResult | None) -> KnownRows:
     store = Store(request.home)
     if data is not None and store.verify(data.artifact) is None:
         lengths = encoded_lengths(request, store.path(data.artifact))
-        return KnownRows(counted_rows(data.metrics), cuts(request, lengths, False))
+        counts = counted_rows(data.metrics)
+        return KnownRows(counts, cuts(request, lengths, False), lengths)
     if not is_here(request):
-        return KnownRows({} if data is None else counted_rows(data.metrics), ())
+        return KnownRows({} if data is None else counted_rows(data.metrics), (), {})
     rows = read_rows(request.source)
     sampled = any(len(some) < rows.counts[name] for name, some in rows.samples.items())
-    return KnownRows(rows.counts, cuts(request, sampled_lengths(request, rows.samples), sampled))
+    lengths = sampled_lengths(request, rows.samples)
+    return KnownRows(rows.counts, cuts(request, lengths, sampled), lengths)

@@ -215,6 +215,23 @@ class Width(Distilled):
     hidden: Hidden = Field("states", description="what of the hidden states is learned, too")
 
 
+class KD(Section):
+    """How trainings learn from a teacher."""
+
+    cache: Literal["auto", "none", "predictions", "states"] = Field(
+        "auto",
+        description="of a training that passes over its rows more than 1.5 times, what its teacher "
+        "says is computed once and kept; predictions: where it learns nothing else; states: "
+        "however large they are",
+    )
+    cache_gb: float = Field(
+        8.0,
+        gt=0,
+        description="auto: where hidden states of a training's rows take more (10^9 bytes), its "
+        "teacher computes",
+    )
+
+
 class Budget(Section):
     """How large the compressed model may be; every method counts alike."""
 
@@ -420,6 +437,7 @@ class Recipe(Section):
     )
     teacher: Teacher
     augment: Augment = Augment()
+    kd: KD = KD()
     student: Student
     depth: Depth
     width: Width

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,13 @@ from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.one_step import OneStepSettings
 from rosita_core.stages.recover import RecoverSettings
 from rosita_core.stages.student import StudentSettings
+from rosita_core.stages.targets import TargetsSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
 from rosita_core.training.loop import TrainingSettings
+
+KEPT_ABOVE = 1.5
+"""Passes over its rows: a training that makes more reads a teacher that was computed once."""
 
 
 def data_settings(request: Request) -> DataSettings:
@@ -185,6 +191,38 @@ def recover_settings(request: Request) -> RecoverSettings:
         distillation=_distillation(recipe, section) if distilled else None,
         scoring=_scoring(request, section.max_length),
     )
+
+
+def targets_settings(request: Request, training: Any, shallow: bool) -> TargetsSettings | None:
+    """What is kept of a teacher for a training; None where nothing is, and the teacher computes.
+
+    Args:
+        training: the settings of any stage but `data`.
+        shallow: whether the teacher has lost its top layers.
+    """
+    kd, distillation = request.recipe.kd, getattr(training, "distillation", None)
+    if kd.cache == "none" or distillation is None or distillation.teacher_dropout:
+        return None
+    reads_states = any(loss.reads_states for loss in distillation.losses)
+    # The authors' hidden loss reads padding, of which there is more or less from batch to batch.
+    lacking = kd.cache == "predictions" or request.recipe.fidelity.hidden_on_padding
+    if training.training.epochs <= KEPT_ABOVE or (reads_states and lacking):
+        return None
+    layers = _student(request).layers if shallow else request.teacher.layers
+    mapped = (map_layers(layers, depth) for depth in _depths(training, layers))
+    return TargetsSettings(
+        states=tuple(sorted({*chain(*mapped)})) if reads_states else (),
+        most_gb=kd.cache_gb if reads_states and kd.cache == "auto" else None,
+        max_length=training.training.max_length,
+        relu_teacher_head=distillation.relu_teacher_head,
+    )
+
+
+def _depths(training: Any, layers: int) -> Iterable[int]:
+    """Layers that the student of a training has on its way, its teacher having `layers`."""
+    if isinstance(training, DepthSettings):
+        return range(training.keep_layers, layers + 1)
+    return (len(getattr(training, "start_layers", range(layers))),)
 
 
 def _calibration(request: Request) -> Calibration:

@@ -10,7 +10,7 @@ import pandas as pd
 from flows.reports.parts import Plot
 from flows.reports.records import AXIS, SHORT_AXES, Records
 from rosita_core.measuring.significance.comparison import pareto_front
-from tasks.stages.catalogue import catalogue
+from tasks.stages.catalogue import TARGETS, catalogue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -242,8 +242,9 @@ def _frequency(cells: pd.DataFrame, axis: str, lines: list[tuple[str, pd.DataFra
 
 
 def _long_stages() -> tuple[str, ...]:
-    """Stages with a colour of their own; the others take seconds."""
-    return tuple(kind.name for kind in catalogue().values() if kind.unit or kind.name == "assess")
+    """Stages with a colour of their own; the others take seconds. Those of targets have one."""
+    kinds = [kind for kind in catalogue().values() if kind.unit or kind.name == "assess"]
+    return (*(kind.name for kind in kinds if kind.kernel != TARGETS), TARGETS)
 
 
 def _stage_times(records: Records) -> Figure:
@@ -255,6 +256,8 @@ def _stage_times(records: Records) -> Figure:
     once = stages.sort_values("seconds", ascending=False).drop_duplicates("key")
     shared = once["key"].map(users) > 1
     once = once.assign(bar=once["configuration"].mask(shared, "shared"))
+    kept = once["stage"].str.endswith(f"-{TARGETS}")
+    once = once.assign(stage=once["stage"].mask(kept, TARGETS))
     small = ~once["stage"].isin(_long_stages())
     once = once.assign(stage=once["stage"].mask(small, "other"))
     order = [stage for stage in (*_long_stages(), "other") if stage in set(once["stage"])]

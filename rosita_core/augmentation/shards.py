@@ -6,15 +6,13 @@ is new in it; where the filesystem has no hard links it writes them all.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from rosita_core.training.checkpoints import Checkpoints, read_state, write_state
+from rosita_core.training.checkpoints import Checkpoints, link_or_copy, read_state, write_state
 
 PATTERN = "rows-*.arrow"
 
@@ -68,7 +66,7 @@ class Shards:
     def _write(self, folder: Path) -> None:
         shards = self._paths()
         for path in shards:
-            _link_or_copy(path, folder / path.name)
+            link_or_copy(path, folder / path.name)
         if self._new:
             path = folder / PATTERN.replace("*", f"{len(shards):06d}")
             with (
@@ -81,14 +79,6 @@ class Shards:
 
     def _paths(self) -> list[Path]:
         return [] if self._folder is None else sorted(self._folder.glob(PATTERN))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some network and foreign filesystems have no hard links; a full disk fails here, too.
-        shutil.copyfile(source, target)
 
 
 def _batches(source: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objectives import DistillationLoss, Outputs
 from rosita_core.model.checkpoint import placed
 from rosita_core.training.batches import Batch
@@ -43,24 +44,24 @@ def distillation_objective(
     teacher: RositaForSequenceClassification,
     settings: DistillationSettings,
     placement: Placement,
+    kept: KeptOutputs | None = None,
 ) -> Callable[[RositaForSequenceClassification, Batch], dict[str, torch.Tensor]]:
     """The sum of the losses, named "loss", and each of them under its own name.
 
     The teacher is read on the device in eval mode and never trained; the one passed in keeps its
-    mode and flags. Of a part of a batch, the losses are its share of the batch's.
+    mode and flags. Where what it says of the rows is `kept`, it is not computed. Of a part of a
+    batch, the losses are its share of the batch's.
 
     Example, with predictions and hidden states: {"loss": 1.1, "loss_prediction": 0.7,
     "loss_hidden": 0.4}.
     """
-    teacher = placed(teacher, placement.device).train(settings.teacher_dropout)
-    teacher.requires_grad_(False)
+    teach = _computing(teacher, settings, placement) if kept is None else kept
     states = any(loss.reads_states for loss in settings.losses)
 
     def objective(
         student: RositaForSequenceClassification, batch: Batch
     ) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            taught = _taught(teacher, batch, settings.relu_teacher_head)
+        taught = teach(batch)
         learned = _outputs(student, batch, states)
         named: dict[str, torch.Tensor] = {}
         for loss in settings.losses:
@@ -70,6 +71,14 @@ def distillation_objective(
     return objective
 
 
+def _computing(
+    teacher: RositaForSequenceClassification, settings: DistillationSettings, placement: Placement
+) -> Callable[[Batch], Outputs]:
+    teacher = placed(teacher, placement.device).train(settings.teacher_dropout)
+    teacher.requires_grad_(False)
+    return partial(teacher_outputs, teacher, relu_head=settings.relu_teacher_head)
+
+
 def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool) -> Outputs:
     found = model(
         batch.input_ids, batch.attention_mask, batch.token_type_ids, output_hidden_states=states
@@ -77,7 +86,17 @@ def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool)
     return Outputs(found.logits, found.hidden_states or ())
 
 
-def _taught(teacher: RositaForSequenceClassification, batch: Batch, relu_head: bool) -> Outputs:
+@torch.no_grad()
+def teacher_outputs(
+    teacher: RositaForSequenceClassification, batch: Batch, relu_head: bool
+) -> Outputs:
+    """What a teacher says of a batch on its device, all hidden states among it.
+
+    Args:
+        teacher: in the mode that it shall have.
+        batch: of its device.
+        relu_head: see `DistillationSettings.relu_teacher_head`.
+    """
     found = _outputs(teacher, batch, True)
     if not relu_head:
         return found

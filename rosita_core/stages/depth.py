@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rosita_core.compression.iterative import IterativePruning
 from rosita_core.compression.schedule import at_equal_distances, depth_targets
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
@@ -40,7 +41,10 @@ class DepthSettings:
 
 
 def prune_depth(
-    teacher: RositaForSequenceClassification, settings: DepthSettings, run: TrainingRun
+    teacher: RositaForSequenceClassification,
+    settings: DepthSettings,
+    run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Trained:
     """A copy of `teacher` that learns from it while its top layers go, one at a time.
 
@@ -51,6 +55,7 @@ def prune_depth(
         teacher: it is not changed.
         settings: how far to prune, and how to train.
         run: augmented rows; their labels are not read.
+        kept: what the teacher says of the rows, where it is not to be computed; else None.
     """
     targets = depth_targets(shape_of(teacher.config), settings.keep_layers)
     steps = total_steps(len(run.rows), settings.training)
@@ -60,6 +65,6 @@ def prune_depth(
         reset_optimizer=settings.reset_optimizer,
         before=(),
     )
-    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    objective = distillation_objective(teacher, settings.distillation, run.placement, kept)
     score = selection_scorer(run, settings.scoring)
     return train(teacher, settings.training, objective, run, score, (pruning,))

@@ -12,6 +12,7 @@ from rosita_core.compression.prune_record import CutBefore, PruneRecord, prune_r
 from rosita_core.compression.ranking import is_ranking, rank
 from rosita_core.compression.surgery import prune
 from rosita_core.data.encoding import Encoded
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
@@ -65,6 +66,7 @@ def prune_one_step(
     original_rows: Encoded,
     settings: OneStepSettings,
     run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Trained:
     """The pruned and retrained model.
 
@@ -76,6 +78,7 @@ def prune_one_step(
         original_rows: one epoch of them, without updates, gives the importance.
         settings: how far to prune, and how to train.
         run: rows for the training after the cut.
+        kept: what `kd_teacher` says of these, where it is not to be computed; else None.
     """
     start, before = source, tuple[PruneRecord, ...]()
     saved = run.checkpoints.latest()
@@ -91,7 +94,7 @@ def prune_one_step(
         start, before = _cut(source, ranking, settings, run.report)
         # What lies there is of the ranking.
         run = replace(run, checkpoints=FromNow(run.checkpoints))
-    objective = _objective(kd_teacher, settings.distillation, run)
+    objective = _objective(kd_teacher, settings.distillation, run, kept)
     score = selection_scorer(run, settings.scoring)
     return train(start, settings.training, objective, run, score, (CutBefore(before),))
 
@@ -100,10 +103,11 @@ def _objective(
     teacher: RositaForSequenceClassification,
     distillation: DistillationSettings | None,
     run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Objective:
     if distillation is None:
         return hard_label_objective
-    return distillation_objective(teacher, distillation, run.placement)
+    return distillation_objective(teacher, distillation, run.placement, kept)
 
 
 def _cut(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.training.hard_labels import hard_label_objective
@@ -36,6 +37,7 @@ def recover(
     teacher: RositaForSequenceClassification,
     settings: RecoverSettings,
     run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Trained:
     """The trained model, of the same shape.
 
@@ -44,9 +46,10 @@ def recover(
         teacher: what it was cut from.
         settings: how to train.
         run: rows, and where to compute.
+        kept: what the teacher says of the rows, where it is not to be computed; else None.
     """
     objective: Objective = hard_label_objective
     if settings.distillation is not None:
-        objective = distillation_objective(teacher, settings.distillation, run.placement)
+        objective = distillation_objective(teacher, settings.distillation, run.placement, kept)
     score = selection_scorer(run, settings.scoring)
     return train(source, settings.training, objective, run, score)

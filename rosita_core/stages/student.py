@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.pretrained import Pretrained
@@ -40,6 +41,7 @@ def distill(
     start: RositaForSequenceClassification,
     settings: StudentSettings,
     run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Trained:
     """`start` (the pretrained BERT in the paper) after learning from `teacher`.
 
@@ -48,7 +50,8 @@ def distill(
         start: of the teacher's size; it is not changed.
         settings: how to train.
         run: augmented rows; their labels are not read.
+        kept: what the teacher says of the rows, where it is not to be computed; else None.
     """
-    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    objective = distillation_objective(teacher, settings.distillation, run.placement, kept)
     score = selection_scorer(run, settings.scoring)
     return train(start, settings.training, objective, run, score)

@@ -12,6 +12,7 @@ from rosita_core.compression.kept import keep_layers
 from rosita_core.compression.prune_record import PruneRecord, prune_record, untouched
 from rosita_core.compression.schedule import at_equal_distances, width_targets
 from rosita_core.compression.surgery import prune
+from rosita_core.distillation.kept import KeptOutputs
 from rosita_core.distillation.objective import DistillationSettings, distillation_objective
 from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import shape_of
@@ -58,7 +59,10 @@ class WidthSettings:
 
 
 def prune_width(
-    teacher: RositaForSequenceClassification, settings: WidthSettings, run: TrainingRun
+    teacher: RositaForSequenceClassification,
+    settings: WidthSettings,
+    run: TrainingRun,
+    kept: KeptOutputs | None = None,
 ) -> Trained:
     """A copy of `teacher` (or of some of its layers) that learns from it while it gets narrower.
 
@@ -69,6 +73,7 @@ def prune_width(
         teacher: it is not changed.
         settings: how far to prune, and how to train.
         run: augmented rows; their labels are not read.
+        kept: what the teacher says of the rows, where it is not to be computed; else None.
     """
     start, before = _start(teacher, settings.start_layers)
     targets = width_targets(
@@ -85,7 +90,7 @@ def prune_width(
         reset_optimizer=settings.reset_optimizer,
         before=before,
     )
-    objective = distillation_objective(teacher, settings.distillation, run.placement)
+    objective = distillation_objective(teacher, settings.distillation, run.placement, kept)
     score = selection_scorer(run, settings.scoring)
     return train(start, settings.training, objective, run, score, (pruning,))
 

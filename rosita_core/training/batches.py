@@ -29,6 +29,8 @@ class Batch:
         labels: (B,) int64 or float32.
         rows_share, tokens_share: of a part of a batch, what part of its rows and tokens: means
             over the part, times these, add up to means over the batch.
+        rows: (B,) their numbers among the rows that they were read from; None where they were
+            read from none.
     """
 
     input_ids: torch.Tensor
@@ -37,6 +39,7 @@ class Batch:
     labels: torch.Tensor
     rows_share: float = 1.0
     tokens_share: float = 1.0
+    rows: np.ndarray | None = None
 
     def to(self, device: str) -> Batch:
         """The batch on `device`; to CUDA through pinned memory, so that nothing waits for it."""
@@ -52,6 +55,7 @@ class Batch:
             there(self.labels),
             self.rows_share,
             self.tokens_share,
+            self.rows,
         )
 
 
@@ -121,4 +125,4 @@ def collate(
     labels = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
     arrays = (ids, mask, types, labels)
     input_ids, attention_mask, token_type_ids, outputs = map(torch.from_numpy, arrays)
-    return Batch(input_ids, attention_mask, token_type_ids, outputs)
+    return Batch(input_ids, attention_mask, token_type_ids, outputs, rows=rows)

@@ -8,6 +8,8 @@ caller's affair.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,3 +97,12 @@ def read_tensors(path: Path, device: str) -> dict[str, torch.Tensor]:
     may round differently from those of a run that was not stopped.
     """
     return {name: tensor.to(device, copy=True) for name, tensor in load_file(path).items()}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name: what a checkpoint shares with the one before it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        # Some network and foreign filesystems have no hard links; a full disk fails here, too.
+        shutil.copyfile(source, target)

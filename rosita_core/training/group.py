@@ -63,6 +63,7 @@ class Group:
             batch.labels[mine],
             rows_share=share * len(mask_BT) / rows,
             tokens_share=share * float(mask_BT.sum() / batch.attention_mask.sum()),
+            rows=None if batch.rows is None else batch.rows[mine],
         )
 
     def seed(self, seed: int) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HANDING = tuple(
     f"tasks.execution.{name}"
-    for name in ("stage_inputs", "row_inputs", "model_inputs", "set_up", "outputs")
+    for name in ("stage_inputs", "row_inputs", "model_inputs", "kept_inputs", "set_up", "outputs")
 )
 """The modules that hand a stage its inputs, and write what comes of them."""
 IMPORTS = "imports"

@@ -11,6 +11,7 @@ from typing import Any
 
 ROOM = "tasks.stages"
 KERNELS = "rosita_core.stages"
+TARGETS = "targets"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ def _training(name: str, does: str, task: str, kernel: str, origin: str | None) 
     return StageKind(name, does, task, kernel, True, "step", "steps", origin)
 
 
+def targets_of(training: str) -> str:
+    """The stage that keeps what the teacher of a training says."""
+    return f"{training}-{TARGETS}"
+
+
+def _distilling(
+    name: str, does: str, task: str, kernel: str, origin: str
+) -> tuple[StageKind, StageKind]:
+    """A training that may learn from a teacher, after the stage that keeps what it says."""
+    kept = StageKind(
+        *(targets_of(name), f"keep what the teacher of {name} says", "keep_targets", TARGETS),
+        unit="row",
+        counted="rows",
+        origin="teacher",
+    )
+    return kept, _training(name, does, task, kernel, origin)
+
+
 STAGES = (
     StageKind("data", "read, split, check and tokenize the rows", "prepare_data", "data"),
     StageKind(
@@ -76,13 +95,13 @@ STAGES = (
         unit="row",
         counted="rows_original",
     ),
-    _training("student", "distill BERT(student)", "distill_student", "student", "teacher"),
-    _training("depth", "remove layers while distilling", "prune_depth", "depth", "teacher"),
-    _training(
+    *_distilling("student", "distill BERT(student)", "distill_student", "student", "teacher"),
+    *_distilling("depth", "remove layers while distilling", "prune_depth", "depth", "teacher"),
+    *_distilling(
         *("width", "prune heads, FFN units and embedding rank while distilling", "prune_width"),
         *("width", "teacher"),
     ),
-    _training("one-step", "cut once, then train", "prune_one_step", "one_step", "source"),
+    *_distilling("one-step", "cut once, then train", "prune_one_step", "one_step", "source"),
     StageKind(
         *("measure", "collect what criteria read of rows", "measure_teacher", "measure"),
         unit="row",
@@ -93,7 +112,7 @@ STAGES = (
         *("cut", "rank, keep what a budget pays for, and repair", "cut_model", "cut"),
         origin="teacher",
     ),
-    _training("recover", "train what a cut has left", "recover_model", "recover", "source"),
+    *_distilling("recover", "train what a cut has left", "recover_model", "recover", "source"),
     StageKind(
         *("assess", "score and measure teacher and student", "assess_student", "assess"),
         origin="teacher",

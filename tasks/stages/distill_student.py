@@ -7,6 +7,7 @@ from rosita_core.stages.student import distill
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
+from tasks.execution.kept_inputs import kept_outputs
 from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
@@ -17,7 +18,8 @@ def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) ->
     settings = work.stage.config
     teacher = model(work, "teacher")
     start = teacher if settings.start == "teacher" else load(settings.pretrained)
-    return distill(teacher, start, settings, training_run(work, "rows", placement, checkpoints))
+    run = training_run(work, "rows", placement, checkpoints)
+    return distill(teacher, start, settings, run, kept_outputs(work))
 
 
 compute = partial(trained, _train)

@@ -6,6 +6,7 @@ from rosita_core.stages.one_step import prune_one_step as kernel
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
+from tasks.execution.kept_inputs import kept_outputs
 from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import TRAIN, rows, training_run
@@ -20,6 +21,7 @@ def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) ->
         rows(work, "data", TRAIN),
         work.stage.config,
         training_run(work, "rows", placement, checkpoints),
+        kept_outputs(work),
     )
 
 

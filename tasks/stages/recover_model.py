@@ -6,6 +6,7 @@ from rosita_core.stages.recover import recover
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
+from tasks.execution.kept_inputs import kept_outputs
 from tasks.execution.model_inputs import model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
@@ -16,6 +17,7 @@ def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) ->
     return recover(
         *(model(work, "source"), model(work, "teacher"), work.stage.config),
         training_run(work, "rows", placement, checkpoints),
+        kept_outputs(work),
     )
 
 

@@ -29,6 +29,7 @@ from flows.recipes.request import HOME_VARIABLE, Request, read_rows
 from rosita_core.measuring.assessment import read_assessment
 from rosita_core.measuring.disk import BYTES_PER_MB, disk_mb
 from rosita_core.measuring.memory import forget_peak, peak_mb
+from rosita_core.stages.targets import TargetsSettings
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import StageResult
 from tasks.cache.shared_records import look_quickly, obtain
@@ -46,6 +47,7 @@ COPIES_OF_EXPORT = 3
 # An unfinished stage keeps two checkpoints and writes a third: in each the weights, two moments,
 # the best weights, and the gradients that rank.
 MODELS_IN_CHECKPOINTS = 3 * 5
+MB_PER_GB = 1e3
 DATA, AUGMENT, SUMMARY = "data", "augment", "summary"
 
 Results = dict[str, StageResult]
@@ -171,7 +173,7 @@ class _Flight:
         done = self.done.get(node.name)
         if done is not None and node.name == DATA:
             self.results[DATA] = self._shrunk(done)
-        elif done is not None and node.name != AUGMENT:
+        elif done is not None and not _of_rows(node):
             self._link(done.artifact)
             self.results[node.name] = done
         else:
@@ -235,6 +237,11 @@ class _Flight:
                 ]
                 growing = sum(map(disk_mb, parts)) if name == DATA else written
                 written += growing * (real[name] / float(result.metrics["rows_train"]) - 1)
+            config = self._node(name).config
+            if isinstance(config, TargetsSettings):
+                written *= real[_rows_from(self._node(name))] / float(result.metrics["rows"])
+                if config.most_gb is not None and written > config.most_gb * MB_PER_GB:
+                    written = 0.0
             total += written * (COPIES_OF_EXPORT if name == "export" else 1)
             largest = max(largest, written if takes_steps(self._node(name)) else 0.0)
         return total + MODELS_IN_CHECKPOINTS * largest
@@ -253,6 +260,11 @@ def _real_rows(request: Request, done: Results) -> dict[str, int]:
     most = rows * (1 + request.recipe.augment.copies)
     augmented = int(done[AUGMENT].metrics["rows_train"]) if AUGMENT in done else most
     return {DATA: rows, AUGMENT: augmented}
+
+
+def _of_rows(node: Node) -> bool:
+    """Whether what a stage makes is of its rows one by one, and of no use for fewer."""
+    return node.name == AUGMENT or isinstance(node.config, TargetsSettings)
 
 
 def _rows_from(node: Node) -> str:

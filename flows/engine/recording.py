@@ -38,8 +38,8 @@ from tasks.host.logs import noted, warn
 from tasks.host.terminal import progress_display
 from tasks.host.wording import error_line
 from tasks.stages.catalogue import trainings
-from tasks.stages.register_model import example_of, register_model
 from tasks.store.artifacts import Store
+from tasks.tracking.register_model import example_of, register_model
 from tasks.tracking.runs import FLUSH_SECONDS, ID_SECONDS, Tracking
 
 # Whoever interrupts a run does not want to wait for MLflow.

@@ -9,7 +9,7 @@ from typing import Any
 from flows.serving.lookup import run_of, stage_folder
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
-from tasks.stages.register_model import example_of, log_compressed_model
+from tasks.tracking.register_model import example_of, log_compressed_model
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from rosita_core.distillation.kept import (
 )
 from rosita_core.distillation.objective import teacher_outputs
 from rosita_core.model.checkpoint import placed, shape_of
-from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training.batches import collate
 from rosita_core.training.checkpoints import Checkpoints, link_or_copy, read_state, write_state
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 TOKENS_PER_FILE = 16_384
 """What a stop may cost, and what is held in memory."""

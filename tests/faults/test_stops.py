@@ -134,6 +134,29 @@ def test_killed_five_times_in_ranking_and_training_of_one_step(
 
 
 @pytest.mark.long
+def test_stopped_while_a_teacher_is_kept_and_while_it_is_read(home_before: MakeHome) -> None:
+    """On more rows than the smoke recipe has: about four files. The training has two passes."""
+    place, changes = home_before("data"), ("data.limit_rows=1200", "width.epochs=2")
+    for call, name in ((1, "SIGKILL"), (3, "SIGKILL"), (1, "SIGTERM")):
+        done = place.compress(*changes, faults=[signals_at("width-targets", call, name)])
+        assert done.code == 128 + getattr(signal, name), done.stderr
+    for call, name in ((9, "SIGTERM"), (40, "SIGKILL")):
+        done = place.compress(*changes, faults=[signals_at("width", call, name)])
+        assert done.code == 128 + getattr(signal, name), done.stderr
+    resumed = place.compress(*changes)
+    first, second, third, last = place.resumed_from("width-targets")
+    assert (first, second) == (None, None)
+    assert third is not None and last is not None and 0 < third < last
+    assert place.resumed_from("width") == [None, 9, 47]
+    assert place.unfinished() == []
+    forget(place.home, resumed.summary, "width-targets")
+    whole = place.compress(*changes)
+    assert place.resumed_from("width-targets") == place.resumed_from("width") == [None]
+    assert resumed.artifacts() == whole.artifacts()
+    assert "width-targets" in whole.artifacts()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_stopped_five_times_in_augmentation(home_before: MakeHome, name: str) -> None:
     """On more rows than the smoke recipe has: five blocks of 512. Nothing is trained."""

@@ -23,16 +23,17 @@ from typed_command import Home, RunRosita
 from tasks.cache.records import attempts
 
 ADDED = [*NAMES[:6], "narrow", *NAMES[6:]]
-ROW = """    _training("narrow", "prune the heads once more", "prune_narrow", "narrow", "teacher"),
-    _training("one-step","""
+ANCHOR = '    *_distilling("one-step",'
+ROW = f"""    *_distilling("narrow", "prune heads once more", "prune_narrow", "narrow", "teacher"),
+{ANCHOR}"""
 KERNEL = '''"""Stage `narrow`: what `width` does, to the model that `width` made."""
 
 from rosita_core.stages.width import WidthSettings, prune_width
 
 
-def prune_narrow(teacher, settings: WidthSettings, run):
+def prune_narrow(teacher, settings: WidthSettings, run, kept):
     """A copy of `teacher` with fewer heads, which learns from it."""
-    return prune_width(teacher, settings, run)
+    return prune_width(teacher, settings, run, kept)
 '''
 LAST = "            return (augment, student, depth, width)"
 NODE = """            fewer = replace(width.config, keep_heads=1, embedding_rank=4)
@@ -44,12 +45,11 @@ FORM = "import flows.deployed as d; print(d.rerun.parameters.model_dump_json())"
 def with_another_stage(folder: Path) -> SourceCopy:
     """The project with a stage `narrow` between `width` and `assess` in KD setting 4."""
     source = SourceCopy(folder)
-    source.edit("tasks/stages/catalogue.py", '    _training("one-step",', ROW)
+    source.edit("tasks/stages/catalogue.py", ANCHOR, ROW)
     source.write("rosita_core/stages/narrow.py", KERNEL)
     task = (folder / "tasks" / "stages" / "prune_width.py").read_text(encoding="utf-8")
     source.write("tasks/stages/prune_narrow.py", task.replace("width", "narrow"))
     source.edit("flows/method.py", LAST, NODE)
-    source.edit("flows/method.py", "import dataclass\n", "import dataclass, replace\n")
     return source
 
 

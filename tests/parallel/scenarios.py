@@ -18,6 +18,7 @@ from rosita_core.compression.iterative import IterativePruning
 from rosita_core.compression.schedule import at_equal_distances, width_targets
 from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import Framing, Template
+from rosita_core.distillation.kept import read_kept
 from rosita_core.distillation.objective import distillation_objective
 from rosita_core.distillation.objectives.predictions import Predictions
 from rosita_core.distillation.objectives.states import States
@@ -25,6 +26,7 @@ from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.stages.one_step import OneStepSettings, prune_one_step
+from rosita_core.stages.targets import TargetsSettings, keep_targets
 from rosita_core.training.checkpoints import Checkpoints, NoCheckpoints
 from rosita_core.training.hard_labels import hard_label_objective
 from rosita_core.training.loop import Objective, Trained, train
@@ -50,6 +52,7 @@ SETTINGS = replace(
     # A report, and with it the mean loss, at every step.
     evaluations_per_epoch=8,
 )
+KEPT = "kept"
 SOFTER = replace(DISTILLATION, losses=(Predictions(2.0, False), States(False)))
 
 
@@ -64,6 +67,16 @@ def write_rows(folder: Path) -> None:
     tokenizer = BertTokenizerFast(vocab={word: index for index, word in enumerate(WORDS)})
     frame = pd.DataFrame({"text_a": texts, "label": labels})
     encode([frame], tokenizer, folder / "rows.arrow")
+
+
+def write_kept(folder: Path) -> None:
+    """What the teacher of `several` says of the rows, as the stage keeps it."""
+    (folder / KEPT).mkdir()
+    keep_targets(
+        *(model(0, 0.0), Encoded(folder / "rows.arrow"), FRAMING),
+        TargetsSettings((0, 1, 2), None, SETTINGS.max_length, False),
+        *(Placement("cpu", "fp32"), folder / KEPT, lambda _: None, NoCheckpoints()),
+    )
 
 
 def model(seed: int, dropout: float, layers: int = 2) -> RositaForSequenceClassification:
@@ -124,7 +137,11 @@ def several(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -
         return run(work, placement, NoCheckpoints(), objective, student, settings, prunes)
 
     taught = distillation_objective(teacher, SOFTER, placement)
+    said = read_kept(Path(work.context.home) / KEPT)
+    kept = distillation_objective(teacher, SOFTER, placement, said)
     return {
+        "kept": one(kept, prunes=2),
+        "kept and accumulated": one(kept, prunes=2, accumulate=2, batch_size=2, epochs=1),
         "hard labels": one(hard_label_objective),
         "distilled and pruned": one(taught, prunes=2),
         "accumulated": one(taught, prunes=2, accumulate=2, batch_size=2, epochs=1),

@@ -23,7 +23,10 @@ from tasks.execution.parallel import in_processes
 from tasks.execution.stage_inputs import StageInputs
 
 CPU = Placement("cpu", "fp32")
-EXACT = ["hard labels", "distilled and pruned", "accumulated", "authors", "one step"]
+EXACT = [
+    *("hard labels", "distilled and pruned", "accumulated", "authors", "one step"),
+    *("kept", "kept and accumulated"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> StageInputs:
     """A stage that asks for two processes."""
     home = tmp_path_factory.mktemp("parallel")
     scenarios.write_rows(home)
+    scenarios.write_kept(home)
     numerics = {
         "device": "cpu",
         "precision": "fp32",

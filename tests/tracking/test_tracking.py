@@ -19,7 +19,7 @@ from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import attempts, carry_out
 from tasks.execution.work import Computed, Work
 from tasks.host.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
-from tasks.stages.register_model import log_compressed_model
+from tasks.tracking.register_model import log_compressed_model
 from tasks.tracking.runs import Tracking, flatten, tracking_uri
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}

@@ -117,7 +117,7 @@ def input_file(
 
 
 @contextmanager
-def counted(title: str, unit: str, total: int) -> Iterator[Callable[[int], object]]:
+def counted(title: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
     """Something that counts: yields what is to be told how many are done.
 
     A terminal shows it meanwhile; elsewhere there is a line now and then.

@@ -109,7 +109,8 @@ class Attempt:
 
     def report(self, event: ProgressEvent) -> None:
         """Show a kernel's progress and log its metrics at its step."""
-        self._page.update(event, self._progress.update(event))
+        self._progress.update(event)
+        self._page.update(event, self._progress.said)
         if event.metrics or event.message:
             with noted(f"the history of stage {self.stage.name}"):
                 append(self._history, event)

@@ -55,12 +55,11 @@ class StageProgress:
         self._shape: str | None = None
         self._message: str | None = None
         self._row: Any = None
+        self.said = title
+        """The last event as a line."""
 
-    def update(self, event: ProgressEvent) -> str:
-        """Show an event. What it leaves out (a dev score, a shape) stays as it was last.
-
-        Returns the line that says it.
-        """
+    def update(self, event: ProgressEvent) -> None:
+        """Show an event. What it leaves out (a dev score, a shape) stays as it was last."""
         now = self._display.clock()
         self._metrics |= event.metrics
         self._shape = event.shape or self._shape
@@ -69,7 +68,7 @@ class StageProgress:
             self._first = (now, event.step)
         text = self._describe(event, now)
         said = f"{self._title}: {self._unit} {event.step}/{event.total_steps}"
-        said = f"{said}, {text}" if text else said
+        self.said = f"{said}, {text}" if text else said
         live = self._display.live
         if live is not None:
             if self._row is None:
@@ -77,8 +76,7 @@ class StageProgress:
             live.update(self._row, completed=event.step, total=event.total_steps, details=text)
         elif now - self._printed >= PLAIN_SECONDS:
             self._printed = now
-            self._display.line(said)
-        return said
+            self._display.line(self.said)
 
     def end(self, status: str) -> None:
         """Take the stage off the display; one line with its status and last scores stays."""

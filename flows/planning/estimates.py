@@ -19,7 +19,7 @@ from tasks.cache.records import StageResult, attempts, makers
 from tasks.cache.stage_key import PROCESSES, canonical_config
 from tasks.stages.catalogue import catalogue
 
-DATA = "data"
+DATA, KEPT = "data", "targets"
 DECIDING = (
     *("training.batch_size", "training.max_length", "source.digest", "source.limit_rows"),
     *("mlm_digest", "vectors_digest", "max_length", "states"),
@@ -110,6 +110,8 @@ class Estimator:
             if record["components"]["numerics"].get("device") == kind
             and record["components"]["numerics"].get(PROCESSES, 1) == processes
             and _comparable(wanted, flat(record["components"]["config"]))
+            # A step without a teacher takes less.
+            and (KEPT in record["components"]["inputs"]) == (KEPT in node.inputs)
             and same_rows in (None, record["components"]["inputs"].get(DATA, same_rows))
         ]
         if not candidates:

@@ -23,7 +23,9 @@ from flows.recipes.shipped import load_recipe
 
 def keys():
     found = {}
-    for change in ("kd_setting=4", "kd_setting=none", "compress.rank=magnitude", "method=stat"):
+    kept = "width.epochs=2"
+    rank = "compress.rank=magnitude"
+    for change in ("kd_setting=4", "kd_setting=none", rank, "method=stat", kept):
         recipe = load_recipe("smoke", (change, "data.limit_rows=64"))
         for node in method(check(recipe, Path("home").absolute())):
             artifacts = dict.fromkeys(node.inputs.values(), "0" * 64)
@@ -42,18 +44,31 @@ for file in sys.argv[1:]:
 print(json.dumps({"stages": list(before), "changed": changed}))
 """
 CRITERIA, TASKS = "rosita_core/compression/criteria", "tasks/stages"
-BOTH_WIDTHS = {"width kd_setting=4", "width compress.rank=magnitude"}
+WIDTHS = {"width kd_setting=4", "width compress.rank=magnitude", "width width.epochs=2"}
+DISTILLING = {
+    f"{stage} {change}"
+    for stage in ("student", "depth", "width")
+    for change in ("kd_setting=4", "compress.rank=magnitude", "width.epochs=2")
+}
 USERS = {
-    f"{CRITERIA}/taylor.py": {"width kd_setting=4", "one-step kd_setting=none"},
+    f"{CRITERIA}/taylor.py": {
+        *("width kd_setting=4", "width width.epochs=2", "one-step kd_setting=none"),
+    },
     f"{CRITERIA}/magnitude.py": {"width compress.rank=magnitude"},
     f"{CRITERIA}/random.py": set(),
     f"{CRITERIA}/pivots.py": {"cut method=stat"},
     "rosita_core/compression/repair/dense.py": {"cut method=stat"},
     "rosita_core/compression/measuring.py": {"measure method=stat"},
     "rosita_core/compression/statistics.py": {"measure method=stat", "cut method=stat"},
-    "rosita_core/distillation/objectives/states.py": BOTH_WIDTHS,
-    f"{TASKS}/prune_width.py": BOTH_WIDTHS,
-    f"{TASKS}/prune_depth.py": {"depth kd_setting=4", "depth compress.rank=magnitude"},
+    "rosita_core/distillation/objectives/states.py": WIDTHS,
+    "rosita_core/distillation/kept.py": {
+        *DISTILLING,
+        *("one-step kd_setting=none", "width-targets width.epochs=2"),
+    },
+    "rosita_core/stages/targets.py": {"width-targets width.epochs=2"},
+    f"{TASKS}/keep_targets.py": {"width-targets width.epochs=2"},
+    f"{TASKS}/prune_width.py": WIDTHS,
+    f"{TASKS}/prune_depth.py": {one for one in DISTILLING if one.startswith("depth ")},
 }
 ROWS = "tasks/execution/row_inputs.py"
 
@@ -75,7 +90,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
     )
     assert said.returncode == 0, said.stderr
     document = json.loads(said.stdout)
-    assert len(document["stages"]) == 27
+    assert len(document["stages"]) == 36
     return {file: set(stages) for file, stages in document["changed"].items()}
 
 
@@ -88,5 +103,5 @@ def test_a_change_changes_the_keys_of_those_that_use_it(
 
 def test_a_stage_has_the_code_that_hands_it_its_inputs(found: Mapping[str, set[str]]) -> None:
     readers = {name.split()[0] for name in found[ROWS]}
-    trainings = {"teacher", "student", "depth", "width", "one-step"}
+    trainings = {"teacher", "student", "depth", "width-targets", "width", "one-step"}
     assert readers == trainings | {"augment", "measure", "cut", "assess", "export"}

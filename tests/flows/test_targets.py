@@ -198,6 +198,13 @@ def test_a_plan_says_how_large_it_is_before_and_after(
     assert before["megabytes"] == pytest.approx(on_disk, rel=0.1)
     lines = rosita("plan", "--recipe", "smoke", "--set", TWICE, home=warm).stdout
     assert f"width-targets keeps {after['megabytes']:,.1f} MB of its teacher's outputs." in lines
+    # Rows of what is kept take time, and steps less of it than where the teacher computes.
+    estimated = {
+        one["name"]: one["estimated_seconds"]
+        for one in plan_of(warm, TWICE, "width.learning_rate=3e-3")["stages"]
+    }
+    made = {one["name"]: one["seconds"] for one in kept_run["stages"]}
+    assert estimated["width"] == pytest.approx(made["width"])
     small = ("--set", TWICE, "--set", "kd.cache_gb=0.001")
     lines = rosita("plan", "--recipe", "smoke", *small, home=warm).stdout
     assert "more than kd.cache_gb 0.001: nothing is kept." in lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.reports.parts import Plot, Report, Table
+from flows.reports.parts import Report, Table
 from rosita_core.export.markdown import plain
 
 PLOTS = "plots"
@@ -12,7 +12,7 @@ def markdown(report: Report, images: bool) -> str:
     """The report; with `images` it shows the PNG files in the folder `plots` beside it."""
     blocks = [f"# {plain(report.title)}", *map(plain, report.headline)]
     for section in report.sections:
-        if not images and not section.text and not _tables(section.parts):
+        if not images and not section.text and not section.tables:
             continue
         blocks.append(f"## {section.title}")
         blocks += section.text
@@ -30,22 +30,13 @@ def markdown(report: Report, images: bool) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _tables(parts: tuple[Table | Plot, ...]) -> list[Table]:
-    return [part for part in parts if isinstance(part, Table)]
-
-
 def _table(table: Table) -> str:
-    numeric = [_is_number(table, column.column) for column in table.shown]
     lines = [
         _line([column.title for column in table.shown]),
-        _line(["---:" if number else "---" for number in numeric]),
+        _line(["---:" if table.is_number(column) else "---" for column in table.shown]),
         *map(_line, table.rows()),
     ]
     return "\n".join(lines)
-
-
-def _is_number(table: Table, column: str) -> bool:
-    return table.frame[column].dtype.kind in "iuf"
 
 
 def _line(cells: list[str]) -> str:

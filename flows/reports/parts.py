@@ -51,6 +51,10 @@ class Table:
         """The text of every row."""
         return [[column.text(row) for column in self.shown] for row in rows_of(self.frame)]
 
+    def is_number(self, column: Shown) -> bool:
+        """Whether a column is one of numbers."""
+        return self.frame[column.column].dtype.kind in "iuf"
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -77,6 +81,14 @@ class Section:
     text: tuple[str, ...]
     parts: tuple[Table | Plot, ...]
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Table))
+
+    @property
+    def plots(self) -> tuple[Plot, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Plot))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -88,11 +100,11 @@ class Report:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return tuple(p for s in self.sections for p in s.parts if isinstance(p, Table))
+        return tuple(table for section in self.sections for table in section.tables)
 
     @property
     def plots(self) -> tuple[Plot, ...]:
-        return tuple(p for s in self.sections for p in s.parts if isinstance(p, Plot))
+        return tuple(plot for section in self.sections for plot in section.plots)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -102,6 +102,14 @@ def test_commands_work(installed: Path, tmp_path: Path) -> None:
     assert answer["run_id"] == summary["run_id"]
 
 
+def test_a_page_is_made_of_the_templates_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    records = ROOT / "tests" / "bench" / "results" / "kd-settings-demo" / "records"
+    out = tmp_path / "report"
+    asked = ("report", "--records", records, "--out", out, "--format", "html")
+    _run(installed / "bin" / "rosita", *asked, cwd=tmp_path, home=tmp_path / "home")
+    assert "</html>" in (out / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_files_of_an_operator_are_those_of_the_repository(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,8 @@ def end(
         tracking.log_dataset(child, TASK, "ab" * 32, "glue-dir", {"rows": 3})
         tracking.finish(child, "FINISHED", {"score": 0.5, "shape": "a2"}, {"rosita.artifact": "x"})
         tracking.log_model(parent, "rosita-sst2", checkpoint, artifact, {"r": 1}, {"t": "u"})
+        graph = ("rosita-sst2-onnx", checkpoint, artifact, {"r": 1}, {"t": "u"})
+        tracking.log_model(parent, *graph, example={"text": "a"}, beside=True)
         write_json(summary, {"mlflow_run_id": None, "registered_model": None, "score": 0.5})
         tracking.log_document(parent, summary)
         tracking.finish(parent, "FINISHED", {"score": 0.5}, {})
@@ -159,13 +161,18 @@ def check_complete(server: MlflowServer, since: int, points: int = POINTS) -> di
     assert [whole[name]["status"] for name in ("demo", "student")] == ["FINISHED", "FINISHED"]
     assert whole["demo"]["params"] == {"seed": "3", "a.b": "1"}
     assert whole["demo"]["files"] == ["recipe.json", "summary.json"]
-    assert (whole["demo"]["models"], len(whole["student"]["data"])) == (1, 1)
+    # The checkpoint, and its graph beside it.
+    assert (whole["demo"]["models"], len(whole["student"]["data"])) == (2, 1)
     return whole
 
 
 def versions(server: MlflowServer, artifact: str) -> list[str]:
-    wanted = f"name = 'rosita-sst2' and tags.`rosita.artifact` = '{artifact}'"
-    return [str(one.version) for one in client(server).search_model_versions(wanted)]
+    """Of the checkpoint; its graph has as many."""
+    tagged = f"tags.`rosita.artifact` = '{artifact}'"
+    names = ("rosita-sst2", "rosita-sst2-onnx")
+    both = [client(server).search_model_versions(f"name = '{one}' and {tagged}") for one in names]
+    assert len(both[0]) == len(both[1])
+    return [str(one.version) for one in both[0]]
 
 
 def in_another_process(function: Callable[..., None], *args: Any) -> int:

@@ -44,6 +44,23 @@ def test_plain_output_is_one_line_in_ten_seconds() -> None:
     assert len(lines) == 1 + 5 + 1
 
 
+def test_what_counts_without_being_a_stage_says_nothing_when_it_is_over_soon() -> None:
+    stream, clock = io.StringIO(), Clock()
+    row = ProgressDisplay(stream, False, clock).row("predicting out.csv", "row")
+    for step in range(1, 6):
+        clock.now = step * 4.0
+        row.update(Event(step * 100, 500))
+    row.close()
+    assert stream.getvalue().splitlines() == ["predicting out.csv: row 300/500, 8 s left"]
+    terminal = io.StringIO()
+    display = ProgressDisplay(terminal, True)
+    row = display.row("predicting out.csv", "row")
+    row.update(Event(1, 2))
+    assert display.live is not None
+    row.close()
+    assert display.live is None
+
+
 def test_the_time_left_counts_from_where_a_resumed_stage_goes_on() -> None:
     stream, clock = io.StringIO(), Clock()
     stage = ProgressDisplay(stream, False, clock).begin(1, 1, "width")

@@ -105,13 +105,17 @@ class Estimator:
         unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
         same_rows = None if unit is not None else rows
         candidates = [
-            (_alike(wanted, flat(record["components"]["config"])), record["number"], record)
+            (
+                # A step that computes its teacher takes longer.
+                (KEPT in record["components"]["inputs"]) == (KEPT in node.inputs),
+                _alike(wanted, flat(record["components"]["config"])),
+                record["number"],
+                record,
+            )
             for record in alike
             if record["components"]["numerics"].get("device") == kind
             and record["components"]["numerics"].get(PROCESSES, 1) == processes
             and _comparable(wanted, flat(record["components"]["config"]))
-            # A step without a teacher takes less.
-            and (KEPT in record["components"]["inputs"]) == (KEPT in node.inputs)
             and same_rows in (None, record["components"]["inputs"].get(DATA, same_rows))
         ]
         if not candidates:
@@ -122,7 +126,7 @@ class Estimator:
                     None, f"{node.name} has not run here{like or ' on such rows and batches'}"
                 )
             return Estimate(None, f"{node.name} has not run here on this model")
-        _, number, record = max(candidates, key=lambda entry: entry[:2])
+        *_, number, record = max(candidates, key=lambda entry: entry[:3])
         seconds = float(record["result"]["seconds"])
         measured_on = self._hardware(record, kind)
         counted = record["result"]["metrics"].get(counts) if counts else None

@@ -13,7 +13,7 @@ from grid_homes import SMOKE, GridHome, everything
 
 def test_estimate_is_the_longer_of_the_path_and_the_shared_work(copied_grid: Path) -> None:
     before = everything(copied_grid)
-    longer = (*SMOKE, "--set=width.epochs=3", "--estimate", "--json")
+    longer = (*SMOKE, "--set=width.epochs=3", "--set=kd.cache=none", "--estimate", "--json")
     documents = {}
     for gpus in (1, 2, 16):
         done = rosita(*longer, "--gpus", str(gpus), home=copied_grid)
@@ -55,7 +55,7 @@ def test_estimate_with_a_stage_that_never_ran_is_a_lower_bound(
     shutil.copytree(grid_home.home, home)
     for path in (home / "attempts" / "width").glob("*.json"):
         path.unlink()
-    arguments = (*SMOKE, "--set=width.epochs=3", "--estimate", "--gpus", "2")
+    arguments = (*SMOKE, "--set=width.epochs=3", "--set=kd.cache=none", "--estimate", "--gpus", "2")
     cost = rosita(*arguments, "--json", home=home).document
     assert (cost["complete"], cost["seconds"], cost["gpu_hours"]) == (False, None, None)
     why = "width has not run here on this model"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
-
-from flows.services.servers import DIRECT, ServerError
+from flows.services.servers import ServerError
+from tasks.host.network import direct
 
 LIST_SECONDS = 30.0
 MOST_PAGES = 20
@@ -26,15 +24,13 @@ def experiment_pages(url: str) -> dict[str, str]:
         "order_by": ["last_update_time DESC"],
         "max_results": MOST_PAGES,
     }
-    request = urllib.request.Request(
-        f"{url}/api/2.0/mlflow/experiments/search",
-        json.dumps(query).encode(),
-        {"Content-Type": "application/json"},
-    )
+    import httpx
+
+    place = f"{url}/api/2.0/mlflow/experiments/search"
     try:
-        with DIRECT.open(request, timeout=LIST_SECONDS) as response:
-            found = json.load(response).get("experiments", [])
-    except (OSError, ValueError) as error:
+        answer = direct().post(place, json=query, timeout=LIST_SECONDS).raise_for_status()
+        found = answer.json().get("experiments", [])
+    except (httpx.HTTPError, ValueError) as error:
         raise ServerError(f"mlflow cannot list its experiments: {error}") from None
     # MLflow's own first page is about traces of language models; training runs come second there.
     return {

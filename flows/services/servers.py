@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from tempfile import TemporaryDirectory
 from flows.engine.prefect_loss import Failure
 from tasks.home import Home
 from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
-from tasks.host.network import unreachable
+from tasks.host.network import direct, unreachable
 from tasks.host.redaction import redacted
 from tasks.host.terminal import progress_display
 
@@ -39,8 +37,6 @@ POLL_SECONDS = 0.25
 HEALTH_SECONDS = 2.0
 TAIL_LINES = 8
 TAIL_BYTES = 16384
-# A proxy of the user's environment has no way to this machine's loopback.
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -272,10 +268,11 @@ def check_alive(
 
 def answers(url: str) -> bool:
     """Whether a loopback address answers 200."""
+    import httpx
+
     try:
-        with DIRECT.open(url, timeout=HEALTH_SECONDS) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        return direct().get(url, timeout=HEALTH_SECONDS).status_code == httpx.codes.OK
+    except httpx.HTTPError:
         return False
 
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
+
+from tasks.host.environment import LOOPBACK
+
+if TYPE_CHECKING:
+    import httpx
 
 NETWORK_SECONDS = 3.0
 
 
+@functools.cache
+def direct() -> httpx.Client:
+    """For servers on loopback, to which a proxy of the user's environment has no way."""
+    import httpx
+
+    return httpx.Client(trust_env=False)
+
+
 def unreachable(url: str, accepted: Container[int], seconds: float = NETWORK_SECONDS) -> str | None:
     """None when `url` answers with an accepted status within `seconds`, else why not."""
+    import httpx
 
     def ask() -> str | None:
         try:
-            with urllib.request.urlopen(url, timeout=seconds) as response:
-                status = response.status
-        except urllib.error.HTTPError as error:
-            status = error.code
-        except urllib.error.URLError as error:
-            return str(error.reason)
-        except (OSError, ValueError) as error:
+            proxied = httpx.URL(url).host not in LOOPBACK
+            said = httpx.get(url, timeout=seconds, follow_redirects=True, trust_env=proxied)
+        # The last two are of a proxy that httpx does not understand.
+        except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
             return str(error) or type(error).__name__
-        return None if status in accepted else f"status {status}"
+        return None if said.status_code in accepted else f"status {said.status_code}"
 
     return _within(ask, seconds, "no answer in time")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -239,15 +238,3 @@ def test_plan_imports_neither_prefect_nor_mlflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_recipes_takes_less_than_a_second_of_the_processor() -> None:
-    before = _children()
-    done = subprocess.run([str(ROSITA), "recipes"], capture_output=True, text=True, check=True)
-    assert "paper-sst2" in done.stdout
-    assert _children() - before < 1.0
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -35,6 +35,11 @@ READS = {
     "recover": {"train", "select"},
     "assess": {"dev"},
     "export": {"dev"},
+    "student-targets": set(),
+    "depth-targets": set(),
+    "width-targets": set(),
+    "one-step-targets": set(),
+    "recover-targets": set(),
 }
 """Of the prepared data; the rows of a distillation are those that `augment` made of `train`."""
 
@@ -54,6 +59,9 @@ QUICK = (
 )
 
 CUT = ("method=fisher-mask-search", "compress.recover=labels")
+TAUGHT = ("method=fisher-mask-search", "compress.recover=kd", "width.epochs=2")
+TWICE = tuple(f"{name}.epochs=2" for name in ("student", "depth", "width"))
+"""Often enough for a teacher's outputs to be kept."""
 
 
 def write_reviews(path: Path) -> None:
@@ -117,17 +125,18 @@ def nodes_of(reviews: Path, *more: str) -> tuple[tuple[Node, ...], Any]:
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computed]:
     """Setting 4; the one step of setting 1, which ranks on `data` and trains on `augment`; a cut
-    that is repaired, and trained on the labels."""
+    that is repaired, and trained on the labels; what is kept of the teacher for all that distil."""
     home = tmp_path_factory.mktemp("splits")
     write_reviews(home / "reviews.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "ROSITA_HOME", str(home))
-        four, numerics = nodes_of(home / "reviews.csv")
-        one_step, _ = nodes_of(home / "reviews.csv", "kd_setting=1")
+        four, numerics = nodes_of(home / "reviews.csv", *TWICE)
+        one_step, _ = nodes_of(home / "reviews.csv", "kd_setting=1", *TWICE)
         cut, _ = nodes_of(home / "reviews.csv", *CUT)
+        taught, _ = nodes_of(home / "reviews.csv", *TAUGHT)
         stages: dict[str, Stage] = {}
         results: dict[str, StageResult] = {}
-        for node in (*four, *one_step, *cut):
+        for node in (*four, *one_step, *cut, *taught):
             if node.name in stages:
                 continue
             artifacts = {name: result.artifact for name, result in results.items()}

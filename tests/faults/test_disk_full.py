@@ -31,8 +31,8 @@ def test_no_room_for_an_artifact(home_before: MakeHome, undisturbed: Done) -> No
         said = error_line(place.compress())
         assert re.search(
             r"stage width failed in attempt 1 of recipe smoke: .*no room for the artifact of stage "
-            rf"width: 0\.\d MB free in {re.escape(str(disk.folder))}; free some and run the same "
-            "command again, it goes on from the last checkpoint",
+            rf"width: 0\.\d MB free in {re.escape(str(disk.folder))}; free some and start it "
+            "again, it goes on from the last checkpoint",
             said,
         )
         assert "its record with the traceback is" in said

@@ -139,7 +139,7 @@ def test_registered_model_predicts(smoke_home: Home, monkeypatch: pytest.MonkeyP
     model = mlflow.pyfunc.load_model(registered["uri"])
     answers = model.predict(pd.DataFrame({"text": ["a fine film", "a dull film"]}))
     assert len(answers) == 2
-    assert set(answers["label"]) <= {"negative", "positive"}
+    assert set(answers["prediction"]) <= {"negative", "positive"}
 
 
 def test_export_has_the_logits_of_the_student(smoke_home: Home) -> None:

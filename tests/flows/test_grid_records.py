@@ -131,7 +131,7 @@ def test_cells_are_remembered(grid_home: GridHome) -> None:
 
 def test_plan_estimates_from_attempts_and_writes_nothing(copied_grid: Path) -> None:
     before = everything(copied_grid)
-    longer = ("--set=width.epochs=3", "--plan", "--json")
+    longer = ("--set=width.epochs=3", "--set=kd.cache=none", "--plan", "--json")
     done = rosita(*SMOKE, *longer, home=copied_grid)
     assert done.code == 0, done.stderr
     plan = done.document
@@ -152,9 +152,22 @@ def test_plan_estimates_from_attempts_and_writes_nothing(copied_grid: Path) -> N
             assert stage["seconds"] == pytest.approx(
                 result["seconds"] / result["metrics"]["steps"] * steps, rel=0.1
             )
-    shown = rosita(*SMOKE, *longer[:2], "--max-cells", "1", home=copied_grid)
+    shown = rosita(*SMOKE, *longer[:3], "--max-cells", "1", home=copied_grid)
     assert "1 cells, 6 distinct stages, 3 of them cached; about" in shown.stdout
     assert everything(copied_grid) == before
+
+
+def test_plan_names_what_it_cannot_estimate(copied_grid: Path) -> None:
+    """Three passes ask for a teacher that is kept, which no run of this home has done."""
+    done = rosita(*SMOKE, "--set=width.epochs=3", "--plan", "--json", home=copied_grid)
+    assert done.code == 0, done.stderr
+    stages = done.document["stages"]
+    unknown = Counter(stage["name"] for stage in stages if stage["seconds"] is None)
+    missing = Counter(stage["name"] for stage in stages if stage["status"] != "cached")
+    kept = {"one-step-targets": 2, "width-targets": 2}
+    assert missing == Counter({"one-step": 2, "width": 2, "assess": 4, "export": 4} | kept)
+    assert done.document["stages_without_estimate"] == 4
+    assert {name: unknown[name] for name in missing if unknown[name]} == kept
 
 
 def test_plan_of_what_has_never_run_says_unknown(tmp_path: Path) -> None:

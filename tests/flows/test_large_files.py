@@ -18,7 +18,7 @@ from typed_command import environment
 
 from flows.api import load
 from rosita_core.export.checkpoint import export_checkpoint
-from rosita_core.export.model_card import CardFacts
+from rosita_core.export.model_card import UNLISTED, CardFacts
 from rosita_core.model.checkpoint import fresh, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig
 
@@ -65,6 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = CardFacts(
         pair=False,
         columns=columns,
+        listing=UNLISTED,
         teacher_shape=shape_of(config),
         max_length=16,
         seed=1,

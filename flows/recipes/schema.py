@@ -368,7 +368,8 @@ class Numerics(Section):
 class Checkpoint(Section):
     every_seconds: float = Field(300.0, gt=0, description="an unfinished stage is saved this often")
     every_steps: Positive | None = Field(
-        None, description="and after so many steps (rows in augment), if they come sooner"
+        None,
+        description="and after so many steps (rows in augment and in targets), if they come sooner",
     )
 
 

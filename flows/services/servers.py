@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -317,15 +317,17 @@ _begun: tuple[Server, Mapping[str, subprocess.Popen[bytes]]] | None = None
 def begin_api(home: Path) -> None:
     """Let the server that `reachable_api` would start begin, and do not wait for it.
 
-    Only where there was one before: a request that is refused must leave nothing behind.
+    Only where there was one before: a request that is refused must leave nothing behind. What is
+    wrong with the home is said by whoever checks the request.
     """
     from prefect.settings import get_current_settings
 
     global _begun
     settings = get_current_settings()
-    before = home.is_dir() and (settings.home / DATABASE).is_file()
-    if before and _begun is None and not settings.api.url:
-        _begun = _begin(home)
+    with suppress(OSError):
+        before = home.is_dir() and (settings.home / DATABASE).is_file()
+        if before and _begun is None and not settings.api.url:
+            _begun = _begin(home)
 
 
 def _begin(home: Path) -> tuple[Server, Mapping[str, subprocess.Popen[bytes]]]:

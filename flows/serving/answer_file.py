@@ -175,7 +175,7 @@ def _schema(parts: Iterable[pd.DataFrame]) -> pa.Schema:
             schema = pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
             both = [schema] if found is None else [found, schema]
             found = pa.unify_schemas(both, promote_options="permissive")
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError) as error:
             cause = (str(error).splitlines() or [""])[0]
             raise ValueError(
                 f"columns of a Parquet output must have one kind of values each, got: {cause}; "

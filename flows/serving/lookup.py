@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -16,7 +17,10 @@ from tasks.host.redaction import tracking_uri
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store
 from tasks.store.json_files import read_file, read_json
-from tasks.tracking.tags import GRAPH_SUFFIX
+from tasks.tracking.tags import ARTIFACT_TAG, GRAPH_SUFFIX
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>.+)|/(?P<version>\d+))$")
 
@@ -110,10 +114,13 @@ def run_of(word: str, home: Path) -> RunSummary:
         if word in (summary.mlflow_run_id, registered):
             return summary
     # An alias, or a graph, of which no summary speaks.
-    registered_by = _registered_by(word, home)
-    for summary in known:
-        if registered_by is not None and registered_by == summary.mlflow_run_id:
-            return summary
+    if (version := _registered(word, home)) is not None:
+        mine = (version.tags or {}).get(ARTIFACT_TAG)
+        for summary in known:
+            exported = [stage.artifact for stage in summary.stages if stage.name == "export"]
+            # Who promotes a model has a run of MLflow's own.
+            if version.run_id == summary.mlflow_run_id or mine in exported:
+                return summary
     for summary in known:
         if word == summary.recipe:
             return summary
@@ -136,8 +143,8 @@ def _cell(word: str, home: Path) -> RunSummary | None:
     return read_summary(path) if path.is_file() else None
 
 
-def _registered_by(word: str, home: Path) -> str | None:
-    """The run at MLflow of the version that an address names."""
+def _registered(word: str, home: Path) -> ModelVersion | None:
+    """The version at MLflow that an address names."""
     if (found := ADDRESS.match(word)) is None:
         return None
     from mlflow import MlflowClient
@@ -146,12 +153,10 @@ def _registered_by(word: str, home: Path) -> str | None:
     client = MlflowClient(tracking_uri(home), tracking_uri(home))
     try:
         if found["alias"] is None:
-            version = client.get_model_version(found["name"], found["version"])
-        else:
-            version = client.get_model_version_by_alias(found["name"], found["alias"])
+            return client.get_model_version(found["name"], found["version"])
+        return client.get_model_version_by_alias(found["name"], found["alias"])
     except MlflowException:
         return None
-    return str(version.run_id)
 
 
 def stage_folder(summary: RunSummary, stage: str, home: Path) -> Path:

@@ -35,6 +35,7 @@ LIBRARIES = {
     "pandas": ("pandas",),
     "pyarrow": ("pyarrow",),
     "datasets": ("datasets",),
+    "huggingface_hub": ("huggingface-hub",),
 }
 """What code imports -> the libraries that decide its numbers, or the bytes that it writes."""
 

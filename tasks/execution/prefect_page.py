@@ -54,9 +54,10 @@ class PrefectPage:
 
     def end(self, status: str) -> None:
         """Leave the bar, if there is one, with how the stage ended."""
-        if self._bar is not None:
-            share = 100.0 if status == "completed" else (self._news or (0.0, ""))[0]
-            self._send(share, f"{self._title}: {status}")
+        if self._news is not None:
+            self._send(
+                100.0 if status == "completed" else self._news[0], f"{self._title}: {status}"
+            )
 
     def _send(self, percent: float, said: str) -> None:
         self._news = (percent, said)

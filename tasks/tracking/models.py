@@ -20,10 +20,9 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from tasks.host.private_files import make_private
 from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
-from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
+from tasks.tracking.tags import ARTIFACT_TAG, FINGERPRINT_TAG, SCORE_TAG
 
 VERSIONS_TAG = "mlflow.modelVersions"
-ARTIFACT_TAG = "rosita.artifact"
 TOKEN_TAG = "rosita.handle"
 # On a version: SQL stores do not keep the id of the logged model that it is given.
 MODEL_TAG = "rosita.model_id"

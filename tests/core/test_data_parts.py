@@ -131,6 +131,15 @@ def test_classes_of_a_parquet_file_are_their_names_in_every_part(tmp_path):
     assert [one["label"].tolist() for _, one in found] == [["yes", "no"], ["yes"]]
 
 
+def test_a_file_without_rows_has_the_classes_of_the_others(tmp_path):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    for name, rows in (("a", 2), ("b", 0)):
+        some = {"text": ["t"] * rows, "label": [1] * rows}
+        Dataset.from_dict(some, features=features).to_parquet(tmp_path / f"{name}.parquet")
+    found = list(row_file(tmp_path, "text", None, "label", 2).parts(2))
+    assert [label for one, _ in found for label in one["label"]] == ["yes", "yes"]
+
+
 def test_a_folder_of_parquet_files_is_one_file(tmp_path):
     for name, texts in (("a", ["1", "2", "3"]), ("b", ["4"])):
         pq.write_table(pa.table({"text": texts}), tmp_path / f"{name}.parquet")

@@ -98,6 +98,16 @@ def test_a_model_that_its_gate_kept_out_is_promoted_by_force(copied_home: Home) 
     assert done.document["registered_model"]["uri"] == "models:/rosita-smoke/1"
 
 
+def test_a_version_of_a_run_that_only_registered_it_is_found(copied_home: Home) -> None:
+    home, run = copied_home.home, copied_home.summary["run_id"]
+    path = home / "runs" / run / "summary.json"
+    other = {"mlflow_run_id": "0" * 32, "registered_model": None}
+    path.write_text(json.dumps(copied_home.summary | other))
+    for word in ("models:/rosita-smoke/1", "models:/rosita-smoke@champion"):
+        done = rosita("predict", "a text", "--model", word, home=home)
+        assert done.code == 0, done.stderr
+
+
 def test_without_a_run_that_can_be_read_one_has_to_be_made(tmp_path: Path) -> None:
     unreadable(tmp_path, b"")
     done = rosita("predict", "a text", home=tmp_path)

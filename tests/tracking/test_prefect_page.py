@@ -96,6 +96,17 @@ def test_a_long_stage_has_one_bar_that_moves_and_lines_in_its_log() -> None:
         ]
 
 
+def test_a_bar_is_finished_that_was_not_yet_there_when_its_stage_ended() -> None:
+    def body(page: PrefectPage, clock: Clock) -> None:
+        clock.seconds = FIRST_SECONDS
+        page.update(at(150), "[5/9] depth: step 150/200")
+        page.end("completed")
+
+    run = in_a_task(body)
+    with get_client(sync_client=True) as client:
+        until(lambda: [bar.data for bar in bars(client, run)] == [100.0])
+
+
 def test_a_short_stage_has_none() -> None:
     def body(page: PrefectPage, clock: Clock) -> None:
         clock.seconds = FIRST_SECONDS / 2

@@ -239,7 +239,9 @@ class _Flight:
                 written += growing * (real[name] / float(result.metrics["rows_train"]) - 1)
             config = self._node(name).config
             if isinstance(config, TargetsSettings):
-                written *= real[_rows_from(self._node(name))] / float(result.metrics["rows"])
+                kept = float(result.metrics["rows"])
+                # Where few rows are too large to keep, so are all.
+                written *= real[_rows_from(self._node(name))] / kept if kept else 0.0
                 if config.most_gb is not None and written > config.most_gb * MB_PER_GB:
                     written = 0.0
             total += written * (COPIES_OF_EXPORT if name == "export" else 1)

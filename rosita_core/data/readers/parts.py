@@ -245,10 +245,13 @@ def _parquet(path: Path, wanted: list[str], size: int) -> Iterator[Columns]:
             schema = file.schema_arrow
             there = [name for name in wanted if name in schema.names]
             noted = b"huggingface" in (schema.metadata or {})
+            parts = file.iter_batches(size, columns=there)
             if not file.metadata.num_rows:
-                yield Columns(list(schema.names), {name: [] for name in there}, {})
+                # Its columns and classes are compared with those of other files, all the same.
+                own = pa.schema([schema.field(name) for name in there])
+                parts = iter([pa.RecordBatch.from_pylist([], schema=own)])
             first = 1
-            for batch in file.iter_batches(size, columns=there):
+            for batch in parts:
                 values = {name: batch.column(name).to_pylist() for name in there}
                 found = Columns(list(schema.names), values, {})
                 if noted:

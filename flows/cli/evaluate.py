@@ -12,6 +12,7 @@ import typer
 from flows.cli.model import (
     BatchOption,
     DeviceOption,
+    FirstOption,
     JsonOption,
     LengthOption,
     ModelOption,
@@ -28,10 +29,7 @@ def evaluate(
         Path,
         typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of labelled rows."),
     ],
-    text_a: Annotated[
-        str | None,
-        typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
-    ] = None,
+    text_a: FirstOption = None,
     text_b_column: SecondOption = None,
     label: Annotated[
         str | None,

@@ -22,6 +22,10 @@ ModelOption = Annotated[
     str | None,
     typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
 ]
+FirstOption = Annotated[
+    str | None,
+    typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
+]
 SecondOption = Annotated[
     str | None,
     typer.Option("--text-b-column", help="Its column of the second text; default likewise."),
@@ -45,10 +49,7 @@ def predict(
         Path | None,
         typer.Option("--input", help="A CSV, TSV, JSON, JSONL or Parquet file of texts."),
     ] = None,
-    text_a: Annotated[
-        str | None,
-        typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
-    ] = None,
+    text_a: FirstOption = None,
     text_b_column: SecondOption = None,
     output: Annotated[
         Path | None,

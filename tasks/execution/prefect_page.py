@@ -72,7 +72,7 @@ class PrefectPage:
         with self._sending:
             assert self._news is not None
             percent, said = self._news
-            # A bar is for whoever looks. Prefect's client has many errors of its own.
+            # The stage goes on without a bar. Prefect's client has many errors of its own.
             try:
                 if self._bar is None:
                     # No loop runs in this thread, so it is done when it returns.
@@ -80,4 +80,4 @@ class PrefectPage:
                 else:
                     update_progress_artifact(self._bar, percent, description=said)
             except Exception as error:
-                self._logger.debug("Prefect's server did not take the progress: %s", error)
+                self._logger.warning("Prefect's server did not take the progress: %s", error)

@@ -64,26 +64,32 @@ class Measuring:
         """One mini-batch, on the model's device."""
         with _entering(self._entered) as entered:
             output = self._model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        logits = output.logits.float()
-        if self._labels:
-            loss = self._mean_loss(logits, batch.labels)
-            wanted = [*entered, *self._weights.values()]
-            found = torch.autograd.grad(loss, wanted, retain_graph=not self._regression)
-            self._loss.append(self._gates(entered, found[: len(entered)]))
-            for name, gradient in zip(self._sums, found[len(entered) :], strict=True):
-                self._sums[name] += gradient.abs()
-        if not self._regression:
-            classes = batch.labels if self._labels else logits.argmax(1)
-            chosen = logits.softmax(1).gather(1, classes[:, None]).sum()
-            self._probability.append(
-                self._gates(entered, torch.autograd.grad(chosen, list(entered)))
-            )
+        if self._labels or not self._regression:
+            self._add_gradients(entered, output.logits.float(), batch.labels)
         seen = batch.attention_mask.bool()
         for moments, z in zip(self._moments, entered, strict=True):
             tokens = z.detach()[seen]
             moments += tokens.T @ tokens
         self._rows += len(batch.input_ids)
         self._tokens += int(seen.sum())
+
+    def _add_gradients(
+        self, entered: Sequence[torch.Tensor], logits: torch.Tensor, labels: torch.Tensor
+    ) -> None:
+        """Those of the loss and of the probability, by one backward pass."""
+        labels = labels if self._labels else logits.argmax(1)
+        ranked = self._weights if self._labels else {}
+        wanted = [*entered, *ranked.values()]
+        found = torch.autograd.grad(self._mean_loss(logits, labels), wanted)
+        gates = self._gates(entered, found[: len(entered)])
+        if self._labels:
+            self._loss.append([rows.sum(0) for rows in gates])
+            for name, gradient in zip(ranked, found[len(entered) :], strict=True):
+                self._sums[name] += gradient.abs()
+        if not self._regression:
+            # p = exp(-loss) of a row, hence dp = -p dloss; the mean has divided by the rows.
+            p = logits.detach().softmax(1).gather(1, labels[:, None])
+            self._probability.append([(rows * p).sum(0) * -len(p) for rows in gates])
 
     def statistics(self) -> Statistics:
         """What was measured so far."""
@@ -107,11 +113,13 @@ class Measuring:
     def _gates(
         self, entered: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """Per weight, the gradient of the gate of each head (A,) or unit (F,)."""
-        products = [(z.detach() * d).sum((0, 1)) for z, d in zip(entered, gradients, strict=True)]
+        """Per weight and row, the gradient of the gate of each head (B, A) or unit (B, F)."""
+        products = [(z.detach() * d).sum(1) for z, d in zip(entered, gradients, strict=True)]
         layers = len(products) // 2
-        head_size = self._model.config.head_size
-        heads = [product.view(-1, head_size).sum(1) for product in products[:layers]]
+        heads = [
+            product.unflatten(1, (-1, self._model.config.head_size)).sum(2)
+            for product in products[:layers]
+        ]
         return [gates.double() for gates in (*heads, *products[layers:])]
 
 

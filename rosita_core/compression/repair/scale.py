@@ -37,4 +37,4 @@ class Scale(Repair):
 
 def _summed(values: torch.Tensor, dim: int, system: System) -> torch.Tensor:
     """Sums over the columns of each head or unit along `dim`."""
-    return torch.stack([part.sum(dim) for part in values.split(system.columns, dim)], dim)
+    return values.unflatten(dim, (-1, system.columns)).sum(dim + 1)

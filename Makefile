@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAULTS := tests/faults
 INSTALLED := .venv/.installed
 
-.PHONY: install run test test-versions test-deployments faults bench bench-parallel bench-workers report report-check lint lock clean help
+.PHONY: install run test test-versions test-deployments faults bench bench-parallel bench-workers bench-methods report report-check lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -70,6 +70,9 @@ bench-parallel: $(INSTALLED) ## Training by one process and by two that share ea
 
 bench-workers: $(INSTALLED) ## A grid of eight small cells on one and on two workers
 	$(BIN)/python -m tests.bench.workers
+
+bench-methods: $(INSTALLED) ## What each method without training takes on MiniLM, and its memory
+	$(BIN)/python -m tests.bench.methods
 
 report: $(INSTALLED) ## Published tables and plots again, from the committed records
 	for folder in $(patsubst %/records,%,$(wildcard tests/bench/results/*/records)); do \

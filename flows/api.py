@@ -57,7 +57,7 @@ def compress(
     from flows.recipes.shipped import load_recipe
 
     loaded = load_recipe(recipe, changes)
-    from flows.services.servers import begin_api
+    from flows.services.run_server import begin_api
 
     begin_api(home_directory())
     from flows.engine.checks import prepare_request
@@ -107,7 +107,7 @@ def grid(
     from flows.grids.loading import load_grid
 
     definition = load_grid(grid, recipe, changes, seeds)
-    from flows.services.servers import begin_api
+    from flows.services.run_server import begin_api
 
     begin_api(home_directory())
     from flows.grid import grid_request
@@ -172,7 +172,7 @@ def run_prepared(
     from flows.engine.prefect_loss import run_flow
     from flows.services.dead_runs import tell_of_dead_runs
     from flows.services.deployed_run import prepared
-    from flows.services.servers import reachable_api
+    from flows.services.run_server import reachable_api
 
     home = home_directory()
     reachable_api(home)

@@ -16,9 +16,6 @@ from prefect.artifacts import (
 
 from flows.grids.records import collect, save
 from flows.grids.tables import result_rows
-from flows.reports.build import as_json, build, check_formats, report_for_prefect, write
-from flows.reports.markdown import markdown
-from flows.reports.records import report_records
 from tasks.home import Home, home_directory
 from tasks.host.logs import warn
 from tasks.host.wording import error_line
@@ -35,6 +32,10 @@ def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: for a grid that has not run here, or a folder that cannot be written.
     """
+    from flows.reports.build import as_json, build, check_formats, write
+    from flows.reports.markdown import markdown
+    from flows.reports.records import report_records
+
     chosen = check_formats(formats)
     home = home_directory()
     folder = Path(out) if out else Home(home).report(grid)
@@ -67,6 +68,8 @@ def show_in_prefect(home: Path, document: dict[str, Any]) -> None:
         )
         if not document["stages"]["computed"]:
             return
+        from flows.reports.build import report_for_prefect
+
         text, plots = report_for_prefect(collect(home, name))
         create_markdown_artifact(key="rosita-grid-report", markdown=text, description=name)
         for title, png in plots:

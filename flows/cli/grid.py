@@ -70,7 +70,7 @@ def grid(
     if gpus is not None and gpus < 1:
         raise ValueError(f"gpus must be at least 1, got {gpus}")
     if runs := not (plan or estimate):
-        from flows.services.servers import begin_api
+        from flows.services.run_server import begin_api
         from tasks.home import home_directory
 
         begin_api(home_directory())

@@ -51,7 +51,7 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
 
     loaded = load_recipe(recipe, tuple(changes or ()))
     if download:
-        from flows.services.servers import begin_api
+        from flows.services.run_server import begin_api
         from tasks.home import home_directory
 
         begin_api(home_directory())

@@ -35,16 +35,17 @@ def schedule(
 
     when = times(cron, interval, timezone)
     first = next_time(when)
-    from flows.cli.options import checked_request
+    from flows.engine.checks import prepare_request
+    from flows.recipes.shipped import load_recipe
 
-    request = checked_request(recipe, set_, download=True)
+    request = prepare_request(load_recipe(recipe, tuple(set_ or ())), download=True)
     from flows.api import form
     from flows.deployed import compress
+    from flows.services.run_server import reachable_api
     from flows.services.schedule import serve
-    from flows.services.servers import reachable_api
     from tasks.home import HOME_VARIABLE
 
-    api = reachable_api(request.home)
+    api = reachable_api(request.home, of_a_run=False)
     # The runs are processes of their own, in folders of their own.
     os.environ[HOME_VARIABLE] = str(request.home)
     parameters = form(recipe, tuple(set_ or ()), request.recipe)

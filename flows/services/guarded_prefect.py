@@ -1,4 +1,4 @@
-"""Prefect's server for the pages and processes of this machine: `python -m ... PORT`.
+"""Prefect's server for the pages and processes of this machine: `python -m ... PORT [OF_A_RUN]`.
 
 A page of any website can send requests to loopback, and a name of its own can lead there. Prefect
 knows a password for its API, and nothing that keeps foreign pages away.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from flows.services.servers import HOST
+from flows.services.servers import HOST, OF_A_RUN
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,7 +56,7 @@ def main() -> None:
     from prefect.server.api.server import create_app
 
     port = int(sys.argv[1])
-    app = Guard(create_app(final=True), port)
+    app = Guard(create_app(final=True, ephemeral=OF_A_RUN in sys.argv[2:]), port)
     uvicorn.run(
         app, host=HOST, port=port, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning"
     )

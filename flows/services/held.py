@@ -7,6 +7,7 @@ of this process then ends as well.
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
@@ -15,11 +16,14 @@ import threading
 import time
 
 GRACE_SECONDS = 5.0
+IMPORTED_OBJECTS = 50_000
+"""Between two looks for garbage: imports make many objects, which stay."""
 
 
 def main() -> None:
     """Run the module that the arguments name."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    gc.set_threshold(IMPORTED_OBJECTS)
     del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
@@ -11,16 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from flows.engine.prefect_loss import Failure
-from tasks.home import Home
 from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
-from tasks.host.network import direct, unreachable
-from tasks.host.redaction import redacted
+from tasks.host.network import direct
 from tasks.host.terminal import progress_display
 
 HOST = "127.0.0.1"
@@ -29,8 +25,6 @@ LAST_PORT = 65535
 START_SECONDS = 180.0
 LONG_SECONDS = 20.0
 """Of a start, after which it is said what is waited for."""
-REACH_SECONDS = 20.0
-"""For a server that somebody else runs, and that may be starting or busy."""
 # Asked to stop; after that killed. Both together stay below ten seconds.
 STOP_SECONDS = 7.0
 POLL_SECONDS = 0.25
@@ -41,7 +35,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 HELD = "flows.services.held"
-DATABASE = "prefect.db"
+OF_A_RUN = "of-a-run"
+"""Of a server without pages, schedules and what watches over workers."""
 CAUSES = {
     "Can't locate revision identified by": "its database was made by another version of Prefect; "
     "name another folder by PREFECT_HOME, or use that version",
@@ -81,13 +76,17 @@ class Server:
         return f"http://{HOST}:{self.port}"
 
 
-def prefect_server(port: int, logs: Path, password: str | None = None) -> Server:
+def prefect_server(
+    port: int, logs: Path, password: str | None = None, of_a_run: bool = False
+) -> Server:
     """Prefect's API and UI, over the database in PREFECT_HOME.
 
     Args:
         port: on loopback.
         logs: the folder of its log.
         password: `name:password`, without which the API answers nobody; None: it needs none.
+        of_a_run: it serves one command's runs and nobody looks at it, so it has no pages and no
+            schedules. It starts sooner.
     """
     environment = _environment()
     if password is not None:
@@ -107,10 +106,15 @@ def prefect_server(port: int, logs: Path, password: str | None = None) -> Server
     # SQLite lets one write at a time, and those of a busy machine wait long.
     environment.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
+    if of_a_run:
+        # Kinds of blocks, for forms on pages. To list them, it would import all of Prefect's
+        # collections.
+        environment["PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION"] = "false"
+        environment["PREFECT_SERVER_REGISTER_BLOCKS_ON_START"] = "false"
     return Server(
         name="prefect",
         port=port,
-        command=held(("flows.services.guarded_prefect", str(port))),
+        command=held(("flows.services.guarded_prefect", str(port), *((OF_A_RUN,) * of_a_run))),
         environment=environment,
         health="/api/health",
         log=logs / "prefect.log",
@@ -283,71 +287,6 @@ def last_lines(log: Path) -> str:
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     said = [line.strip() for line in lines if line.strip()]
     return " | ".join(said[-TAIL_LINES:]) or "(nothing)"
-
-
-def reachable_api(home: Path) -> str:
-    """The address of the user's Prefect server; where there is none, of one that is started here.
-
-    Prefect's own temporary server outlives a run that is killed, and Ctrl-C at a terminal ends it
-    before the stages have saved. This one stops when this process ends, after what Prefect sends.
-
-    Raises:
-        ServerError: where it does not answer, or does not start.
-    """
-    # Here, because it takes seconds to import, which `rosita ui` does without.
-    from prefect.context import refresh_global_settings_context
-    from prefect.settings import get_current_settings
-
-    global _begun
-    if url := get_current_settings().api.url:
-        _check_reachable(url)
-        return url
-    (server, processes), _begun = _begun or _begin(home), None
-    wait_until_ready([server], processes, threading.Event())
-    # Of the process and not of a context: Prefect's own threads are to find it, too.
-    api = os.environ[PREFECT_API_URL] = f"{server.url}/api"
-    refresh_global_settings_context()
-    return api
-
-
-_begun: tuple[Server, Mapping[str, subprocess.Popen[bytes]]] | None = None
-"""The server that starts while a request is checked."""
-
-
-def begin_api(home: Path) -> None:
-    """Let the server that `reachable_api` would start begin, and do not wait for it.
-
-    Only where there was one before: a request that is refused must leave nothing behind. What is
-    wrong with the home is said by whoever checks the request.
-    """
-    from prefect.settings import get_current_settings
-
-    global _begun
-    settings = get_current_settings()
-    with suppress(OSError):
-        before = home.is_dir() and (settings.home / DATABASE).is_file()
-        if before and _begun is None and not settings.api.url:
-            _begun = _begin(home)
-
-
-def _begin(home: Path) -> tuple[Server, Mapping[str, subprocess.Popen[bytes]]]:
-    """Start a server that stops when this process ends."""
-    stack, scratch = ExitStack(), Home(home).scratch
-    scratch.mkdir(parents=True, exist_ok=True)
-    logs = Path(stack.enter_context(TemporaryDirectory(prefix="prefect-", dir=scratch)))
-    server = prefect_server(free_port(), logs)
-    processes = stack.enter_context(running([server]))
-    atexit.register(stack.close)
-    return server, processes
-
-
-def _check_reachable(url: str) -> None:
-    deadline = time.monotonic() + REACH_SECONDS
-    # A server that wants to know who asks is there.
-    while problem := unreachable(f"{url.rstrip('/')}/health", (200, 401, 403)):
-        if time.monotonic() > deadline:
-            raise ServerError(f"Prefect's server at {redacted(url)} does not answer: {problem}")
-        time.sleep(POLL_SECONDS)
 
 
 def held(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,15 @@ def cut_rows(cuts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _tokenizer(request: Request) -> Any:
+    return _loaded(request.tokenizer.path, request.tokenizer.digest)
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: Path, _digest: str) -> Any:
+    """Once, however many cells of a grid have it."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(request.tokenizer.path, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _ordered(splits: Mapping[str, Any]) -> list[str]:

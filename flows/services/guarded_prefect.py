@@ -56,9 +56,16 @@ def main() -> None:
     from prefect.server.api.server import create_app
 
     port = int(sys.argv[1])
-    app = Guard(create_app(final=True, ephemeral=OF_A_RUN in sys.argv[2:]), port)
+    server = create_app(final=True, ephemeral=OF_A_RUN in sys.argv[2:])
+    # FastAPI prepares a route when it is first asked for, and whoever asks would wait.
+    for route in server.api_app.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/-", "headers": []})
     uvicorn.run(
-        app, host=HOST, port=port, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning"
+        Guard(server, port),
+        host=HOST,
+        port=port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        log_level="warning",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -39,6 +40,20 @@ command = held(("http.server", str(port), "--bind", "127.0.0.1"))
 with running([Server("files", port, command, {}, "/", log)]):
     print("runs", flush=True)
     time.sleep(60)
+"""
+BEGUN = """
+import json, sys
+from pathlib import Path
+import psutil
+from flows.services.run_server import begin_api, reachable_api
+
+def children():
+    return len(psutil.Process().children())
+
+begin_api(Path(sys.argv[1]))
+print(json.dumps([children(), "prefect" in sys.modules]))
+if sys.argv[2:]:
+    print(json.dumps([reachable_api(Path(sys.argv[1])), children()]))
 """
 
 
@@ -114,6 +129,61 @@ def test_doctor_names_a_server_without_its_command() -> None:
         left.stdin.close()
     assert found.status == WARNING
     assert f"`kill {left.pid}`" in found.detail
+
+
+def test_the_server_of_a_run_takes_runs_and_has_no_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    server = prefect_server(free_port(), tmp_path, of_a_run=True)
+    with running([server]) as processes:
+        wait_until_ready([server], processes, threading.Event())
+        flow = httpx.post(f"{server.url}/api/flows/", json={"name": "one"}).json()
+        asked = {"name": "run", "flow_id": flow["id"], "state": {"type": "RUNNING"}}
+        assert httpx.post(f"{server.url}/api/flow_runs/", json=asked).status_code == 201
+        assert httpx.get(server.url).status_code == 404
+        kinds = httpx.post(f"{server.url}/api/block_types/filter", json={}).json()
+    assert kinds == []
+
+
+def begun(place: Path, *names: str, **said: str) -> list[list[object]]:
+    """What BEGUN prints, run where the database of a home is."""
+    (place / "home" / "prefect").mkdir(parents=True)
+    (place / "home" / "prefect" / "prefect.db").touch()
+    without = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", BEGUN, str(place / "home"), *names],
+        env=without | {"PREFECT_HOME": str(place / "home" / "prefect")} | said,
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_server_of_a_run_starts_before_prefect_is_imported(tmp_path: Path) -> None:
+    assert begun(tmp_path) == [[1, False]]
+
+
+def test_no_server_starts_beside_the_users_own(tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text('active = "x"\n[profiles.x]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n')
+    assert begun(tmp_path, PREFECT_PROFILES_PATH=str(profiles)) == [[0, True]]
+
+
+def test_a_server_that_was_not_needed_ends(tmp_path: Path) -> None:
+    """One that a file of the working directory names is known once Prefect is imported."""
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "health").touch()
+    port = free_port()
+    (tmp_path / "prefect.toml").write_text(f'[api]\nurl = "http://127.0.0.1:{port}/api"\n')
+    command = held(("http.server", str(port), "--directory", str(tmp_path)))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as users:
+        wait_for(False, port)
+        said = begun(tmp_path, "reachable")
+        users.kill()
+    assert said == [[1, False], [f"http://127.0.0.1:{port}/api", 0]]
 
 
 def test_a_database_of_a_newer_version_is_named(

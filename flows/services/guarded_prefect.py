@@ -58,7 +58,7 @@ def main() -> None:
     port = int(sys.argv[1])
     server = create_app(final=True, ephemeral=OF_A_RUN in sys.argv[2:])
     # FastAPI prepares a route when it is first asked for, and whoever asks would wait.
-    for route in server.api_app.routes:
+    for route in server.api_app.routes:  # type: ignore[attr-defined]
         route.matches({"type": "http", "method": "GET", "path": "/-", "headers": []})
     uvicorn.run(
         Guard(server, port),

@@ -28,6 +28,7 @@ from flows.engine.prefect_loss import Failure
 from tasks.home import home_directory
 from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
 from tasks.host.private_files import private_files
+from tasks.host.put_off import looks
 from tasks.host.signals import heeded
 from tasks.host.terminal import silence
 
@@ -125,6 +126,7 @@ def rerun(
 
 
 @app.command()
+@looks
 def plan(recipe: RecipeOption, set_: SetOption = None, json_: JsonOption = False) -> None:
     """Show each stage, its key, and whether it is cached or why not. Runs nothing.
 

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import JsonOption, RecipeOption, SetOption, checked_request, print_json
+from tasks.host.put_off import looks
 
 OLDER_THAN_DAYS = 30.0
 
 
+@looks
 def explain(
     stage: Annotated[str, typer.Argument(help="A stage of the recipe; see `rosita plan`.")],
     recipe: RecipeOption,

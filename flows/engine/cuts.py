@@ -15,6 +15,8 @@ from flows.method import method
 from flows.recipes.request import Request
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.table import text_columns
+from tasks.cache.facts import fact
+from tasks.cache.stage_key import library_versions
 from tasks.host.wording import listed
 
 Lengths = Mapping[str, np.ndarray]
@@ -55,7 +57,12 @@ def cuts(request: Request, lengths: Lengths, sampled: bool) -> tuple[Cut, ...]:
 
 def encoded_lengths(request: Request, data: Path) -> Lengths:
     """The lengths of all rows, from the files of the data stage's artifact."""
-    special = _tokenizer(request).num_special_tokens_to_add(request.spec.pair)
+    digest, pair = request.tokenizer.digest, request.spec.pair
+    special = fact(
+        "special-tokens",
+        lambda: {"asked": [digest, pair], "libraries": library_versions(["transformers"])},
+        lambda: _tokenizer(request).num_special_tokens_to_add(pair),
+    )
     paths = {path.stem: path for path in (data / "encoded").glob("*.arrow")}
     return {name: Encoded(paths[name]).lengths + special for name in _ordered(paths)}
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from flows.method import Node
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
+from tasks.cache.facts import fact
 from tasks.cache.records import Context
 from tasks.cache.stage_key import PROCESSES, Stage
-from tasks.host.hardware import ResolvedNumerics, divided, resolve_numerics
+from tasks.host.hardware import ResolvedNumerics, divided, resolve_numerics, surroundings
 from tasks.stages.catalogue import catalogue
 
 
@@ -21,11 +23,15 @@ def numerics_of(recipe: Recipe) -> ResolvedNumerics:
         ValueError: where this machine does not have what the recipe asks for.
     """
     wanted = recipe.numerics
+    asked = (wanted.device, wanted.precision, wanted.threads, wanted.deterministic)
+
+    def depends_on() -> dict[str, Any] | None:
+        around = surroundings()
+        return None if around is None else {"asked": asked, **around}
+
     try:
-        numerics = resolve_numerics(
-            wanted.device, wanted.precision, wanted.threads, wanted.deterministic
-        )
-        return divided(numerics, wanted.processes)
+        said = fact("numerics", depends_on, lambda: asdict(resolve_numerics(*asked)))
+        return divided(ResolvedNumerics(**said), wanted.processes)
     except ValueError as error:
         raise ValueError(f"numerics.{error}") from None
 

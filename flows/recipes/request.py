@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.recipes.method_checks import check_method
 from flows.recipes.methods import augments, goal
@@ -27,6 +27,7 @@ from rosita_core.model.locate import (
     weights_digest,
 )
 from rosita_core.model.shape import Shape
+from tasks.cache.facts import code_and_libraries, fact
 from tasks.home import HOME_VARIABLE, Home
 from tasks.store.artifacts import free_bytes, is_writable
 
@@ -240,12 +241,21 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
 @lru_cache(maxsize=4)
 def _check_proposer(mlm: Found, candidates: int) -> None:
     """Load the masked language model once, as the stage will; its digest has read it anyway."""
-    from transformers.utils import logging as transformers_logging
 
-    from rosita_core.augmentation.masked_lm import load_proposer
+    def depends_on() -> dict[str, Any]:
+        asked = [mlm.digest, candidates]
+        return {"asked": asked, **code_and_libraries("rosita_core.augmentation.masked_lm")}
 
-    transformers_logging.disable_progress_bar()
-    load_proposer(mlm.path, "cpu", 1, candidates)
+    def loads() -> bool:
+        from transformers.utils import logging as transformers_logging
+
+        from rosita_core.augmentation.masked_lm import load_proposer
+
+        transformers_logging.disable_progress_bar()
+        load_proposer(mlm.path, "cpu", 1, candidates)
+        return True
+
+    fact("proposer-loads", depends_on, loads)
 
 
 def check_home(home: Path, parameters: int) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 from flows.recipes.presets import ROSITA
 from flows.recipes.schema import Recipe
 from rosita_core.data.task_spec import TaskSpec
+from rosita_core.model.families import family_of
 from rosita_core.model.labels import class_names, order_of, telling_names
-from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config
+from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config, weights_digest
 from rosita_core.model.weights import Weights, check_classifier, check_weights
+from tasks.cache.facts import code_and_libraries, fact
 
 BERT_DROPOUT = 0.1  # where a config.json does not say
 
@@ -59,18 +61,38 @@ def check_teacher(recipe: Recipe, spec: TaskSpec, folder: Path, tokenizer_digest
 
 @lru_cache(maxsize=4)
 def _check_tokenizer(
-    folder: Path, _digest: str, vocab_size: int, token_types: int, pair: bool
+    folder: Path, digest: str, vocab_size: int, token_types: int, pair: bool
 ) -> None:
-    from rosita_core.data.framing import check_tokenizer, load_tokenizer
+    def depends_on() -> dict[str, Any]:
+        asked = [digest, vocab_size, token_types, pair]
+        return {"asked": asked, **code_and_libraries("rosita_core.data.framing")}
 
-    check_tokenizer(load_tokenizer(folder), vocab_size, token_types, pair)
+    def fits() -> bool:
+        from rosita_core.data.framing import check_tokenizer, load_tokenizer
+
+        check_tokenizer(load_tokenizer(folder), vocab_size, token_types, pair)
+        return True
+
+    fact("tokenizer-fits", depends_on, fits)
 
 
 def _weights(recipe: Recipe, folder: Path, outputs: int) -> Weights:
-    """What the checkpoint has of the teacher; nothing where weights are random anyway."""
+    """What the checkpoint has of the teacher, but for the tensors; nothing of random weights."""
     if recipe.teacher.model in RANDOM_MODELS:
         return Weights({}, (), 0)
-    return check_weights(folder, config_of(folder), outputs)
+    config = config_of(folder)
+
+    def depends_on() -> dict[str, Any]:
+        family = type(family_of(config, str(folder))).__module__
+        asked = [weights_digest(recipe.teacher.model), outputs]
+        return {"asked": asked, **code_and_libraries("rosita_core.model.weights", family)}
+
+    def has() -> list[Any]:
+        found = check_weights(folder, config, outputs)
+        return [list(found.fresh), found.outputs]
+
+    fresh, trained = fact("weights", depends_on, has)
+    return Weights({}, tuple(fresh), trained)
 
 
 def _classes(

@@ -1,5 +1,9 @@
-"""The machine a run is on, and the numerics that follow from it."""
+"""The machine a run is on, and the numerics that follow from it.
 
+torch is imported by what asks it: `surroundings` tells without it when it would say the same again.
+"""
+
+import importlib.metadata
 import os
 import platform
 import subprocess
@@ -9,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
-import torch
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 # Without one of these, bf16 on a CPU is emulated and slower than fp32.
 BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
+LIBRARY = "torch/lib/libtorch_cpu.so"
+GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
+"""Devices in /dev without which there is no CUDA, of NVIDIA's or of AMD's."""
+VARIABLES = (
+    *("ATEN_", "MKL", "DNNL", "ONEDNN", "OMP_", "KMP_", "CUDA", "NVIDIA", "PYTORCH_", "TORCH_"),
+    "LD_",
+)
+"""How the environment variables begin that torch and its libraries read."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ def resolve_numerics(
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if isinstance(threads, bool) or (threads != "auto" and not _is_positive(threads)):
         raise ValueError(f"threads must be auto or at least 1, got {threads!r}")
+    import torch
+
     if device == "auto":
         device = kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda":
@@ -70,10 +83,37 @@ def resolve_numerics(
 
 def computes_with(device: str) -> str:
     """The CPU's instructions or the GPU's kind, as far as they decide the bits of results."""
+    import torch
+
     if device.partition(":")[0] == "cpu":
         return str(torch.backends.cpu.get_cpu_capability())
     products = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
     return f"{torch.cuda.get_device_name(device)}, {products} products"
+
+
+def surroundings() -> dict[str, Any] | None:
+    """All that `resolve_numerics` goes by, but for its arguments, told without torch.
+
+    None where that cannot be told: where there is a GPU, whose driver decides; where the system
+    does not say what its CPU can; where torch does not lie as its wheel puts it.
+    """
+    flags = sorted(_cpu_flags())
+    if not flags or any(found for name in GPUS for found in Path("/dev").glob(name)):
+        return None
+    try:
+        torch = importlib.metadata.distribution("torch")
+        library = Path(str(torch.locate_file(LIBRARY)))
+        file = [str(library), library.stat().st_mtime_ns, library.stat().st_size]
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return None
+    return {
+        "torch": [torch.version, *file],
+        "cpu": [platform.machine(), _cpu_info("model name"), flags],
+        "cores": cores(),
+        "started": [started, platform.release()],
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(VARIABLES)},
+    }
 
 
 def divided(numerics: ResolvedNumerics, processes: int) -> ResolvedNumerics:
@@ -88,7 +128,11 @@ def divided(numerics: ResolvedNumerics, processes: int) -> ResolvedNumerics:
         raise ValueError(
             f"device must be auto or cuda where processes is above 1, got {numerics.device}"
         )
-    most = torch.cuda.device_count() if kind == "cuda" else cores()
+    most = cores()
+    if kind == "cuda":
+        import torch
+
+        most = torch.cuda.device_count()
     if processes > most:
         what = "GPUs" if kind == "cuda" else "cores"
         raise ValueError(
@@ -114,6 +158,8 @@ def cpu_has_bf16() -> bool:
 
     oneDNN alone says yes to any AVX-512 CPU, where it emulates; so the CPU's own flags decide too.
     """
+    import torch
+
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported and bool(_cpu_flags() & BF16_CPU_FLAGS)
 
@@ -135,6 +181,8 @@ def _cpu_flags() -> set[str]:
 
 @lru_cache(maxsize=1)
 def _hardware() -> tuple[tuple[str, Any], ...]:
+    import torch
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return (
         ("cpu", _cpu_info("model name") or platform.processor() or platform.machine()),

@@ -10,7 +10,7 @@ result belong in modules.
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,8 @@ HANDING = tuple(
 IMPORTS = "imports"
 MODULE_LEVEL = "module level"
 PART_DIGITS = 16
+TEXT = "canonical_text"
+"""Where a statement keeps its own."""
 FOLLOWED = ("rosita_core", *HANDING)
 """What belongs to the closure of whoever imports it: these modules, and those of these packages."""
 
@@ -211,7 +213,7 @@ def _name_of(statement: ast.stmt) -> str:
 
 def _imports(tree: ast.AST, package: list[str]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -223,22 +225,41 @@ def _imports(tree: ast.AST, package: list[str]) -> set[str]:
     return names
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """What holds statements and the statements themselves, without the expressions in them."""
+    yield node
+    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(node, name, ()):
+            yield from _statements(inner)
+
+
 def _canonical(node: object) -> str:
     """A text of a syntax tree that is the same under every Python version.
 
     `ast.dump` changes between versions, in what it leaves out and which fields a node has; here
     empty fields are left out, and with them docstrings and other statements of a bare text.
     """
+    if isinstance(node, ast.stmt):
+        # Asked for twice: as a part, and in the text of the whole.
+        text: str | None = getattr(node, TEXT, None)
+        if text is None:
+            text = _fields(node)
+            setattr(node, TEXT, text)
+        return text
     if isinstance(node, ast.AST):
-        fields = (
-            f"{name}={_canonical(value)}"
-            for name, value in sorted(ast.iter_fields(node))
-            if name not in ("kind", "type_comment", "ctx") and value is not None and value != []
-        )
-        return f"{type(node).__name__}({','.join(fields)})"
+        return _fields(node)
     if isinstance(node, list):
         return "[" + ",".join(_canonical(item) for item in node if not _is_text(item)) + "]"
     return f"{type(node).__name__}:{node!r}"
+
+
+def _fields(node: ast.AST) -> str:
+    fields = (
+        f"{name}={_canonical(value)}"
+        for name, value in sorted(ast.iter_fields(node))
+        if name not in ("kind", "type_comment", "ctx") and value is not None and value != []
+    )
+    return f"{type(node).__name__}({','.join(fields)})"
 
 
 def _is_text(node: object) -> bool:

@@ -148,7 +148,8 @@ class _Base:
 
 def _named(what: str, attribute: str = "") -> _Named:
     """A stand-in for what the body of a module names; a function must not have one."""
-    if attribute.startswith("__"):
+    if attribute.startswith("__") and attribute != "__version__":
+        # Whoever looks for such a name asks what kind of thing it is.
         raise AttributeError(attribute)
     frame = sys._getframe(2)
     while frame.f_code.co_filename.startswith(MACHINERY) and frame.f_back is not None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,15 +24,17 @@ try:
     main()
 except SystemExit as end:
     code = end.code or 0
-print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
+# What stands in for a library has no file.
+used = [name for name, module in sys.modules.items() if getattr(module, "__file__", None)]
+print(json.dumps([code, sorted(used)]), file=sys.stderr)
 """
 
 
-def imported(home: Path, *args: str) -> set[str]:
+def imported(home: Path, *args: str, cache: Path | None = None) -> set[str]:
     """The modules that a command has imported when it ends."""
     done = subprocess.run(
         [sys.executable, "-c", TYPED, *args],
-        env={**os.environ, "ROSITA_HOME": str(home)},
+        env={**os.environ, "ROSITA_HOME": str(home), "XDG_CACHE_HOME": str(cache or home)},
         capture_output=True,
         text=True,
         check=True,
@@ -57,3 +60,18 @@ def test_a_command_that_only_looks_imports_little(
     modules = imported(tmp_path, *args)
     assert "flows.cli.app" in modules
     assert modules.isdisjoint(unwanted)
+
+
+@pytest.mark.parametrize(
+    "args", [("plan", "--recipe", "smoke"), ("explain", "width", "-r", "smoke")]
+)
+def test_a_plan_of_what_is_known_imports_no_library_that_computes(
+    smoke_home: Any, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    unwanted = {"torch", "transformers", "tokenizers", "pandas", "huggingface_hub"}
+    unwanted |= {*STATISTICS, *SERVERS}
+    first = imported(smoke_home.home, *args, cache=tmp_path)
+    assert {"torch", "transformers"} <= first
+    again = imported(smoke_home.home, *args, cache=tmp_path)
+    assert "rosita_core.training.loop" in again
+    assert again.isdisjoint(unwanted)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tasks.host.put_off import with_libraries
+
 WRONG_REQUEST, STAGE_FAILED, INTERRUPTED = 2, 1, 130
 SIGNALLED = 128
 """And the number of the signal, as shells say it."""
@@ -55,6 +57,9 @@ def checked_request(recipe: str, changes: list[str] | None, download: bool) -> A
         from tasks.home import home_directory
 
         begin_api(home_directory())
+    elif loaded.task == "custom":
+        # Its rows are read, whatever is known.
+        with_libraries()
     from flows.engine.checks import prepare_request
 
     return prepare_request(loaded, download)

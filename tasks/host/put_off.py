@@ -66,6 +66,15 @@ def looks(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return run
 
 
+def with_libraries() -> None:
+    """From here on with the libraries: for a command that will need them in any case."""
+    finders = [finder for finder in sys.meta_path if isinstance(finder, _Finder)]
+    if finders and not LIBRARIES.isdisjoint(sys.modules):
+        raise LibraryNeeded("all")
+    for finder in finders:
+        sys.meta_path.remove(finder)
+
+
 def _start_over() -> NoReturn:
     """This command again, in this process's place."""
     sys.stdout.flush()
@@ -81,7 +90,8 @@ def _put_off() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
 
 
 class _Finder(MetaPathFinder, Loader):

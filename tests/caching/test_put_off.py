@@ -59,11 +59,15 @@ def imported():
     return data.Dataset.__name__
 """
 COMMAND = """
-import sys
-from tasks.host.put_off import looks
+import os, sys
+from tasks.host.put_off import STARTED_OVER, looks, with_libraries
+
+started_over = STARTED_OVER in os.environ
 
 @looks
 def command(what):
+    if len(sys.argv) > 2:
+        with_libraries()
     import kernel
     from kernel import Settings
     found = eval(f"lambda: {what}", {**globals(), **locals()})()
@@ -73,11 +77,11 @@ command(sys.argv[1])
 """
 
 
-def said(folder: Path, what: str) -> str:
+def said(folder: Path, what: str, *more: str) -> str:
     """What a command prints that evaluates `what`."""
     (folder / "kernel.py").write_text(KERNEL)
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, what],
+        [sys.executable, "-c", COMMAND, what, *more],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
@@ -104,3 +108,8 @@ def test_the_body_of_a_module_names_what_it_likes(tmp_path: Path) -> None:
 )
 def test_a_function_that_needs_a_library_gets_it(tmp_path: Path, what: str, found: str) -> None:
     assert said(tmp_path, what) == f"{what} {found} True\n"
+
+
+def test_a_command_that_needs_them_in_any_case_has_them_at_once(tmp_path: Path) -> None:
+    what = "(kernel.called(), started_over)"
+    assert said(tmp_path, what, "at once") == f"{what} (2.0, False) True\n"

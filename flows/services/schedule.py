@@ -21,11 +21,9 @@ from prefect.schedules import Schedule
 from pydantic import ValidationError
 
 from flows.services.servers import ServerError
-from flows.services.work_pool import HEARTBEAT_SECONDS, TAG, prepare_automations
+from flows.services.work_pool import TAG, job_template, prepare_automations
 from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
-
-HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 
 LOST_SECONDS = 45.0
 WATCH_SECONDS = 5.0
@@ -99,7 +97,8 @@ def serve(
     """
     with ended_without(f"{api.rstrip('/')}/health", redacted(api)):
         prepare_automations(api)
-        os.environ.setdefault(HEARTBEAT_VARIABLE, str(HEARTBEAT_SECONDS))
+        for name, value in job_template()["job_configuration"]["env"].items():
+            os.environ.setdefault(name, value)
         print(f"Prefect: {redacted(api).removesuffix('/api')}")
         print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
         print("Ctrl-C ends it.", flush=True)

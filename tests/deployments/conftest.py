@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed_stack import LOST_AFTER, Stack
+from deployed_stack import LOST_AFTER, ROOT, Stack
 from serving import serving
 from typed_command import Home
 
-from flows.services.work_pool import prepare_work_pool
+TEMPLATE = ("--base-job-template", "deployments/work-pool.json")
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +19,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     place = Home(folder / "home", folder / "prefect", {})
     with serving(place) as running:
         made = Stack(place.home, place.prefect, running.ports, running.process)
-        prepare_work_pool(made.api, lost_after=LOST_AFTER)
-        done = made.prefect(
-            *("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        # By Prefect's own commands; the queue and its limit are a worker's affair.
+        automations = folder / "automations.yaml"
+        text = (ROOT / "deployments" / "automations.yaml").read_text(encoding="utf-8")
+        automations.write_text(text.replace("within: 120", f"within: {LOST_AFTER}"))
+        for command in (
+            ("automation", "create", "--from-file", str(automations)),
+            ("work-pool", "create", "rosita", "--type", "process", *TEMPLATE),
+            ("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml"),
+        ):
+            done = made.prefect(*command)
+            assert done.returncode == 0, done.stdout + done.stderr
         yield made

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psutil
 import pytest
-from deployed_stack import SETTINGS, Stack, Worker, hold_at, is_held, smoke, until
+from deployed_stack import LOST_AFTER, SETTINGS, Stack, Worker, hold_at, is_held, smoke, until
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -24,7 +24,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Cancelling
 
-from flows.services.work_pool import LOST_AFTER_SECONDS, TRAINING_QUEUE, prepare_work_pool
+from flows.services.work_pool import TRAINING_QUEUE, job_template, prepare_work_pool
 from flows.services.worker import POOL
 from tasks.cache.records import attempts
 
@@ -64,7 +64,7 @@ def held(stack: Stack, worker: Worker, flag: Path, seed: int) -> UUID:
 
 
 def test_what_the_server_knows_after_deploying(stack: Stack) -> None:
-    prepare_work_pool(stack.api, lost_after=LOST_AFTER_SECONDS)
+    prepare_work_pool(stack.api)
     with stack.client() as client:
         names = {f"{d.name}" for d in client.read_deployments()}
         assert names == {"try", "nightly", "weekly", "stage"}
@@ -73,7 +73,11 @@ def test_what_the_server_knows_after_deploying(stack: Stack) -> None:
         assert nightly.enforce_parameter_schema
         queue = client.read_work_queue_by_name(TRAINING_QUEUE, work_pool_name=POOL)
         assert queue.concurrency_limit == 1
-        # Made once, whoever comes next.
+        # Made once, whoever comes next, and by whichever way.
+        assert client.read_work_pool(POOL).base_job_template == job_template()
+        assert {made.trigger.within.total_seconds() for made in client.read_automations()} == {
+            *(LOST_AFTER, 20)
+        }
         assert len(client.read_automations()) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from typed_command import environment
 pytestmark = pytest.mark.deployments
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "flows", "tasks", "rosita_core", "deployments")
+SOURCES = (
+    *("pyproject.toml", "setup.py", "README.md", "LICENSE"),
+    *("flows", "tasks", "rosita_core", "deployments"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,14 @@ def test_the_commit_of_a_checkout_around_the_environment_is_not_its_own(installe
         cwd=installed,
     )
     assert said == "None\n"
+
+
+def test_its_page_names_nothing_that_lies_in_the_repository_alone(installed: Path) -> None:
+    code = "from importlib.metadata import metadata; print(metadata('rosita')['Description'])"
+    page = _run(installed / "bin" / "python", "-c", code, cwd=installed)
+    assert "# ROSITA" in page and "## Your own model and data" in page
+    targets = re.findall(r"\]\(([^)]*)\)", page)
+    assert targets and all(target.startswith("https://") for target in targets)
 
 
 def test_commands_work(installed: Path, tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
     # Here, because measuring brings torch, which the other tables do without.
     from flows.engine.cuts import cut_rows
-    from flows.engine.summary import comparison_rows, format_rows, left_out
+    from flows.engine.summary import comparison_rows, format_rows, left_out, method_said
     from rosita_core.data.sharing import shared
 
     numerics = summary["numerics"]
     table = Table(
-        title=f"{summary['recipe']} (task {summary['task']}, {_method(summary)}, "
+        title=f"{summary['recipe']} (task {summary['task']}, {method_said(summary)}, "
         f"seed {summary['seed']})"
     )
     table.add_column("")
@@ -112,12 +112,6 @@ def show_stage(document: dict[str, Any]) -> None:
 def _number(value: float) -> str:
     """Counts in full, anything else to four digits."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
-
-
-def _method(summary: dict[str, Any]) -> str:
-    # Summaries from before there were methods have none.
-    method = summary.get("method", "rosita")
-    return f"KD setting {summary['kd_setting']}" if method == "rosita" else f"method {method}"
 
 
 def show_catalogue(entries: list[dict[str, Any]]) -> None:

@@ -263,6 +263,8 @@ class CellRun:
             "rosita.artifact": artifact,
             "rosita.method": recipe.method,
             "rosita.shape": assessment.models[STUDENT].shape,
+            # What the page of a run begins with.
+            "mlflow.note.content": said,
         }
         tracking.finish(parent, "FINISHED", numbers, last)
 

@@ -200,15 +200,22 @@ def version_tags(recipe: Recipe, summary: dict[str, Any], fingerprint: str) -> d
     }
 
 
+def method_said(summary: dict[str, Any]) -> str:
+    """How it was compressed, in three words."""
+    # Summaries from before there were methods have none.
+    method = summary.get("method", "rosita")
+    return f"KD setting {summary['kd_setting']}" if method == "rosita" else f"method {method}"
+
+
 def description(summary: dict[str, Any]) -> str:
-    """A registered model in a sentence."""
+    """A compressed model in two sentences: of its run, and of its version in the registry."""
     student, retention = summary["student"], summary["retention"]
     kept = "" if retention is None else f", {100 * retention:.1f} % of its teacher's"
     return (
         f"{student['shape']}, {student['params']:,} parameters, {summary['compression']:.2f}x fewer"
         f" than its teacher; {summary['score_name']} {student['score']:.4f}{kept} on "
         f"{summary['dev_rows']:,} dev rows, where {summary['majority_score']:.4f} takes no model. "
-        f"Recipe {summary['recipe']}, seed {summary['seed']}."
+        f"Recipe {summary['recipe']}, {method_said(summary)}, seed {summary['seed']}."
     )
 
 

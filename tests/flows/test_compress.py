@@ -82,6 +82,7 @@ def test_records_in_mlflow(smoke_home: Home) -> None:
     assert tags["rosita.recipe"] == "smoke"
     assert tags["rosita.seed"] == "42"
     assert tags["rosita.shape"] == "a2_l2_f32_e8"
+    assert tags["mlflow.note.content"].endswith("Recipe smoke, KD setting 4, seed 42.")
     assert tags["rosita.artifact"] == artifact(summary, "export")
     assert tags["prefect.flow_run_id"] == summary["run_id"]
     assert tags["hardware.cpu"]

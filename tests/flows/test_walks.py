@@ -1,0 +1,31 @@
+"""The walks of the README, as new users type them: her own rows, and a first grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+from walks import needs_ports, typed_walk
+
+
+def test_from_a_csv_to_a_graph_without_pytorch(tmp_path: Path) -> None:
+    with typed_walk("README.md", "## Your own model and data", tmp_path) as said:
+        [summary] = (tmp_path / ".rosita" / "runs").glob("*/summary.json")
+        document = json.loads(summary.read_text(encoding="utf-8"))
+        assert {stage["status"] for stage in document["stages"]} == {"completed"}
+        # Rows as these are learnt by whoever learns at all.
+        assert set(document["gate"].values()) == {None}
+        assert "good" in said[-1]
+        answers = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()
+        rows = (tmp_path / "reviews.csv").read_text(encoding="utf-8").splitlines()
+        assert len(answers) == len(rows)
+        assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+@needs_ports
+def test_a_first_grid(tmp_path: Path) -> None:
+    with typed_walk("README.md", "### A first grid", tmp_path) as said:
+        assert (tmp_path / "report" / "report.md").is_file()
+        assert httpx.get("http://127.0.0.1:5000/").status_code == 200
+        assert "is registered as models:/rosita-smoke/" in said[-1]

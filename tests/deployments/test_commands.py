@@ -13,6 +13,7 @@ from deployed_stack import ROOT, SETTINGS, until
 from serving import is_free, serving
 from typed_command import ROSITA, Home, environment
 
+from flows.services.servers import OF_A_RUN
 from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
@@ -69,6 +70,8 @@ def test_a_schedule_says_that_its_server_is_gone(tmp_path: Path) -> None:
     until(lambda: "runs next" in log.read_text(), "the schedule", log.read_text)
     children = psutil.Process(process.pid).children()
     [server] = [child for child in children if "flows.services.held" in child.cmdline()]
+    # Else nothing would make the runs that are due.
+    assert OF_A_RUN not in server.cmdline()
     server.kill()
     assert process.wait(180) == 1
     assert "does not answer any more" in log.read_text().splitlines()[-1]

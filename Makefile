@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAULTS := tests/faults
 INSTALLED := .venv/.installed
 
-.PHONY: install run test test-versions test-deployments faults bench bench-parallel bench-workers bench-methods report report-check lint lock clean help
+.PHONY: install run test test-versions test-deployments faults bench bench-training bench-memory bench-parallel bench-workers bench-methods report report-check lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -64,6 +64,16 @@ $(INSTALLED): .venv/bin/python requirements.lock pyproject.toml
 bench: $(INSTALLED) ## Kernels, caching and checkpoints beside their baselines
 	$(BIN)/python -m tests.bench.kernels
 	$(BIN)/python -m tests.bench.caching
+
+bench-training: $(INSTALLED) .venv/textbrewer/.installed ## Training speed beside other tools (tests/bench/README.md)
+	$(BIN)/python -m tests.bench.training
+
+.venv/textbrewer/.installed: tests/bench/textbrewer.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/textbrewer --requirement $<
+	touch $@
+
+bench-memory: $(INSTALLED) ## Time and memory from 1,000 rows to 1,000,000
+	$(BIN)/python -m tests.bench.memory
 
 bench-parallel: $(INSTALLED) ## Training by one process and by two that share each batch
 	$(BIN)/python -m tests.bench.parallel

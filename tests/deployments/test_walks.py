@@ -1,4 +1,4 @@
-"""The walks of the README, as new users type them: her own rows, and a first grid."""
+"""The walks of the READMEs, as new users type them: own rows, a first grid, a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 from walks import needs_ports, typed_walk
+
+from tasks.cache.records import attempts
+
+pytestmark = pytest.mark.deployments
 
 
 def test_from_a_csv_to_a_graph_without_pytorch(tmp_path: Path) -> None:
@@ -25,7 +30,16 @@ def test_from_a_csv_to_a_graph_without_pytorch(tmp_path: Path) -> None:
 
 @needs_ports
 def test_a_first_grid(tmp_path: Path) -> None:
-    with typed_walk("README.md", "### A first grid", tmp_path) as said:
+    with typed_walk("README.md", "### A first grid", tmp_path):
         assert (tmp_path / "report" / "report.md").is_file()
         assert httpx.get("http://127.0.0.1:5000/").status_code == 200
-        assert "is registered as models:/rosita-smoke/" in said[-1]
+
+
+@needs_ports
+def test_from_nothing_to_a_scheduled_run(tmp_path: Path) -> None:
+    with typed_walk("deployments/README.md", "## One machine", tmp_path) as said:
+        home = tmp_path / ".rosita"
+        ended = [(made["status"], "resumed_from" in made) for made in attempts(home, "width")]
+        assert ended == [("completed", False), ("interrupted", False), ("completed", True)]
+        assert [made["status"] for made in attempts(home, "depth")] == ["completed"] * 2
+        assert "True" in said[-1], "the schedule is on"

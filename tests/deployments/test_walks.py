@@ -39,7 +39,9 @@ def test_a_first_grid(tmp_path: Path) -> None:
 def test_from_nothing_to_a_scheduled_run(tmp_path: Path) -> None:
     with typed_walk("deployments/README.md", "## One machine", tmp_path) as said:
         home = tmp_path / ".rosita"
-        ended = [(made["status"], "resumed_from" in made) for made in attempts(home, "width")]
+        ended = [
+            (made["status"], made["resumed_from"] is not None) for made in attempts(home, "width")
+        ]
         assert ended == [("completed", False), ("interrupted", False), ("completed", True)]
         assert [made["status"] for made in attempts(home, "depth")] == ["completed"] * 2
         assert "True" in said[-1], "the schedule is on"

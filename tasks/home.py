@@ -15,8 +15,8 @@ grids/<grid>/                       cells of a grid (flows/grids/files.py)
 reports/<grid>/                     tables and plots of a grid
 mlflow.db, mlartifacts/             MLflow's own store
 prefect/                            Prefect's own files, unless it has a home or a server elsewhere
-outbox/                             what MLflow has yet to be told (tasks/tracking/outbox/)
-outbox/refused/                     what MLflow did not accept
+recorders/                          locks of the processes that record (tasks/tracking/abandoned.py)
+outbox/                             what earlier versions had yet to tell MLflow
 downloads/                          data fetched from elsewhere
 prefect/password                    of the Prefect server that has a worker beside it
 logs/                               output of servers, tracebacks
@@ -157,15 +157,18 @@ class Home:
         """Prefect's database, results and settings."""
         return self.root / "prefect"
 
-    @property
-    def outbox(self) -> Path:
-        """Journals of what MLflow has yet to be told."""
-        return self.root / "outbox"
+    def recorder(self, name: str) -> Path:
+        """The lock of a process that records runs."""
+        return self.root / "recorders" / f"{name}.lock"
+
+    def recorders(self) -> list[str]:
+        """The processes whose locks are there."""
+        return sorted(path.stem for path in self.root.glob("recorders/*.lock"))
 
     @property
-    def refused(self) -> Path:
-        """Operations that MLflow did not accept."""
-        return self.outbox / "refused"
+    def outbox(self) -> Path:
+        """Journals of earlier versions, of what MLflow had yet to be told."""
+        return self.root / "outbox"
 
     @property
     def downloads(self) -> Path:

@@ -1,4 +1,4 @@
-"""The command `rosita sync`: journals that MLflow did not take in time are sent now."""
+"""The command `rosita sync`: runs that another MLflow did not take in time are copied now."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def sync(
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Send to MLflow what waits under ROSITA_HOME/outbox.
+    """Send to the MLflow of MLFLOW_TRACKING_URI what it has not taken of the runs of this home.
 
-    Runs go on while MLflow does not answer; this sends what they have kept, to the MLflow that they
-    were started with. Sending twice does no harm. Names and passwords are not kept: set
-    MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
+    Runs go on while MLflow does not answer, and are kept in the home's own store; this sends them
+    to the MLflow that they were started with. Sending twice does no harm. Names and passwords are
+    not kept: set MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
     """
-    from tasks.home import Home, home_directory
+    from flows.engine.prefect_loss import Failure
+    from tasks.home import home_directory
     from tasks.host.wording import counted
-    from tasks.tracking.outbox.sync import sync as send
+    from tasks.tracking.sync import sync as send
 
     report = send(home_directory(), uri, refused_too=refused)
     if json_:
@@ -37,21 +38,12 @@ def sync(
         _show(report)
     left = [run for run in report.runs if run.problem is not None]
     if left:
-        from flows.engine.prefect_loss import Failure
-
-        operations = counted(sum(run.left for run in left), "operation")
-        uris = {run.uri for run in left}
-        place = f" to {left[0].uri}" if len(uris) == 1 else ""
-        raise Failure(
-            f"{operations} of {counted(len(left), 'run')} could not be sent{place}: "
-            f"{left[0].problem}"
-        )
+        place = f" to {left[0].uri}" if len({run.uri for run in left}) == 1 else ""
+        raise Failure(f"{counted(len(left), 'run')} could not be sent{place}: {left[0].problem}")
     if refused and report.refused:
-        from flows.engine.prefect_loss import Failure
-
         raise Failure(
-            f"MLflow refuses {counted(report.refused, 'operation')}; the reasons are in "
-            f"{Home(home_directory()).refused}"
+            f"MLflow refuses something of {counted(report.refused, 'run')}; the tag "
+            "rosita.mirror_refused of each in the home's own store says what, and why"
         )
 
 
@@ -69,17 +61,16 @@ def _show(report: Any) -> None:
 
     if report.runs:
         table = Table(title="sent to MLflow")
-        for name in ("run", "MLflow run"):
+        for name in ("run", "MLflow run", "left"):
             table.add_column(name, overflow="fold")
-        for name in ("operations sent", "left"):
-            table.add_column(name, justify="right")
         for run in report.runs:
-            table.add_row(Text(run.name), run.run_id or "-", str(run.sent), str(run.left))
+            table.add_row(Text(run.name), run.run_id or "-", Text(run.problem or ""))
         console().print(table)
     elif not report.in_use:
         print("nothing waits")
     if report.refused:
-        print(f"MLflow has refused {counted(report.refused, 'operation')}; --refused asks again")
+        runs = counted(report.refused, "run")
+        print(f"MLflow has refused something of {runs}; --refused asks again")
     if report.in_use:
         runs = counted(report.in_use, "run")
         print(f"in use by a process that sends what it keeps itself: {runs}")

@@ -73,7 +73,7 @@ class CellRun:
 
     Attributes:
         cell: `<grid>/<cell>`; None where the recipe is the whole flow run.
-        parent: the handle of its tracked run, once it has begun.
+        parent: the id of its tracked run in the home's own store, once it has begun.
         results: name -> (result, whether it came from the cache) of the stages that are done.
         error: why it is not complete, once it has ended.
         weak_teacher: what is wrong with the teacher, in a sentence, once it is known.
@@ -115,7 +115,7 @@ class CellRun:
                     self._record(done, mine)
 
     def start(self) -> str:
-        """Open the tracked run; its handle."""
+        """Open the tracked run; its id."""
         recipe = self.request.recipe
         values, shape = recipe.model_dump(mode="json"), self.request.goal
         return self.tracking.start_parent(
@@ -200,6 +200,7 @@ class CellRun:
         assessment = read_assessment(store.path(results["assess"][0].artifact))
         mlflow_run_id = tracking.run_id(parent, ID_SECONDS)
         summary = summarize(request, results, assessment, export_dir, mlflow_run_id, self.run_id)
+        summary["recorded_as"] = parent
         numbers = {
             name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
         }

@@ -12,6 +12,7 @@ import psutil  # type: ignore[import-untyped]
 
 from flows.services.servers import HELD
 from rosita_core.model.locate import MODELS, of_hub
+from tasks.home import Home
 from tasks.host.network import unreachable
 from tasks.host.wording import counted
 
@@ -131,26 +132,29 @@ def check_mlflow(home: Path) -> Check:
     return Check("mlflow", OK, f"{uri}: {counted(len(experiments), 'experiment')}")
 
 
-def check_outbox(home: Path) -> Check:
-    """What MLflow has not been told, and what it did not accept."""
-    from tasks.tracking.outbox.box import Outbox, waiting
-    from tasks.tracking.outbox.refused import refused
+def check_mirror(home: Path) -> Check:
+    """What another MLflow has not been told, and what it did not accept."""
+    from tasks.tracking.abandoned import refused, waiting
 
-    unsent, rejected = waiting(home), refused(Outbox(home))
     found = []
-    if unsent:
+    if unsent := waiting(home):
         found.append(
             f"{counted(unsent, 'run')} of ended processes not sent to MLflow; "
             "`rosita sync` or the next run sends what waits"
         )
-    if rejected:
+    if rejected := refused(home):
         found.append(
-            f"{counted(rejected, 'operation')} refused by MLflow; "
+            f"MLflow refused something of {counted(rejected, 'run')}; "
             "`rosita sync --refused` asks again"
         )
+    if old := len(list(Home(home).outbox.glob("*.jsonl"))):
+        found.append(
+            f"{counted(old, 'run')} of an earlier version not sent to MLflow, in "
+            f"{Home(home).outbox}; `rosita sync` of that version sends what waits there"
+        )
     if found:
-        return Check("outbox", WARNING, "; ".join(found))
-    return Check("outbox", OK, "nothing waits to be sent to MLflow")
+        return Check("mirror", WARNING, "; ".join(found))
+    return Check("mirror", OK, "nothing waits to be sent to MLflow")
 
 
 def _count_experiments(database: Path) -> None:

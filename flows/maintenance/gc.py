@@ -26,7 +26,6 @@ from tasks.cache.records import makers, record_names
 from tasks.home import Home
 from tasks.store.artifacts import Store, is_digest
 from tasks.store.removal import REMOVED, delete, remove
-from tasks.tracking.outbox.refused import removable
 
 RECORD, ARTIFACT = "result", "artifact"
 DAMAGED_COPY, LEFTOVER, CHECKPOINT = "damaged copy", "leftover", "checkpoint"
@@ -206,8 +205,6 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
 
 
 def _leftovers(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
-    for path in removable(home, now - days * DAY):
-        yield Garbage(LEFTOVER, path.name[:20], path, size_of(path), _newest(path))
     for folder in (Home(home).unfinished_artifacts, Home(home).scratch):
         for path in sorted(folder.glob("*")):
             used = _newest(path)

@@ -93,9 +93,9 @@ def run_of(word: str, home: Path) -> RunSummary:
     """The finished run that a word means.
 
     Args:
-        word: the id of a run, its id at MLflow, a registered model (models:/name/3, or
-            models:/name@champion; name-onnx is of the same run), a cell of a grid
-            (mine/slow-s42), or a name; the newest run of that name.
+        word: the id of a run, its id at MLflow (the home's own or another), a registered model
+            (models:/name/3, or models:/name@champion; name-onnx is of the same run), a cell of a
+            grid (mine/slow-s42), or a name; the newest run of that name.
         home: where runs are.
 
     Raises:
@@ -111,7 +111,7 @@ def run_of(word: str, home: Path) -> RunSummary:
     known = list(summaries(home))
     for summary in known:
         registered = None if summary.registered_model is None else summary.registered_model.uri
-        if word in (summary.mlflow_run_id, registered):
+        if word in (summary.mlflow_run_id, summary.recorded_as, registered):
             return summary
     # An alias, or a graph, of which no summary speaks.
     if (version := _registered(word, home)) is not None:

@@ -162,6 +162,7 @@ class RunSummary(Note):
     stages: list[StageOfRun]
     mlflow_run_id: Id | None = None
     mlflow_uri: Line | None = None
+    recorded_as: Id | None = None
     student: ModelOfRun | None = None
     score_name: Line = ""
     retention: float | None = None

@@ -31,6 +31,12 @@ def default_uri(home: str | Path) -> str:
     return f"sqlite:///{Home(home).mlflow_database}"
 
 
+def is_own(home: str | Path, uri: str) -> bool:
+    """Whether a URI names the SQLite file in the home, however it spells the path."""
+    scheme, _, path = uri.partition(":///")
+    return scheme == "sqlite" and Path(path).resolve() == Home(home).mlflow_database.resolve()
+
+
 def redacted(text: str) -> str:
     """A URI, or a text with URIs in it, without the names and passwords in them."""
     for pattern in (_WEB, _OTHER):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
@@ -17,13 +19,14 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tasks.host.private_files import make_private
 from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
-from tasks.tracking.tags import ARTIFACT_TAG, FINGERPRINT_TAG, SCORE_TAG
+from tasks.tracking.tags import ARTIFACT_TAG, FINGERPRINT_TAG, HANDLE_TAG, SCORE_TAG
 
 VERSIONS_TAG = "mlflow.modelVersions"
-TOKEN_TAG = "rosita.handle"
+TOKEN_TAG = HANDLE_TAG
 # On a version: SQL stores do not keep the id of the logged model that it is given.
 MODEL_TAG = "rosita.model_id"
 """By which versions are compared; the score of one fingerprint says nothing of another's."""
@@ -33,41 +36,131 @@ REQUIREMENTS = ("mlflow", "torch", "transformers")
 GRAPH_REQUIREMENTS = ("mlflow", "onnxruntime", "tokenizers", "numpy")
 
 
+@dataclass(frozen=True)
+class Registration:
+    """A model that shall be registered, in one store or another.
+
+    Attributes:
+        name: of the registered model.
+        token: of this registration, in every store.
+        artifact: its digest; a version that has it is used and no other one made.
+    """
+
+    name: str
+    token: str
+    artifact: str | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    description: str = ""
+
+
+Save = Callable[[Path, LoggedModel], None]
+"""Writes the files of a model into a folder."""
+
+
 def register(
     client: MlflowClient,
     experiment: str,
     run_id: str,
-    operation: Mapping[str, Any],
-    files: Path,
+    wanted: Registration,
+    save: Save,
     scratch: Path,
 ) -> dict[str, str]:
-    """Carry out a `register` operation; returns name, version, id and address of the model.
+    """Log and register a model of a run; returns name, version and address.
 
     Whatever of it exists already is used and not made again, so that it can be repeated.
 
     Args:
         experiment: the id of the run's experiment.
-        files: where the operation's checkpoint is.
+        save: see `saved_checkpoint`; called where the store does not have the files.
         scratch: a folder on a disk that has room for a copy.
     """
-    name, token = operation["name"], operation["token"]
-    version = _find_version(client, name, TOKEN_TAG, token)
-    if version is None and operation["artifact"] is not None:
-        version = _find_version(client, name, ARTIFACT_TAG, operation["artifact"])
+    version = _find_version(client, wanted.name, TOKEN_TAG, wanted.token)
+    if version is None and wanted.artifact is not None:
+        version = _find_version(client, wanted.name, ARTIFACT_TAG, wanted.artifact)
     if version is None:
-        logged = _logged_model(client, experiment, run_id, operation, files, scratch)
-        version = _new_version(client, run_id, operation, logged)
+        logged = _logged_model(client, experiment, run_id, wanted, save, scratch)
+        version = _new_version(client, run_id, wanted, logged)
     number, model_id = str(version.version), version.tags[MODEL_TAG]
-    _relate(client, run_id, model_id)
     # The UI shows the versions of a logged model by this tag.
-    shown = json.dumps([{"name": name, "version": number}])
+    shown = json.dumps([{"name": wanted.name, "version": number}])
     client.set_logged_model_tags(model_id, {VERSIONS_TAG: shown})
-    return {
-        "name": name,
-        "version": number,
-        "model_id": model_id,
-        "uri": f"models:/{name}/{number}",
-    }
+    _relate(client, run_id, model_id)
+    return {"name": wanted.name, "version": number, "uri": f"models:/{wanted.name}/{number}"}
+
+
+def registration_of(client: MlflowClient, model_id: str) -> Registration:
+    """The registration that made a logged model, to be repeated in another store."""
+    logged = client.get_logged_model(model_id)
+    [shown] = json.loads(logged.tags[VERSIONS_TAG])
+    version = client.get_model_version(shown["name"], shown["version"])
+    tags = {name: value for name, value in version.tags.items() if name != MODEL_TAG}
+    return Registration(
+        name=version.name,
+        token=tags[TOKEN_TAG],
+        artifact=tags.get(ARTIFACT_TAG),
+        params=logged.params,
+        tags=tags,
+        description=version.description or "",
+    )
+
+
+def saved_copy(source: LoggedModel, run_id: str) -> Save:
+    """Writes the files of a model of a store of this machine, as a model of another store."""
+
+    def save(folder: Path, logged: LoggedModel) -> None:
+        shutil.copytree(local_file_uri_to_path(source.artifact_location), folder)
+        model = Model.load(str(folder))
+        model.run_id, model.model_id = run_id, logged.model_id
+        model.artifact_path = logged.artifact_location
+        model.save(str(folder / "MLmodel"))
+
+    return save
+
+
+def saved_checkpoint(
+    checkpoint: Path,
+    run_id: str,
+    reads_pairs: bool | None,
+    regression: bool,
+    example: Mapping[str, str] | None,
+) -> Save:
+    """Writes a checkpoint or a graph with the source that serves it.
+
+    What it reads and says, with an example, becomes its signature.
+    """
+
+    def save(folder: Path, logged: LoggedModel) -> None:
+        # Its files without the folders in it, which hold other formats of it.
+        files = folder.with_name("checkpoint")
+        files.mkdir()
+        for path in checkpoint.iterdir():
+            if path.is_file():
+                _link(path, files / path.name)
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"checkpoint": str(files)},
+            signature=_signature(reads_pairs, regression),
+            input_example=None if example is None else pd.DataFrame([example]),
+            pip_requirements=_requirements((checkpoint / GRAPH).is_file()),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id
+            ),
+        )
+        # The code is copied with the mode that it has where it is installed.
+        for path in folder.rglob("*"):
+            make_private(path)
+
+    return save
+
+
+def _link(source: Path, target: Path) -> None:
+    """Copy a file, without taking space where the filesystem can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _find_version(client: MlflowClient, name: str, tag: str, value: str) -> ModelVersion | None:
@@ -90,55 +183,30 @@ def _logged_model(
     client: MlflowClient,
     experiment: str,
     run_id: str,
-    operation: Mapping[str, Any],
-    files: Path,
+    wanted: Registration,
+    save: Save,
     scratch: Path,
 ) -> LoggedModel:
-    token = operation["token"]
+    token = wanted.token
     found = client.search_logged_models([experiment], f"tags.`{TOKEN_TAG}` = '{token}'")
     logged = found[0] if found else None
     if logged is None:
         logged = client.create_logged_model(
             experiment,
-            name=operation["name"],
+            name=wanted.name,
             source_run_id=run_id,
-            params=operation["params"],
-            tags=_tags(operation),
+            params=dict(wanted.params),
+            tags=_tags(wanted),
             model_type="text-classification",
         )
     if str(logged.status) != "READY":
-        if not (files / operation["files"]).is_dir():
-            raise ValueError(f"files of {operation['name']} must be there, got none in {files}")
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch) as place:
             folder = Path(place) / "model"
-            _save(folder, files / operation["files"], run_id, operation, logged)
+            save(folder, logged)
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
     return logged
-
-
-def _save(
-    folder: Path, checkpoint: Path, run_id: str, operation: Mapping[str, Any], logged: LoggedModel
-) -> None:
-    # Earlier versions left these out of what they wrote down.
-    example = operation.get("example")
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=str(Path(__file__).with_name("served_model.py")),
-        artifacts={"checkpoint": str(checkpoint)},
-        signature=_signature(operation.get("reads_pairs"), operation.get("regression", False)),
-        input_example=None if example is None else pd.DataFrame([example]),
-        pip_requirements=_requirements((checkpoint / GRAPH).is_file()),
-        mlflow_model=Model(
-            artifact_path=logged.artifact_location,
-            run_id=run_id,
-            model_id=logged.model_id,
-        ),
-    )
-    # The code is copied with the mode that it has where it is installed.
-    for path in folder.rglob("*"):
-        make_private(path)
 
 
 def _relate(client: MlflowClient, run_id: str, model_id: str) -> None:
@@ -150,24 +218,23 @@ def _relate(client: MlflowClient, run_id: str, model_id: str) -> None:
 
 
 def _new_version(
-    client: MlflowClient, run_id: str, operation: Mapping[str, Any], logged: LoggedModel
+    client: MlflowClient, run_id: str, wanted: Registration, logged: LoggedModel
 ) -> ModelVersion:
-    name = operation["name"]
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(wanted.name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        name,
+        wanted.name,
         # Not models:/<id>: the store would look that up in MLflow's global default store.
         source=logged.artifact_location,
         run_id=run_id,
-        tags=_tags(operation) | {MODEL_TAG: logged.model_id},
+        tags=_tags(wanted) | {MODEL_TAG: logged.model_id},
         model_id=logged.model_id,
-        description=operation.get("description") or None,
+        description=wanted.description or None,
     )
-    _choose_champion(client, name, version)
+    _choose_champion(client, wanted.name, version)
     return version
 
 
@@ -184,10 +251,10 @@ def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> 
         client.set_registered_model_alias(name, CHAMPION, version.version)
 
 
-def _tags(operation: Mapping[str, Any]) -> dict[str, str]:
-    tags = dict(operation["tags"]) | {TOKEN_TAG: operation["token"]}
-    if operation["artifact"] is not None:
-        tags[ARTIFACT_TAG] = operation["artifact"]
+def _tags(wanted: Registration) -> dict[str, str]:
+    tags = dict(wanted.tags) | {TOKEN_TAG: wanted.token}
+    if wanted.artifact is not None:
+        tags[ARTIFACT_TAG] = wanted.artifact
     return tags
 
 

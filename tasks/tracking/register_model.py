@@ -79,7 +79,6 @@ def log_compressed_model(
                 reads_pairs=config.get("text_pair"),
                 regression=config.get("problem_type") == "regression",
                 example=example,
-                beside=folder == graph,
             )
 
 

@@ -1,29 +1,51 @@
 """MLflow: one experiment per problem, one parent run per flow run, one child run per attempt.
 
-This module decides what is recorded under which names. Nothing here waits for MLflow: everything
-goes to the outbox, and a thread of it sends it on. A run is known by
-its handle, which is made here; MLflow's own id of it comes later, or never.
+This module decides what is recorded under which names. Nothing here waits for MLflow: a thread
+writes everything into the home's own store (recorder.py), and where `MLFLOW_TRACKING_URI` names
+another server, a second one copies it there (mirroring.py). A run is known by its id in the home's
+own store, which is made here; that of its copy comes later, or never.
 """
 
+import atexit
 import json
 import logging
+import os
+import threading
 import time
 import uuid
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tasks.cache.records import Context, StageResult, attempts
 from tasks.cache.stage_key import Stage, canonical_config
+from tasks.home import Home
 from tasks.host.hardware import git_commit, hardware
-from tasks.host.redaction import default_uri, redacted, tracking_uri
+from tasks.host.redaction import default_uri, is_own, is_remote, redacted, tracking_uri
 from tasks.host.terminal import progress_display
+from tasks.tracking.background import Background
 from tasks.tracking.lost_history import lost_history
-from tasks.tracking.outbox.sender import Sender, sender_of
+from tasks.tracking.mirror import Mirror, complete_document
+from tasks.tracking.models import Registration, register, saved_checkpoint
+from tasks.tracking.recorder import PATIENCE, Entry, Recorder
+from tasks.tracking.store import Value, client_of
+from tasks.tracking.sync import EarlierRuns
+from tasks.tracking.tags import (
+    COMPUTED_BY_TAG,
+    DOCUMENT_TAG,
+    GRAPH_SUFFIX,
+    HANDLE_TAG,
+    MIRROR_STATE_TAG,
+    MIRROR_TAG,
+    PARENT_TAG,
+    WAITING,
+)
 
 __all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
 
@@ -34,6 +56,9 @@ DATASET_DIGEST_LENGTH = 36
 # How long a flow run waits at its end, and a stage for the id of its run, while MLflow answers.
 FLUSH_SECONDS = 15.0
 ID_SECONDS = 10.0
+EXIT_SECONDS = 3.0
+# What is new is copied together with more of it.
+COPY_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +99,7 @@ class Tracking:
                 if (said := redacted(str(error))) == str(error):
                     raise
                 raise ValueError(f"MLFLOW_TRACKING_URI must be known to MLflow: {said}") from None
-        self._sender: Sender = sender_of(self.home, self.uri, _tell)
+        self._recording = _recording_of(os.getpid(), self.home, self.uri)
 
     def start_parent(
         self,
@@ -87,10 +112,10 @@ class Tracking:
         parent: str | None = None,
         name: str | None = None,
     ) -> str:
-        """Open the run of a whole flow run and return its handle.
+        """Open the run of a whole flow run and return its id in the home's own store.
 
         The recipe (JSON-able, nested) becomes the params, and the artifact `recipe.json`. A cell
-        of a grid has the handle of the grid's run as its `parent`, and a short `name`.
+        of a grid has that of the grid's run as its `parent`, and a short `name`.
         """
         tags = _common_tags(recipe_name, seed, flow_run_id)
         if shape is not None:
@@ -103,7 +128,7 @@ class Tracking:
     def start_child(
         self, stage: Stage, context: Context, key: str, attempt: int, cached: bool
     ) -> str:
-        """Open the run of one attempt of a stage, below the parent run; return its handle."""
+        """Open the run of one attempt of a stage, below the parent run; return its id."""
         tags = _common_tags(context.recipe_name, context.seed, context.flow_run_id) | {
             "rosita.stage": stage.name,
             "rosita.stage_key": key,
@@ -129,22 +154,24 @@ class Tracking:
         Numbers become metrics; a text among the metrics becomes the tag `rosita.<name>`. A run that
         is closed already stays as it is: Ctrl-C may come between the end of a run and its flush.
         """
-        if self._sender.runs.ended(run):
+        recording = self._recording
+        if run in recording.ended:
             return
+        recording.ended.add(run)
         numbers = {k: float(value) for k, value in metrics.items() if not isinstance(value, str)}
         texts = {f"rosita.{name}": text for name, text in metrics.items() if isinstance(text, str)}
         self.log_metrics(run, 0, numbers)
         self.log_tags(run, texts | dict(tags))
-        header = self._sender.runs.header(run)
-        parent = None if header is None else header["parent"]
-        operation = {"op": "terminate", "status": status, "time": _now()}
-        self._sender.append(run, operation, urgent=True)
+        client = partial(client_of, default_uri(self.home))
+        when = _now()
+        self._act(run, "its end", lambda: client().set_terminated(run, status, when))
         # Where the flow runs in another process, this one may end with the stage.
-        if parent is not None and not self._sender.runs.has(parent):
+        parent = recording.parents.get(run)
+        if parent is not None and not recording.recorder.has(parent):
             self.flush(FLUSH_SECONDS)
 
     def record_cached(self, stage: Stage, result: StageResult, context: Context) -> str | None:
-        """Write a complete child run for a stage whose result came from the cache; its handle.
+        """Write a complete child run for a stage whose result came from the cache; its id.
 
         Without a parent run nothing is tracked, and the answer is None.
         """
@@ -152,17 +179,10 @@ class Tracking:
             return None
         run = self.start_child(stage, context, stage.key, result.attempt, cached=True)
         tags = {"rosita.artifact": result.artifact}
-        if result.mlflow_run_id is not None:
-            tags["rosita.computed_by"] = result.mlflow_run_id
-        elif (computed_by := _handle_of(context.home, result)) is not None:
-            # Becomes the id of the run with that handle, if MLflow has heard of it by then.
-            operation = {
-                "op": "reference",
-                "name": "rosita.computed_by",
-                "experiment": _experiment(context.task),
-                "handle": computed_by,
-            }
-            self._sender.append(run, operation, urgent=False)
+        # The mirror translates an id of this store.
+        computed_by = result.mlflow_run_id or _recorded_as(context.home, result)
+        if computed_by is not None:
+            tags[COMPUTED_BY_TAG] = computed_by
         self.finish(run, "FINISHED", {"seconds": result.seconds} | result.metrics, tags)
         return run
 
@@ -180,15 +200,16 @@ class Tracking:
         `source` says where the data came from; `profile` holds sizes and the like (JSON-able);
         `context` what the run does with it.
         """
-        dataset = {
-            "name": name,
-            "digest": fingerprint[:DATASET_DIGEST_LENGTH],
-            "source_type": "rosita",
-            "source": json.dumps({"source": source, "fingerprint": fingerprint}),
-            "profile": json.dumps(dict(profile)),
-        }
-        operation = {"op": "dataset", "dataset": dataset, "context": context}
-        self._sender.append(run, operation, urgent=False)
+        dataset = Dataset(
+            name=name,
+            digest=fingerprint[:DATASET_DIGEST_LENGTH],
+            source_type="rosita",
+            source=json.dumps({"source": source, "fingerprint": fingerprint}),
+            profile=json.dumps(dict(profile)),
+        )
+        given = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+        client = partial(client_of, default_uri(self.home))
+        self._act(run, f"data {name}", lambda: client().log_inputs(run, datasets=[given]))
 
     def log_model(
         self,
@@ -202,31 +223,24 @@ class Tracking:
         reads_pairs: bool | None = None,
         regression: bool = False,
         example: Mapping[str, str] | None = None,
-        beside: bool = False,
     ) -> None:
         """Register a checkpoint or a graph as a model of a run (see tasks/tracking/models.py).
 
-        One `beside` another is no answer of `registered`. What it reads and says, with an example,
-        becomes its signature.
+        What it reads and says, with an example, becomes its signature.
         """
-        files = self._sender.runs.hold_files(run, checkpoint)
-        if files is None:
-            return
-        operation = {
-            "op": "register",
-            "token": uuid.uuid4().hex,
-            "name": name,
-            "artifact": artifact,
-            "files": files,
-            "params": flatten(params),
-            "tags": dict(tags),
-            "description": description,
-            "reads_pairs": reads_pairs,
-            "regression": regression,
-            "example": None if example is None else dict(example),
-            "beside": beside,
-        }
-        self._sender.append(run, operation, urgent=True)
+        wanted = Registration(
+            name, uuid.uuid4().hex, artifact, flatten(params), dict(tags), description
+        )
+        save = saved_checkpoint(checkpoint, run, reads_pairs, regression, example)
+        scratch, recorder = Home(self.home).scratch, self._recording.recorder
+
+        def act() -> None:
+            client = client_of(default_uri(self.home))
+            made = register(client, recorder.experiment(run), run, wanted, save, scratch)
+            if not name.endswith(GRAPH_SUFFIX):
+                self._recording.registered[run] = made
+
+        self._act(run, f"model {name}", act)
 
     def log_document(self, run: str, path: Path) -> None:
         """Attach a JSON file of the home to a run.
@@ -234,73 +248,131 @@ class Tracking:
         Before that its `mlflow_run_id` and `registered_model` are filled in, whenever that is.
         """
         place = path.absolute().relative_to(self.home).as_posix()
-        self._sender.append(run, {"op": "document", "path": place}, urgent=True)
+
+        def act() -> None:
+            client = client_of(default_uri(self.home))
+            if self._recording.mirror is None:
+                complete_document(path, run, self._recording.registered.get(run))
+            client.log_artifact(run, str(path))
+            client.set_tag(run, DOCUMENT_TAG, place)
+
+        self._act(run, path.name, act)
 
     def log_text(self, run: str, path: str, text: str) -> None:
         """Attach a text to a run, as a file."""
-        self._sender.append(run, {"op": "text", "path": path, "text": text}, urgent=False)
+        client = partial(client_of, default_uri(self.home))
+        self._act(run, path, lambda: client().log_text(run, text, path))
 
     def log_params(self, run: str, params: Mapping[str, str]) -> None:
         """Log params, however many."""
-        self._values(run, "params", params)
+        self._values(run, [Param(name, value) for name, value in params.items()])
 
     def log_tags(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags, however many."""
-        self._values(run, "tags", tags)
+        self._values(run, [RunTag(name, value) for name, value in tags.items()])
 
     def log_metrics(
         self, run: str, step: int, metrics: Mapping[str, float], time: int | None = None
     ) -> None:
         """Log metrics at a step, however many; `time` is in milliseconds since 1970, else now."""
-        numbers = {name: float(value) for name, value in metrics.items()}
-        self._values(run, "metrics", numbers, time=_now() if time is None else time, step=step)
+        when = _now() if time is None else time
+        self._values(run, [Metric(name, float(v), when, step) for name, v in metrics.items()])
 
     def run_id(self, run: str, wait: float = 0.0) -> str | None:
-        """MLflow's id of a run; None when it is not known within `wait` seconds.
+        """A run's id at the MLflow of this process; None when it has none within `wait` seconds.
 
-        A MLflow that is known not to answer, or that is slow, is not waited for.
+        A server that is known not to answer, or that is slow, is not waited for.
         """
-        return self._sender.run_id(run, wait)
+        recording, mirror = self._recording, self._recording.mirror
+        if mirror is None:
+            return None if recording.recorder.thread.failing else run
+        recording.copying.wait(lambda: run in mirror.copies, wait)
+        return mirror.copies[run].run_id if run in mirror.copies else None
 
     def registered(self, run: str) -> dict[str, str] | None:
-        """Name, version and uri of the model that was registered for a run, once it was."""
-        found = self._sender.state(run).registered
-        return None if found is None else {key: found[key] for key in ("name", "version", "uri")}
+        """Name, version and address of the model that was registered for a run, once it was."""
+        if (mirror := self._recording.mirror) is not None:
+            return mirror.copies[run].registered if run in mirror.copies else None
+        return self._recording.registered.get(run)
 
     def flush(self, seconds: float) -> bool:
-        """Send what waits; False when MLflow took nothing for so long, or one second when down."""
-        return self._sender.flush(seconds)
+        """Write, and copy, what waits; False when MLflow took nothing for so long, or is down."""
+        return self._recording.flush(seconds)
 
     def _start(self, task: str, name: str, tags: Mapping[str, str], parent: str | None) -> str:
-        handle = uuid.uuid4().hex
-        if self.uri == default_uri(self.home):
-            # Before MLflow opens its store, and makes a new one where there is none.
-            _say_if_lost(self.home)
-        self._sender.start(
-            {
-                "op": "create",
-                "handle": handle,
-                "uri": None if self.uri == default_uri(self.home) else redacted(self.uri),
-                "experiment": _experiment(task),
-                "parent": parent,
-                "name": name,
-                "tags": dict(tags),
-                "time": _now(),
-            }
-        )
-        return handle
+        run = uuid.uuid4().hex
+        # Before MLflow opens its store, and makes a new one where there is none.
+        _say_if_lost(self.home)
+        named = {**tags, HANDLE_TAG: run}
+        if parent is not None:
+            named[PARENT_TAG] = parent
+        if self._recording.mirror is not None:
+            named |= {MIRROR_TAG: redacted(self.uri), MIRROR_STATE_TAG: WAITING}
+        self._recording.start(run, parent, f"rosita-{task}", name, named)
+        return run
 
-    def _values(self, run: str, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+    def _values(self, run: str, values: list[Value]) -> None:
         if values:
-            self._sender.append(run, {"op": kind, "values": dict(values), **more}, urgent=False)
+            self._recording.recorder.put(run, Entry(values=tuple(values)))
+
+    def _act(self, run: str, name: str, act: Callable[[], object]) -> None:
+        self._recording.recorder.put(run, Entry(act=act, name=name))
 
 
-def _handle_of(home: str, result: StageResult) -> str | None:
-    """The handle of the attempt that computed a result, from the attempt's record."""
+class _Recording:
+    """What one process records in one home, and copies to one server."""
+
+    def __init__(self, home: Path, uri: str) -> None:
+        self.recorder = Recorder(home, _say)
+        self.mirror = None if is_own(home, uri) else Mirror(home, uri)
+        kept = "what is kept meanwhile is sent later, at the latest by `rosita sync`"
+        # The tables of a local one may have to be made first.
+        patience = 1 if is_remote(uri) else PATIENCE
+        server = f"MLflow at {redacted(uri)}"
+        self.copying = Background(server, kept, COPY_SECONDS, patience, _say)
+        if (mirror := self.mirror) is not None:
+            mirror.progress = self.copying.progress
+            self.copying.serve, self.copying.allowance = mirror.send, lambda: mirror.allowance
+            self.recorder.wrote = self.copying.touch
+        self.parents: dict[str, str | None] = {}
+        self.ended: set[str] = set()
+        self.registered: dict[str, dict[str, str]] = {}
+        self._earlier = EarlierRuns(home, uri, _say)
+        self._begun = threading.Lock()
+
+    def start(
+        self, run: str, parent: str | None, experiment: str, name: str, tags: dict[str, str]
+    ) -> None:
+        """Open a run."""
+        self.parents[run] = parent
+        self.recorder.start(run, experiment, name, _now(), tags)
+        # Once a process, when its first run begins.
+        if self._begun.acquire(blocking=False):
+            self._earlier.start()
+            atexit.register(self._leave)
+
+    def flush(self, seconds: float) -> bool:
+        """See Tracking."""
+        return self.recorder.thread.flush(seconds) and self.copying.flush(seconds)
+
+    def _leave(self) -> None:
+        self.flush(EXIT_SECONDS)
+        self._earlier.stop(EXIT_SECONDS)
+        self.recorder.leave()
+
+
+@lru_cache(maxsize=32)
+def _recording_of(process: int, home: Path, uri: str) -> _Recording:
+    """The one of a process; a forked one has this table but not the threads."""
+    return _Recording(home, uri)
+
+
+def _recorded_as(home: str, result: StageResult) -> str | None:
+    """The run of the attempt that computed a result, from the attempt's record."""
     for record in attempts(home, result.stage):
         if record["number"] == result.attempt and record.get("key") == result.key:
-            handle = record.get("tracked_as")
-            return None if handle is None else str(handle)
+            run = record.get("tracked_as")
+            return None if run is None else str(run)
     return None
 
 
@@ -308,18 +380,16 @@ def _handle_of(home: str, result: StageResult) -> str | None:
 def _say_if_lost(home: Path) -> None:
     """Once in a process."""
     if (lost := lost_history(home)) is not None:
-        logger.warning("%s", lost)
-        _tell(lost)
+        _say(lost)
 
 
-def _tell(text: str) -> None:
-    # Prefect keeps warnings of other libraries from the terminal.
-    if logging.getLogger().handlers:
-        progress_display().line(f"rosita: {text}")
-
-
-def _experiment(problem: str) -> str:
-    return f"rosita-{problem}"
+def _say(text: str) -> None:
+    # A terminal that was closed must not end the recording.
+    with suppress(Exception):
+        logger.warning("%s", text)
+        # Prefect keeps warnings of other libraries from the terminal.
+        if logging.getLogger().handlers:
+            progress_display().line(f"rosita: {text}")
 
 
 def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:

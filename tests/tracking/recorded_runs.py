@@ -20,10 +20,10 @@ from mlflow.entities import Run
 from mlflow_server import MlflowServer
 
 from tasks.cache.stage_key import Stage
-from tasks.home import Home
 from tasks.store.artifacts import write_json
-from tasks.tracking.outbox.sync import sync
+from tasks.tracking.abandoned import open_runs
 from tasks.tracking.runs import Tracking
+from tasks.tracking.sync import sync
 
 TASK = "sst2"
 POINTS = 40
@@ -99,7 +99,7 @@ def end(
         tracking.finish(child, "FINISHED", {"score": 0.5, "shape": "a2"}, {"rosita.artifact": "x"})
         tracking.log_model(parent, "rosita-sst2", checkpoint, artifact, {"r": 1}, {"t": "u"})
         graph = ("rosita-sst2-onnx", checkpoint, artifact, {"r": 1}, {"t": "u"})
-        tracking.log_model(parent, *graph, example={"text": "a"}, beside=True)
+        tracking.log_model(parent, *graph, example={"text": "a"})
         write_json(summary, {"mlflow_run_id": None, "registered_model": None, "score": 0.5})
         tracking.log_document(parent, summary)
         tracking.finish(parent, "FINISHED", {"score": 0.5}, {})
@@ -200,7 +200,7 @@ def sync_refused_into(home: Path, path: Path) -> None:
 
 
 def synced(home: Path) -> dict[str, Any]:
-    """`sync` as the command does it: the journals of a test's own process would be in use."""
+    """`sync` as the command does it, in a process of its own."""
     path = home.parent / "report.json"
     assert in_another_process(sync_into, home, path) == 0
     report: dict[str, Any] = json.loads(path.read_text())
@@ -208,7 +208,8 @@ def synced(home: Path) -> dict[str, Any]:
 
 
 def empty(home: Path) -> bool:
-    return [path.name for path in Home(home).outbox.iterdir()] == []
+    """Whether every run of a home is closed, and at the server."""
+    return open_runs(home) == []
 
 
 def record_a_run(home: Path, checkpoint: Path, artifact: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,40 @@ from recorded_runs import (
     wait_until_sent,
 )
 
-from tasks.tracking.outbox.box import Outbox, waiting
-from tasks.tracking.outbox.sync import sync
+from tasks.home import Home
+from tasks.tracking.abandoned import waiting
+from tasks.tracking.runs import Tracking
+from tasks.tracking.sync import sync
 
 pytestmark = pytest.mark.usefixtures("told")
 
 
 def die_after(moment: str, home: Path, checkpoint: Path, artifact: str) -> None:
-    """Record a run; the process dies when MLflow has answered, before it can note the answer."""
-    real = getattr(MlflowClient, moment)
+    """Record a run; the process dies when the server has answered, before it can note that."""
+    real, written = getattr(MlflowClient, moment), threading.Event()
 
-    def fatal(*args: Any, **kwargs: Any) -> None:
-        real(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def fatal(client: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        answer = real(client, *args, **kwargs)
+        if client.tracking_uri.startswith("http"):
+            written.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
 
     setattr(MlflowClient, moment, fatal)
     tracking, parent, child = begin(home)
     learn(tracking, child)
     end(tracking, home, parent, child, checkpoint, artifact)
+    assert tracking._recording.recorder.thread.flush(60)
+    written.set()
     tracking.flush(60)
+
+
+def die_at_once(home: Path) -> None:
+    """The process dies before the home's own store has more of a run than that it began."""
+    tracking = Tracking(home)
+    tracking.start_parent("sst2", "demo", {}, 3, None, None)
+    assert tracking._recording.recorder.thread.flush(60)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_in_the_middle(home: Path) -> None:
@@ -75,16 +91,34 @@ def test_a_run_whose_process_was_killed_is_closed(server: MlflowServer, home: Pa
     since = now()
     assert in_another_process(die_in_the_middle, home) == -signal.SIGKILL
     assert {run.info.status for run in runs(server, since)} == {"RUNNING"}
-    # What was being written at that moment is no operation.
-    journal = Outbox(home).paths()[-1]
-    with journal.open("a") as file:
-        file.write('{"op": "metrics", "val')
     sync(home)
     assert [run.info.status for run in runs(server, since)] == ["KILLED", "KILLED"]
+    losses = client(server).get_metric_history(runs(server, since)[1].info.run_id, "train/loss")
+    assert sorted(point.step for point in losses) == list(range(POINTS))
+    assert (empty(home), Home(home).recorders()) == (True, [])
 
 
-def test_journals_of_a_living_process_are_left_alone(server: MlflowServer, home: Path) -> None:
+def test_without_a_server_the_next_run_closes_what_was_killed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert in_another_process(die_at_once, home) == -signal.SIGKILL
+    tracking = Tracking(home)
+    later = tracking.start_parent("sst2", "later", {}, 3, None, None)
+    store = MlflowClient(tracking_uri=tracking.uri)
+
+    def statuses() -> dict[str, str]:
+        found = store.search_runs([store.get_experiment_by_name("rosita-sst2").experiment_id])
+        return {run.info.run_name: run.info.status for run in found}
+
+    assert tracking.flush(60)
+    until(lambda: statuses() == {"demo": "KILLED", "later": "RUNNING"})
+    tracking.finish(later, "FINISHED", {}, {})
+
+
+def test_runs_of_a_living_process_are_left_alone(server: MlflowServer, home: Path) -> None:
     tracking, parent, child = begin(home)
+    wait_until_sent(tracking)
     assert synced(home) == {"runs": [], "in_use": 2, "refused": 0}
     assert waiting(home) == 0
     for run in (child, parent):
@@ -109,20 +143,3 @@ def test_the_next_run_records_what_a_killed_process_left(
     until(lambda: waiting(home) == 0)
     wanted = "2 runs that ended before MLflow had all of them are recorded now"
     until(lambda: wanted in [record.message for record in caplog.records])
-
-
-def test_a_state_that_cannot_be_read_sends_everything_again(
-    server: MlflowServer, home: Path
-) -> None:
-    since = now()
-    assert in_another_process(die_in_the_middle, home) == -signal.SIGKILL
-    for path, state in zip(Outbox(home).paths(), (b"", b'{"run_id": "a\xff'), strict=True):
-        path.with_suffix(".json").write_bytes(state)
-        path.with_name(f".{path.stem}.json.half").write_bytes(state)
-    report = sync(home)
-    assert [run.problem for run in report.runs] == [None, None]
-    found = runs(server, since)
-    assert [run.info.status for run in found] == ["KILLED", "KILLED"]
-    losses = client(server).get_metric_history(found[1].info.run_id, "train/loss")
-    assert sorted(point.step for point in losses) == list(range(POINTS))
-    until(lambda: empty(home))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -31,24 +32,23 @@ from recorded_runs import (
 
 from tasks.execution.attempt import carry_out
 from tasks.execution.work import Computed, Work
-from tasks.tracking.outbox.box import Outbox, waiting
-from tasks.tracking.outbox.sync import Report, sync
+from tasks.tracking.abandoned import waiting
 from tasks.tracking.runs import Tracking
+from tasks.tracking.sync import Report, sync
 
 pytestmark = pytest.mark.usefixtures("told")
 
 
 def test_offline_and_then_sent_is_the_same_as_online(
-    machine: MlflowServer, tmp_path: Path, checkpoint: Path
+    machine: MlflowServer, home: Path, tmp_path: Path, checkpoint: Path, mlflow_tables: Path
 ) -> None:
     machine.kill()
     since = now()
-    home = tmp_path / "offline"
     assert in_another_process(record_a_run, home, checkpoint, "4" * 64) == 0
     assert waiting(home) == 2
     failed = sync(home)
     assert [run.run_id for run in failed.runs] == [None, None]
-    assert all(run.left and run.problem == "it cannot be reached" for run in failed.runs)
+    assert all(run.problem == "it cannot be reached" for run in failed.runs)
 
     machine.start()
     report = synced(home)
@@ -62,6 +62,8 @@ def test_offline_and_then_sent_is_the_same_as_online(
     assert sync(home) == Report([], 0)
 
     since = now()
+    (tmp_path / "online").mkdir()
+    shutil.copy(mlflow_tables, tmp_path / "online" / "mlflow.db")
     tracking, parent, child = begin(tmp_path / "online")
     learn(tracking, child)
     end(tracking, tmp_path / "online", parent, child, checkpoint, "3" * 64)
@@ -91,16 +93,16 @@ def test_lost_in_the_middle_and_back(
     wait_until_sent(tracking)
     check_complete(server, since)
     assert len(versions(server, "1" * 64)) == 1
-    said = [
-        record.message for record in caplog.records if record.name == "tasks.tracking.outbox.sender"
-    ]
+    said = [one.message for one in caplog.records if one.name == "tasks.tracking.runs"]
     assert len(said) == 2
     assert "does not answer" in said[0]
     assert "answers again" in said[1]
     until(lambda: empty(home))
 
 
-def test_a_server_that_never_answers(server: MlflowServer, home: Path, checkpoint: Path) -> None:
+def test_a_server_that_never_answers(
+    server: MlflowServer, home: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tracking, parent, child = begin(home)
     for run in (child, parent):
         tracking.finish(run, "FINISHED", {}, {})
@@ -117,7 +119,7 @@ def test_a_server_that_never_answers(server: MlflowServer, home: Path, checkpoin
         summary = end(tracking, home, parent, child, checkpoint, "2" * 64)
         assert not tracking.flush(1)
         # A request to create the run is given up, and reaches the server all the same.
-        until(lambda: tracking._sender.state(parent).doubtful)
+        until(lambda: any("no answer in time" in one.message for one in caplog.records))
     finally:
         server.thaw()
     wait_until_sent(tracking)
@@ -156,7 +158,7 @@ def test_a_store_that_fails_is_not_waited_for(
 ) -> None:
     """A database of another version of MLflow: MLflow is there, and can record nothing."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    home = tmp_path / "home"
+    home = tmp_path / "broken"
     home.mkdir()
     with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database:
         database.execute("create table alembic_version (version_num varchar(32))")
@@ -173,21 +175,25 @@ def test_a_store_that_fails_is_not_waited_for(
 
 def test_an_error_beside_the_sending_does_not_end_it(server: MlflowServer, home: Path) -> None:
     since = now()
-    failed: list[Outbox] = []
-
-    def fail(outbox: Outbox) -> None:
-        failed.append(outbox)
-        raise OSError(5, "Input/output error")
+    failed: list[str] = []
 
     tracking, parent, child = begin(home)
     learn(tracking, child)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Outbox, "tidy", fail)
-        for run in (child, parent):
-            tracking.finish(run, "FINISHED", {}, {})
-        until(lambda: failed != [])
+    copying = tracking._recording.copying
+    real, broken = copying.serve, OSError(5, "Input/output error")
+
+    def fail_once(run: str) -> None:
+        if run not in failed:
+            failed.append(run)
+            raise broken
+        real(run)
+
+    copying.serve = fail_once
+    for run in (child, parent):
+        tracking.finish(run, "FINISHED", {}, {})
     later = tracking.start_parent(TASK, "later", {}, 3, None, None)
     tracking.finish(later, "FINISHED", {}, {})
     wait_until_sent(tracking)
+    assert later in failed
     found = {run.info.run_name: run.info.status for run in runs(server, since)}
     assert found == {"demo": "FINISHED", "student": "FINISHED", "later": "FINISHED"}

@@ -22,9 +22,10 @@ from recorded_runs import (
     wait_until_sent,
 )
 
-from tasks.tracking.outbox.box import Outbox
-from tasks.tracking.outbox.delivery import Delivery
+from tasks.host.redaction import default_uri
+from tasks.tracking.mirror import Mirror
 from tasks.tracking.runs import Tracking
+from tasks.tracking.store import client_of
 
 pytestmark = pytest.mark.usefixtures("told")
 
@@ -55,31 +56,47 @@ def test_runs_of_several_threads_keep_their_order(server: MlflowServer, home: Pa
         )
 
 
-def test_a_journal_is_sent_once_by_whoever_takes_it(server: MlflowServer, home: Path) -> None:
+def test_what_is_sent_again_is_there_once(server: MlflowServer, home: Path) -> None:
+    """As after a crash: another process knows nothing of what was sent, nor the copy's id."""
     since = now()
-    outbox = Outbox(home)
-    header = {"op": "create", "handle": "f" * 32, "uri": server.uri, "parent": None}
-    header |= {"experiment": f"rosita-{TASK}", "name": "demo", "tags": {}, "time": now()}
-    journal = outbox.start(header)
-    assert outbox.take(journal.path) is None
-    Delivery(home, server.uri).send(journal)
-    first = journal.state.run_id
-    # As after a crash: the state is from before the request.
-    journal.state.run_id, journal.state.offset, journal.state.sent = None, 0, 0
-    journal.note()
-    journal.release()
-    again = outbox.take(journal.path)
-    assert again is not None
-    Delivery(home, server.uri).send(again)
-    assert again.state.run_id == first
-    assert [run.info.run_id for run in runs(server, since)] == [first]
+    tracking, parent, child = begin(home)
+    learn(tracking, child)
+    wait_until_sent(tracking)
+    first = [run.info.run_id for run in runs(server, since)]
+    ours = client_of(default_uri(home))
+    for run in (parent, child):
+        ours.delete_tag(run, "rosita.mirror_run")
+    again = Mirror(home, server.uri)
+    for run in (parent, child):
+        again.send(run)
+    assert [run.info.run_id for run in runs(server, since)] == first
+    losses = client(server).get_metric_history(first[1], "train/loss")
+    assert sorted(point.step for point in losses) == list(range(POINTS))
+    for run in (child, parent):
+        tracking.finish(run, "FINISHED", {}, {})
+    wait_until_sent(tracking)
 
 
-def test_a_parent_goes_before_a_child_of_the_same_moment(home: Path) -> None:
-    outbox = Outbox(home)
-    for handle, parent in (("a", "b"), ("b", None), ("c", "b")):
-        outbox.start({"op": "create", "handle": handle, "parent": parent, "time": 5}).release()
-    assert outbox.paths()[0].stem == "b"
+def test_a_server_of_the_home_s_own_store_gets_no_copies(
+    home: Path, mlflow_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rosita ui` serves the home's own store: a run sent there is there already."""
+    own = MlflowServer(tmp_path / "own", mlflow_tables)
+    own.start()
+    (home / "mlflow.db").unlink()
+    (home / "mlflow.db").symlink_to(tmp_path / "own" / "server.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
+    try:
+        tracking, parent, child = begin(home)
+        learn(tracking, child)
+        for run in (child, parent):
+            tracking.finish(run, "FINISHED", {}, {})
+        wait_until_sent(tracking)
+        assert {run.info.run_id for run in runs(own, 0)} == {parent, child}
+        assert tracking.run_id(parent) == parent
+        until(lambda: empty(home))
+    finally:
+        own.kill()
 
 
 def test_a_run_ends_once(server: MlflowServer, home: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.host.redaction import redacted, with_credentials
-from tasks.tracking.outbox.errors import Unavailable, brief, is_refusal
+from tasks.tracking.errors import Unavailable, brief, is_refusal
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Which process records a run, and what those left that are gone.
+
+A process that records holds a lock of the operating system (flock) on `<home>/recorders/<id>.lock`,
+and its runs have that id as a tag. The lock ends with the process, however it ends; then anyone may
+take it, close its runs and copy them. The file's time is when the process recorded last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.home import Home
+from tasks.tracking.store import rows_of
+from tasks.tracking.tags import (
+    MIRROR_STATE_TAG,
+    MIRROR_TAG,
+    RECORDER_TAG,
+    REFUSED,
+    WAITING,
+)
+
+TAG = "(select value from tags where run_uuid = runs.run_uuid and key = '{}')"
+RUNS = (
+    f"select run_uuid, name, status, {TAG.format(RECORDER_TAG)} as recorder, "
+    f"{TAG.format(MIRROR_TAG)}, {TAG.format(MIRROR_STATE_TAG)} as state from runs "
+    "where lifecycle_stage = 'active' and recorder is not null "
+    # A child that began in the millisecond of its parent was opened after it.
+    "and (status = 'RUNNING' or state in (?, ?)) order by start_time, rowid"
+)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run of the home's own store that is not closed, or of which a server lacks something."""
+
+    id: str
+    name: str
+    status: str
+    recorder: str
+    uri: str | None
+    state: str | None
+
+
+def open_runs(home: Path) -> list[OpenRun]:
+    """Those of all processes, the oldest first."""
+    return [OpenRun(*row) for row in rows_of(home, RUNS, (WAITING, REFUSED))]
+
+
+def waiting(home: str | Path) -> int:
+    """How many runs wait for `rosita sync`: not copied to the end, and no process copies them."""
+    runs = [run for run in open_runs(Path(home)) if run.state == WAITING]
+    free = {one for one in {run.recorder for run in runs} if not is_recording(Path(home), one)}
+    return sum(run.recorder in free for run in runs)
+
+
+def refused(home: str | Path) -> int:
+    """Of how many runs a server has refused something."""
+    return sum(run.state == REFUSED for run in open_runs(Path(home)))
+
+
+def hold(home: Path, recorder: str) -> int:
+    """Begin to record as a new process; the lock ends with it. Raises OSError."""
+    path = Home(home).recorder(recorder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def is_recording(home: Path, recorder: str) -> bool:
+    """Whether the process lives; changes nothing."""
+    try:
+        descriptor = os.open(Home(home).recorder(recorder), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def taken(home: Path, recorder: str) -> Iterator[bool]:
+    """Whether the runs of a process are ours in the block, since it is gone.
+
+    Its lock is removed when the block ends well and nothing of it is open any more.
+    """
+    path = Home(home).recorder(recorder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        # It may have been removed between the two calls, by one who has done all of it.
+        mine = os.fstat(descriptor).st_nlink > 0
+        yield mine
+        left = [run for run in open_runs(home) if run.recorder == recorder]
+        if mine and all(run.state == REFUSED for run in left):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def recorded_last(home: Path, recorder: str) -> int:
+    """When a process recorded last, in milliseconds since 1970."""
+    return int(Home(home).recorder(recorder).stat().st_mtime * 1000)

@@ -1,1 +1,0 @@
-"""What MLflow has yet to be told, kept on disk until it answers."""

@@ -1,0 +1,142 @@
+"""What this process records, written into the home's own store of MLflow by a thread.
+
+Whatever becomes of that store, recording fails no stage, and nothing waits for it but `flush`. A
+process that is killed loses what it recorded in its last second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.home import Home
+from tasks.host.redaction import default_uri
+from tasks.tracking.abandoned import hold
+from tasks.tracking.background import Background
+from tasks.tracking.errors import brief
+from tasks.tracking.experiments import Experiments
+from tasks.tracking.store import AT_ONCE, Refusal, Value, client_of, create_run, log_values, refusal
+from tasks.tracking.tags import RECORDER_TAG
+
+# One transaction a step would be slow.
+GATHER_SECONDS = 1.0
+# Its tables may have to be made first.
+PATIENCE = 8
+# What is kept in memory while the store fails: an hour of a fast training.
+MOST = 500_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something to write of a run: values, which are gathered, or an act that `name` names."""
+
+    values: tuple[Value, ...] = ()
+    act: Callable[[], object] | None = None
+    name: str = ""
+
+
+class Recorder:
+    """Writes the runs of this process, what there is of each in its order."""
+
+    def __init__(self, home: Path, say: Callable[[str], None]) -> None:
+        """`say` shows a line to the user."""
+        self.home = home
+        self.id = uuid.uuid4().hex
+        self.wrote: Callable[[str], None] = lambda run: None
+        """Told of each run that something was written of."""
+        lost = "what is recorded until it does is lost if the process ends"
+        store = f"MLflow's store in {home}"
+        self.thread = Background(store, lost, GATHER_SECONDS, PATIENCE, say)
+        self.thread.serve = self._write_all
+        self._experiments = Experiments(home, default_uri(home))
+        self._of: dict[str, str] = {}
+        self._queues: dict[str, deque[Entry]] = {}
+        self._kept = 0
+        self._guard = threading.Lock()
+        self._lock: int | None = None
+
+    def start(self, run: str, experiment: str, name: str, began: int, tags: dict[str, str]) -> None:
+        """Open a run; `began` is in milliseconds since 1970."""
+        tags = tags | {RECORDER_TAG: self.id}
+
+        def create() -> None:
+            # Somebody may have deleted the experiment since.
+            self._experiments.repair(client_of(default_uri(self.home)), experiment)
+            create_run(self.home, self.experiment(run), run, name, began, tags)
+
+        self._of[run] = experiment
+        self.put(run, Entry(act=create, name=f"the run {name}"))
+
+    def has(self, run: str) -> bool:
+        """Whether this process records the run."""
+        return run in self._of
+
+    def experiment(self, run: str) -> str:
+        """The id of the experiment of a run of this process; for acts of its entries."""
+        return self._experiments.id(client_of(default_uri(self.home)), self._of[run])
+
+    def put(self, run: str, entry: Entry) -> None:
+        """Write it soon. Raises ValueError for a run that this process does not record."""
+        if run not in self._of:
+            raise ValueError(f"run must be open in this process, got {run}")
+        with self._guard:
+            if self._kept > MOST and entry.act is None:
+                return  # The user knows that the store fails.
+            self._queues.setdefault(run, deque()).append(entry)
+            self._kept += len(entry.values)
+        self.thread.touch(run, urgent=entry.act is not None)
+
+    def leave(self) -> None:
+        """Give the lock up at the end; what is still open is found without it."""
+        if self._lock is not None:
+            Home(self.home).recorder(self.id).unlink(missing_ok=True)
+
+    def _write_all(self, run: str) -> None:
+        if self._lock is None:
+            self._lock = hold(self.home, self.id)
+        while entries := self._next(run):
+            for what, why in self._write(run, entries):
+                logger.warning("MLflow does not accept %s of run %s: %s", what, run, brief(why))
+            with suppress(OSError):
+                os.utime(Home(self.home).recorder(self.id))
+            with self._guard:
+                for entry in entries:
+                    self._queues[run].popleft()
+                    self._kept -= len(entry.values)
+            self.thread.progress()
+            self.wrote(run)
+
+    def _next(self, run: str) -> list[Entry]:
+        """The next entries of a run that can be written at once."""
+        with self._guard:
+            entries: list[Entry] = []
+            count = 0
+            for entry in self._queues[run]:
+                count += len(entry.values)
+                if entries and (entry.act is not None or count > AT_ONCE):
+                    break
+                entries.append(entry)
+                if entry.act is not None:
+                    break
+            return entries
+
+    def _write(self, run: str, entries: list[Entry]) -> list[Refusal]:
+        client = client_of(default_uri(self.home))
+
+        def repaired() -> bool:
+            return self._experiments.repair(client, self._of[run])
+
+        if (act := entries[0].act) is None:
+            values = [value for entry in entries for value in entry.values]
+            return log_values(client, run, values, repaired)
+        error = refusal(act, repaired)
+        return [] if error is None else [(entries[0].name, error)]

@@ -68,9 +68,9 @@ def brief(error: BaseException) -> str:
     """An error in one line, without secrets; MLflow's client wraps those of the connection."""
     said = str(error)
     if "API request to" in said:
-        if "timeout exception" in said:
+        if "timeout exception" in said or "ReadTimeoutError" in said:
             return "no answer in time"
-        if "Failed to establish a new connection" in said:
+        if "Failed to establish a new connection" in said or "Connection aborted" in said:
             return "it cannot be reached"
     # Of a database, whose driver says it shortest.
     said = str(getattr(error.__cause__, "orig", None) or said)

@@ -12,6 +12,7 @@ from serving import free_ports
 from typed_command import Home, RunRosita
 
 from flows.services.servers import mlflow_server, running, stop_requests, wait_until_ready
+from flows.serving.lookup import run_of
 
 SECRET = "s3cret-of-someone"
 
@@ -43,6 +44,7 @@ def test_a_run_without_mlflow_is_sent_later(
     (path,) = (home / "runs").glob("*/summary.json")
     summary = json.loads(path.read_text(encoding="utf-8"))
     assert (summary["mlflow_run_id"], summary["registered_model"]) == (None, None)
+    assert run_of(summary["recorded_as"], home).run_id == summary["run_id"]
 
     doctor = in_own_process("doctor", home=home, env=login)
     assert f"{1 + len(summary['stages'])} runs of ended processes not sent" in " ".join(
@@ -65,7 +67,7 @@ def test_a_run_without_mlflow_is_sent_later(
         assert report["in_use"] == 0
         assert report["runs"][0]["name"] == "smoke"
         assert len(report["runs"]) == 1 + len(summary["stages"])
-        assert all(run["left"] == 0 and run["sent"] > 2 for run in report["runs"])
+        assert all(run["run_id"] and run["problem"] is None for run in report["runs"])
 
         filled = json.loads(path.read_text(encoding="utf-8"))
         # It says when the run ended, and so which run is the newest.
@@ -88,8 +90,13 @@ def test_a_run_without_mlflow_is_sent_later(
         files = {file.path for file in client.list_artifacts(parent.info.run_id)}
         assert files == {"errors.csv", "recipe.json", "summary.json"}
 
-        # What was sent is gone.
-        assert list((home / "outbox").iterdir()) == []
+        # The home's own store has all of it, too; either id is accepted.
+        own = MlflowClient(tracking_uri=f"sqlite:///{home}/mlflow.db")
+        ours = own.get_run(filled["recorded_as"])
+        assert ours.data.metrics == parent.data.metrics
+        assert ours.data.params == parent.data.params
+        for run in (filled["recorded_as"], filled["mlflow_run_id"], "models:/rosita-smoke/1"):
+            assert run_of(run, home).run_id == summary["run_id"]
         again = in_own_process("sync", home=home)
         assert (again.returncode, again.stdout) == (0, "nothing waits\n"), again.stderr
     assert SECRET not in "".join(said)

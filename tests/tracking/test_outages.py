@@ -17,6 +17,7 @@ from recorded_runs import (
     TASK,
     begin,
     check_complete,
+    client,
     empty,
     end,
     in_another_process,
@@ -118,8 +119,7 @@ def test_a_server_that_never_answers(
         assert time.monotonic() - began < 60
         summary = end(tracking, home, parent, child, checkpoint, "2" * 64)
         assert not tracking.flush(1)
-        # A request to create the run is given up, and reaches the server all the same.
-        until(lambda: any("no answer in time" in one.message for one in caplog.records))
+        until(lambda: any("(no answer in time)" in one.message for one in caplog.records))
     finally:
         server.thaw()
     wait_until_sent(tracking)
@@ -128,6 +128,20 @@ def test_a_server_that_never_answers(
     assert filled["mlflow_run_id"] == tracking.run_id(parent)
     assert filled["registered_model"]["version"] in versions(server, "2" * 64)
     until(lambda: empty(home))
+
+
+def test_a_request_that_was_given_up_and_carried_out_late(server: MlflowServer, home: Path) -> None:
+    since = now()
+    tracking, parent, child = begin(home)
+    wait_until_sent(tracking)
+    place = runs(server, since)[0].info.experiment_id
+    client(server).create_run(place, now(), {"rosita.handle": parent}, "demo")
+    for run in (child, parent):
+        tracking.finish(run, "FINISHED", {}, {})
+    wait_until_sent(tracking)
+    found = runs(server, since)
+    assert [run.info.run_name for run in found] == ["demo", "student"]
+    assert found[0].info.run_id == tracking.run_id(parent)
 
 
 def compute(work: Work) -> Computed:

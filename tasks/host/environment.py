@@ -22,7 +22,7 @@ DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     # Its address of a run would come before our results on stdout.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A request that is not answered is tried again from the outbox, so it may be given up soon.
+    # A request that is not answered is tried again later, so it may be given up soon.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "DO_NOT_TRACK": "1",

@@ -67,9 +67,13 @@ def hold(home: Path, recorder: str) -> int:
     """Begin to record as a new process; the lock ends with it. Raises OSError."""
     path = Home(home).recorder(recorder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink > 0:
+            return descriptor
+        # Somebody took it for that of a process that is gone.
+        os.close(descriptor)
 
 
 def is_recording(home: Path, recorder: str) -> bool:

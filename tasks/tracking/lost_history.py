@@ -49,8 +49,12 @@ def _recorded(home: Path) -> list[str]:
     for path in Home(home).summaries():
         try:
             summary = RunSummary.model_validate(read_json(read_file(path)))
-            if summary.mlflow_run_id and (summary.mlflow_uri or "").endswith(own):
-                found.append((path.stat().st_mtime_ns, summary.mlflow_run_id))
+            recorded = summary.recorded_as
+            if recorded is None and (summary.mlflow_uri or "").endswith(own):
+                # Of an earlier version.
+                recorded = summary.mlflow_run_id
+            if recorded is not None:
+                found.append((path.stat().st_mtime_ns, recorded))
         except (OSError, ValueError):
             continue
     return [run for _, run in sorted(found, reverse=True)]

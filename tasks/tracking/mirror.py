@@ -122,7 +122,7 @@ class Mirror:
         else:
             self._send_all(ours, copy)
         if ours.info.status != "RUNNING":
-            self._note(run, copy)
+            self._note(ours, copy)
 
     def _begin(self, ours: Run, experiment: str) -> Copy:
         # Somebody may have deleted the experiment since.
@@ -141,6 +141,7 @@ class Mirror:
             self.progress()
         # The server of this very store has the run itself.
         if known != run:
+            self._ours.set_tag(run, MIRROR_TAG, redacted(self.uri))
             self._ours.set_tag(run, MIRROR_RUN_TAG, known)
         return Copy(known, same=known == run)
 
@@ -161,8 +162,10 @@ class Mirror:
                 if MIRROR_RUN_TAG in tags:
                     return tags[MIRROR_RUN_TAG], False
                 coming = tags.get(MIRROR_STATE_TAG) == WAITING
-        except MlflowException:
-            pass  # A run of another home, or one known by its id at the server.
+        except MlflowException as error:
+            # A run of another home, or one known by its id at the server.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
         return self._find(experiment, run), coming
 
     def _parent(self, experiment: str, parent: str | None) -> str | None:
@@ -235,10 +238,8 @@ class Mirror:
             copy.row, values = rows[-1][0], []
 
     def _send_model(self, ours: Run, copy: Copy, model_id: str) -> None:
-        wanted, logged = (
-            registration_of(self._ours, model_id),
-            self._ours.get_logged_model(model_id),
-        )
+        wanted = registration_of(self._ours, model_id)
+        logged = self._ours.get_logged_model(model_id)
         files = Path(local_file_uri_to_path(logged.artifact_location)).rglob("*")
         self.allowance = sum(path.stat().st_size for path in files) / BYTES_PER_SECOND
         try:
@@ -275,7 +276,10 @@ class Mirror:
             return None
         if copy.same:
             copy.registered = registered_of(self._ours, ours)
-        complete_document(path, copy.run_id, copy.registered)
+        try:
+            complete_document(path, copy.run_id, copy.registered)
+        except ValueError:
+            return None  # Somebody has damaged it.
         return path
 
     def _end(self, ours: Run, copy: Copy) -> None:
@@ -287,12 +291,14 @@ class Mirror:
                 self._theirs.delete_run(other.info.run_id)
         self._theirs.set_terminated(copy.run_id, ours.info.status, ours.info.end_time)
 
-    def _note(self, run: str, copy: Copy) -> None:
-        state = REFUSED if copy.refused else DONE
+    def _note(self, ours: Run, copy: Copy) -> None:
+        run = ours.info.run_id
         if copy.refused:
             said = "\n".join(copy.refused)[:REASONS_LENGTH]
             self._ours.set_tag(run, MIRROR_REFUSED_TAG, said)
-        self._ours.set_tag(run, MIRROR_STATE_TAG, state)
+        elif MIRROR_REFUSED_TAG in ours.data.tags:
+            self._ours.delete_tag(run, MIRROR_REFUSED_TAG)
+        self._ours.set_tag(run, MIRROR_STATE_TAG, REFUSED if copy.refused else DONE)
 
 
 def registered_of(client: MlflowClient, run: Run) -> dict[str, str] | None:

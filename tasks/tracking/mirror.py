@@ -70,7 +70,7 @@ class Copy:
     run_id: str
     same: bool = False
     row: int = 0
-    values: dict[tuple[type, str], str] = field(default_factory=dict)
+    values: dict[tuple[type[Param | RunTag], str], str] = field(default_factory=dict)
     sent_files: dict[str, int] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     registered: dict[str, str] | None = None
@@ -213,7 +213,9 @@ class Mirror:
 
     def _send_values(self, ours: Run, copy: Copy) -> None:
         experiment = self._names[ours.info.experiment_id]
-        wanted = {(Param, name): value for name, value in ours.data.params.items()}
+        wanted: dict[tuple[type[Param | RunTag], str], str] = {
+            (Param, name): value for name, value in ours.data.params.items()
+        }
         for name, value in ours.data.tags.items():
             if name == COMPUTED_BY_TAG:
                 value = self._counterpart(experiment, value)[0] or value

@@ -157,9 +157,10 @@ def _log(
     repaired: Callable[[], bool],
     progress: Callable[[], None],
 ) -> list[Refusal]:
-    kinds = ([one for one in part if isinstance(one, kind)] for kind in LIMITS)
+    metrics = [one for one in part if isinstance(one, Metric)]
+    params = [one for one in part if isinstance(one, Param)]
     try:
-        client.log_batch(run, *kinds)
+        client.log_batch(run, metrics, params, [one for one in part if isinstance(one, RunTag)])
     except Exception as error:
         if not is_refusal(error):
             raise

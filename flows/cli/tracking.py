@@ -31,7 +31,10 @@ def sync(
     from tasks.host.wording import counted
     from tasks.tracking.sync import sync as send
 
-    report = send(home_directory(), uri, refused_too=refused)
+    try:
+        report = send(home_directory(), uri, refused_too=refused)
+    except OSError as error:
+        raise Failure(str(error)) from error
     if json_:
         print(json.dumps(asdict(report), indent=2))
     else:

@@ -136,13 +136,17 @@ def check_mirror(home: Path) -> Check:
     """What another MLflow has not been told, and what it did not accept."""
     from tasks.tracking.abandoned import refused, waiting
 
+    try:
+        unsent, rejected = waiting(home), refused(home)
+    except OSError as error:
+        return Check("mirror", WARNING, str(error))
     found = []
-    if unsent := waiting(home):
+    if unsent:
         found.append(
             f"{counted(unsent, 'run')} of ended processes not sent to MLflow; "
             "`rosita sync` or the next run sends what waits"
         )
-    if rejected := refused(home):
+    if rejected:
         found.append(
             f"MLflow refused something of {counted(rejected, 'run')}; "
             "`rosita sync --refused` asks again"

@@ -90,7 +90,7 @@ def rows_of(home: Path, query: str, values: Sequence[Any] = ()) -> list[Any]:
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
             return connection.execute(query, values).fetchall()
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         if "no such table" in str(error):
             return []
         raise OSError(f"{database} cannot be read: {error}") from error

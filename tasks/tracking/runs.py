@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tasks.home import Home
 from tasks.host.hardware import git_commit, hardware
 from tasks.host.redaction import default_uri, is_own, is_remote, redacted, tracking_uri
 from tasks.host.terminal import progress_display
+from tasks.tracking import tags as known
 from tasks.tracking.background import Background
 from tasks.tracking.lost_history import lost_history
 from tasks.tracking.mirror import Mirror, complete_document
@@ -36,16 +37,6 @@ from tasks.tracking.models import Registration, register, saved_checkpoint
 from tasks.tracking.recorder import PATIENCE, Entry, Recorder
 from tasks.tracking.store import Value, client_of
 from tasks.tracking.sync import EarlierRuns
-from tasks.tracking.tags import (
-    COMPUTED_BY_TAG,
-    DOCUMENT_TAG,
-    GRAPH_SUFFIX,
-    HANDLE_TAG,
-    MIRROR_STATE_TAG,
-    MIRROR_TAG,
-    PARENT_TAG,
-    WAITING,
-)
 
 __all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
 
@@ -162,9 +153,8 @@ class Tracking:
         texts = {f"rosita.{name}": text for name, text in metrics.items() if isinstance(text, str)}
         self.log_metrics(run, 0, numbers)
         self.log_tags(run, texts | dict(tags))
-        client = partial(client_of, default_uri(self.home))
         when = _now()
-        self._act(run, "its end", lambda: client().set_terminated(run, status, when))
+        self._act(run, "its end", lambda: self._client().set_terminated(run, status, when))
         # Where the flow runs in another process, this one may end with the stage.
         parent = recording.parents.get(run)
         if parent is not None and not recording.recorder.has(parent):
@@ -182,7 +172,7 @@ class Tracking:
         # The mirror translates an id of this store.
         computed_by = result.mlflow_run_id or _recorded_as(context.home, result)
         if computed_by is not None:
-            tags[COMPUTED_BY_TAG] = computed_by
+            tags[known.COMPUTED_BY_TAG] = computed_by
         self.finish(run, "FINISHED", {"seconds": result.seconds} | result.metrics, tags)
         return run
 
@@ -208,8 +198,7 @@ class Tracking:
             profile=json.dumps(dict(profile)),
         )
         given = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
-        client = partial(client_of, default_uri(self.home))
-        self._act(run, f"data {name}", lambda: client().log_inputs(run, datasets=[given]))
+        self._act(run, f"data {name}", lambda: self._client().log_inputs(run, datasets=[given]))
 
     def log_model(
         self,
@@ -235,9 +224,9 @@ class Tracking:
         scratch, recorder = Home(self.home).scratch, self._recording.recorder
 
         def act() -> None:
-            client = client_of(default_uri(self.home))
-            made = register(client, recorder.experiment(run), run, wanted, save, scratch)
-            if not name.endswith(GRAPH_SUFFIX):
+            place = recorder.experiment(run)
+            made = register(self._client(), place, run, wanted, save, scratch)
+            if not name.endswith(known.GRAPH_SUFFIX):
                 self._recording.registered[run] = made
 
         self._act(run, f"model {name}", act)
@@ -250,18 +239,16 @@ class Tracking:
         place = path.absolute().relative_to(self.home).as_posix()
 
         def act() -> None:
-            client = client_of(default_uri(self.home))
             if self._recording.mirror is None:
                 complete_document(path, run, self._recording.registered.get(run))
-            client.log_artifact(run, str(path))
-            client.set_tag(run, DOCUMENT_TAG, place)
+            self._client().log_artifact(run, str(path))
+            self._client().set_tag(run, known.DOCUMENT_TAG, place)
 
         self._act(run, path.name, act)
 
     def log_text(self, run: str, path: str, text: str) -> None:
         """Attach a text to a run, as a file."""
-        client = partial(client_of, default_uri(self.home))
-        self._act(run, path, lambda: client().log_text(run, text, path))
+        self._act(run, path, lambda: self._client().log_text(run, text, path))
 
     def log_params(self, run: str, params: Mapping[str, str]) -> None:
         """Log params, however many."""
@@ -303,13 +290,16 @@ class Tracking:
         run = uuid.uuid4().hex
         # Before MLflow opens its store, and makes a new one where there is none.
         _say_if_lost(self.home)
-        named = {**tags, HANDLE_TAG: run}
+        named = {**tags, known.HANDLE_TAG: run}
         if parent is not None:
-            named[PARENT_TAG] = parent
+            named[known.PARENT_TAG] = parent
         if self._recording.mirror is not None:
-            named |= {MIRROR_TAG: redacted(self.uri), MIRROR_STATE_TAG: WAITING}
+            named |= {known.MIRROR_TAG: redacted(self.uri), known.MIRROR_STATE_TAG: known.WAITING}
         self._recording.start(run, parent, f"rosita-{task}", name, named)
         return run
+
+    def _client(self) -> MlflowClient:
+        return client_of(default_uri(self.home))
 
     def _values(self, run: str, values: list[Value]) -> None:
         if values:

@@ -14,6 +14,7 @@ checked already (`prepared`), so that each flow is defined once and a run of the
 # No annotations from __future__: `serve` sends a flow to the process of a run without the names of
 # this module, and the types of its parameters would be missing there.
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from pydantic import Field
 
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
 from flows.recipes.shipped import RECIPES
-from flows.services.deployed_run import deployed_run, request_before
+from flows.services.deployed_run import deployed_run, given_name, request_before
 from tasks.stages.catalogue import catalogue
 
 if TYPE_CHECKING:
@@ -58,14 +59,46 @@ HOUR = 3600.0
 PREFLIGHT: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 
 
+SIZES = {
+    "keep_layers": "depth.keep_layers",
+    "keep_heads": "width.keep_heads",
+    "ffn_units": "width.ffn_units",
+    "embedding_rank": "width.embedding_rank",
+}
+"""Fields of the form of `compress`, and of a recipe."""
+
+
+def _changes(form: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a form changes in its recipe."""
+    sizes = [(field, form.get(name, AS_IT_IS)) for name, field in SIZES.items()]
+    changes = [f"{field}={size}" for field, size in sizes if size != AS_IT_IS]
+    seed = form.get("seed", OWN_SEED)
+    changes += [] if seed == OWN_SEED else [f"seed={seed}"]
+    return (*changes, *form["settings"])
+
+
 def _recipe_name() -> str:
+    from flows.recipes.methods import run_name
+    from flows.recipes.shipped import load_recipe
+
     if (request := request_before()) is not None:
-        return str(request.recipe.name)
-    given = runtime.flow_run.parameters
-    return Path(given["recipe_file"]).stem if given["recipe_file"] else str(given["recipe"])
+        return run_name(request.recipe)
+    form = runtime.flow_run.parameters
+    source = form["recipe_file"] or form["recipe"]
+    try:
+        return run_name(load_recipe(source, _changes(form)))
+    except (OSError, ValueError):
+        # What is wrong with it is said when the run has begun.
+        return Path(source).stem
+
+
+def _compress_name() -> str:
+    return given_name() or _recipe_name()
 
 
 def _grid_name() -> str:
+    if (name := given_name()) is not None:
+        return name
     given = runtime.flow_run.parameters
     name = Path(given["grid_file"]).stem if given["grid_file"] else str(given["grid"])
     base = "" if given["recipe"] == NO_RECIPE else f"-{given['recipe']}"
@@ -73,10 +106,10 @@ def _grid_name() -> str:
 
 
 def _stage_name() -> str:
-    return f"{_recipe_name()}: {runtime.flow_run.parameters['stage']}"
+    return given_name() or f"{_recipe_name()}: {runtime.flow_run.parameters['stage']}"
 
 
-@flow(name="compress", flow_run_name=_recipe_name, timeout_seconds=48 * HOUR)
+@flow(name="compress", flow_run_name=_compress_name, timeout_seconds=48 * HOUR)
 def compress(
     recipe: RecipeName = "demo",
     recipe_file: File = "",
@@ -102,17 +135,12 @@ def compress(
         preflight: run every stage in miniature first; auto: before a long run
     """
     with deployed_run():
-        sizes = {
-            "depth.keep_layers": keep_layers,
-            "width.keep_heads": keep_heads,
-            "width.ffn_units": ffn_units,
-            "width.embedding_rank": embedding_rank,
-        }
-        changes = [f"{name}={size}" for name, size in sizes.items() if size != AS_IT_IS]
-        changes += [] if seed == OWN_SEED else [f"seed={seed}"]
         from flows.compress import compress as body
 
-        request = request_before() or _request(recipe, recipe_file, (*changes, *settings))
+        form = {"seed": seed, "keep_layers": keep_layers, "keep_heads": keep_heads}
+        form |= {"ffn_units": ffn_units, "embedding_rank": embedding_rank}
+        changes = _changes(form | {"settings": settings})
+        request = request_before() or _request(recipe, recipe_file, changes)
         return body(request, PREFLIGHT[preflight])
 
 

@@ -83,15 +83,19 @@ class CellRun:
     registers = True
     """Whether its model enters the registry, which is for models to be used."""
 
-    def __init__(self, request: Request, run_id: str, flow_run_id: str) -> None:
+    def __init__(
+        self, request: Request, run_id: str, flow_run_id: str, name: str | None = None
+    ) -> None:
         """Prepare a run.
 
         Args:
             request: of the recipe.
             run_id: of the recipe's run; its summary lies under it.
             flow_run_id: Prefect's.
+            name: of the run; None: that of its recipe.
         """
         self.request = request
+        self.name = name or request.recipe.name
         self.run_id = run_id
         self.flow_run_id = flow_run_id
         self.tracking = Tracking(request.home)
@@ -119,7 +123,8 @@ class CellRun:
         recipe = self.request.recipe
         values, shape = recipe.model_dump(mode="json"), self.request.goal
         return self.tracking.start_parent(
-            recipe.of_problem, recipe.name, values, recipe.seed, self.flow_run_id, shape
+            *(recipe.of_problem, recipe.name, values, recipe.seed, self.flow_run_id, shape),
+            name=self.name,
         )
 
     def running(self, name: str) -> AbstractContextManager[None]:
@@ -200,7 +205,7 @@ class CellRun:
         assessment = read_assessment(store.path(results["assess"][0].artifact))
         mlflow_run_id = tracking.run_id(parent, ID_SECONDS)
         summary = summarize(request, results, assessment, export_dir, mlflow_run_id, self.run_id)
-        summary["recorded_as"] = parent
+        summary |= {"recorded_as": parent, "name": self.name}
         numbers = {
             name: value for name, value in results["assess"][0].metrics.items() if name != "shape"
         }

@@ -66,7 +66,7 @@ def _run(
 ) -> CellRun:
     name, run_id = request.recipe.name, str(runtime.flow_run.id)
     graph = graph_of({name: request})
-    ids, cell = graph.cells[name], CellRun(request, run_id, run_id)
+    ids, cell = graph.cells[name], CellRun(request, run_id, run_id, str(runtime.flow_run.name))
     given = {ids[other]: artifact for other, artifact in (inputs or {}).items()}
     executor = Executor(graph, {name: cell}, run_id, [ids[stage] for stage in again], given)
     with recorded(cell.tracking, {name: cell}):

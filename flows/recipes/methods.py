@@ -36,3 +36,10 @@ def goal(recipe: Recipe) -> str:
         return f"at most {budget.at_most:,} of {counted} by {recipe.method}"
     share = DEFAULT_SHARE if budget.share is None else budget.share
     return f"{share:g} of {counted} by {recipe.method}"
+
+
+def run_name(recipe: Recipe) -> str:
+    """What a run is called unless somebody names it: its recipe, method and seed."""
+    how = f"kd-{recipe.kd_setting}" if recipe.method == ROSITA else recipe.method
+    said = recipe.name if recipe.name.endswith(how) else f"{recipe.name}-{how}"
+    return f"{said}-s{recipe.seed}"

@@ -62,6 +62,16 @@ def request_before() -> Any:
     return _prepared.get()
 
 
+def given_name() -> str | None:
+    """The name that somebody gave this flow run; None where Prefect has made one up."""
+    from coolname.data import config
+
+    parts: dict[str, Any] = config
+    words = {word for part in parts.values() for word in part.get("words", ())}
+    name = runtime.flow_run.name
+    return None if name is None or words.issuperset(name.split("-")) else str(name)
+
+
 def _cancelled() -> bool:
     """Whether the run was cancelled, and Prefect knows that it has ended.
 

@@ -95,7 +95,7 @@ def run_of(word: str, home: Path) -> RunSummary:
     Args:
         word: the id of a run, its id at MLflow (the home's own or another), a registered model
             (models:/name/3, or models:/name@champion; name-onnx is of the same run), a cell of a
-            grid (mine/slow-s42), or a name; the newest run of that name.
+            grid (mine/slow-s42), or the name of a run or of a recipe; the newest of that name.
         home: where runs are.
 
     Raises:
@@ -122,7 +122,7 @@ def run_of(word: str, home: Path) -> RunSummary:
             if version.run_id == summary.mlflow_run_id or mine in exported:
                 return summary
     for summary in known:
-        if word == summary.recipe:
+        if word in (summary.name, summary.recipe):
             return summary
     if word.startswith((".", "/", "~")):
         raise ValueError(f"model must be an existing directory, got {word}")

@@ -27,7 +27,7 @@ class Listed:
     """A run.
 
     Attributes:
-        name: of its recipe, or grid and cell.
+        name: of the run, or grid and cell; that of its recipe where it has not finished.
         state: finished, or what became of the last attempt of one that has not.
         shape, score_name, score, retention: of its model; None where there is none.
         registered: address of its version in the registry.
@@ -51,7 +51,7 @@ def list_runs(home: Path) -> list[Listed]:
     """Finished runs, the newest first, and before them those that have not finished."""
     finished = [
         Listed(
-            name=one.recipe,
+            name=one.name or one.recipe,
             state="finished",
             shape=None if one.student is None else one.student.shape,
             score_name=one.score_name,

@@ -160,6 +160,7 @@ class RunSummary(Note):
     run_id: Id
     recipe: Line
     stages: list[StageOfRun]
+    name: Line | None = None
     mlflow_run_id: Id | None = None
     mlflow_uri: Line | None = None
     recorded_as: Id | None = None

@@ -152,11 +152,14 @@ class Stack:
             if worker.process.poll() is None:
                 worker.stop()
 
-    def run(self, deployment: str, parameters: dict[str, Any]) -> UUID:
-        """Ask for a run; its id."""
+    def run(self, deployment: str, parameters: dict[str, Any], name: str | None = None) -> UUID:
+        """Ask for a run, which may be given a name; its id."""
         with self.client() as client:
             found = client.read_deployment_by_name(deployment)
-            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+            made = client.create_flow_run_from_deployment(
+                found.id, parameters=parameters, name=name
+            )
+            return made.id
 
     def flow_run(self, run: UUID) -> FlowRun:
         with self.client() as client:

@@ -84,7 +84,7 @@ def test_what_the_server_knows_after_deploying(stack: Stack) -> None:
 def test_run_from_the_api_with_changed_parameters(stack: Stack) -> None:
     with stack.worker("first") as worker:
         run = stack.run("compress/nightly", smoke(seed=1, keep_heads=1))
-        assert stack.wait(run, "Running").name == "smoke"
+        assert stack.wait(run, "Running").name == "smoke-kd-4-s1"
         everything = [*psutil.Process(stack.process.pid).children(recursive=True)]
         assert listening([*everything, *worker.everything()]) == {"127.0.0.1"}
         assert f"{stack.api} asks nobody for a password" in worker.said()
@@ -247,10 +247,11 @@ def test_one_stage_again_by_its_deployment(stack: Stack) -> None:
         # From the cache, where another test has computed it.
         stack.wait(stack.run("compress/nightly", smoke(seed=1, keep_heads=1)), "Completed")
         before = len(attempts(stack.home, "width"))
-        run = stack.run("rerun/stage", {**parameters, "stage": "width", "scope": "only"})
+        form = {**parameters, "stage": "width", "scope": "only"}
+        run = stack.run("rerun/stage", form, name="lena-first-try")
         done = stack.wait(run, "Completed", "Failed", "Crashed")
     assert done.state is not None and done.state.is_completed(), done.state
-    assert done.name == "smoke: width"
+    assert done.name == "lena-first-try", "the name that somebody gave it"
     made = attempts(stack.home, "width")
     assert len(made) == before + 1
     first = next(m for m in made if m["key"] == made[-1]["key"])

@@ -65,7 +65,7 @@ def test_a_run_without_mlflow_is_sent_later(
         assert sent.returncode == 0, sent.stderr
         report = json.loads(sent.stdout)
         assert report["in_use"] == 0
-        assert report["runs"][0]["name"] == "smoke"
+        assert report["runs"][0]["name"] == summary["name"] == "smoke-kd-4-s42"
         assert len(report["runs"]) == 1 + len(summary["stages"])
         assert all(run["run_id"] and run["problem"] is None for run in report["runs"])
 

@@ -49,8 +49,10 @@ def test_mlflow_lists_the_runs_with_their_artifacts(servers: Serving, smoke_home
     listed = ask(f"{api}/runs/search", {"experiment_ids": [experiment], "max_results": 100})
     names = {run["info"]["run_id"]: run["info"]["run_name"] for run in listed["runs"]}
     run_id = smoke_home.summary["mlflow_run_id"]
-    assert names[run_id] == "smoke"
-    assert set(names.values()) - {"smoke"} == {s["name"] for s in smoke_home.summary["stages"]}
+    assert names[run_id] == "smoke-kd-4-s42"
+    assert set(names.values()) - {names[run_id]} == {
+        s["name"] for s in smoke_home.summary["stages"]
+    }
     files = ask(f"{api}/artifacts/list?run_id={run_id}")["files"]
     assert {"recipe.json", "summary.json"} <= {file["path"] for file in files}
     query = urllib.parse.urlencode({"path": "summary.json", "run_uuid": run_id})

@@ -31,6 +31,7 @@ from tasks.host.redaction import default_uri, is_own, is_remote, redacted, track
 from tasks.host.terminal import progress_display
 from tasks.tracking import tags as known
 from tasks.tracking.background import Background
+from tasks.tracking.errors import brief, is_local
 from tasks.tracking.lost_history import lost_history
 from tasks.tracking.mirror import Mirror, complete_document
 from tasks.tracking.models import Registration, register, saved_checkpoint
@@ -225,7 +226,15 @@ class Tracking:
 
         def act() -> None:
             place = recorder.experiment(run)
-            made = register(self._client(), place, run, wanted, save, scratch)
+            try:
+                made = register(self._client(), place, run, wanted, save, scratch)
+            except OSError as error:
+                if not is_local(error):
+                    raise
+                # What else there is of the run does not wait for its files.
+                lost = "the run goes on, and the model will not be in MLflow"
+                _say(f"the model's files cannot be written ({brief(error)}); {lost}")
+                return
             if not name.endswith(known.GRAPH_SUFFIX):
                 self._recording.registered[run] = made
 
@@ -239,6 +248,8 @@ class Tracking:
         place = path.absolute().relative_to(self.home).as_posix()
 
         def act() -> None:
+            if not path.is_file():
+                raise ValueError(f"the file must be there, got {path}: it was removed")
             if self._recording.mirror is None:
                 complete_document(path, run, self._recording.registered.get(run))
             self._client().log_artifact(run, str(path))

@@ -52,7 +52,7 @@ def test_what_the_user_sees_of_a_stage_that_fails(
     experiment = store.get_experiment_by_name("rosita-smoke")
     found = {run.info.run_name: run for run in store.search_runs([experiment.experiment_id])}
     assert {name: run.info.status for name, run in found.items()} == {
-        "smoke": "FAILED",
+        "smoke-kd-4-s42": "FAILED",
         "data": "FINISHED",
         "teacher": "FINISHED",
         "augment": "FAILED",

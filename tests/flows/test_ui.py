@@ -62,7 +62,7 @@ def test_mlflow_lists_the_runs_with_their_artifacts(servers: Serving, smoke_home
 
 def test_prefect_lists_the_flow_run(servers: Serving, smoke_home: Home) -> None:
     run = ask(f"{servers.url('prefect')}/api/flow_runs/{smoke_home.summary['run_id']}")
-    assert (run["name"], run["state_type"]) == ("smoke", "COMPLETED")
+    assert (run["name"], run["state_type"]) == ("smoke-kd-4-s42", "COMPLETED")
 
 
 def test_a_name_that_is_not_this_machine_is_refused(servers: Serving) -> None:

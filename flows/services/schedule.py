@@ -97,8 +97,8 @@ def serve(
     """
     with ended_without(f"{api.rstrip('/')}/health", redacted(api)):
         prepare_automations(api)
-        for name, value in job_template()["job_configuration"]["env"].items():
-            os.environ.setdefault(name, value)
+        for variable, value in job_template()["job_configuration"]["env"].items():
+            os.environ.setdefault(variable, value)
         print(f"Prefect: {redacted(api).removesuffix('/api')}")
         print(f"{flow.name}/{name} runs next at {first.isoformat(timespec='seconds')}")
         print("Ctrl-C ends it.", flush=True)

@@ -174,7 +174,7 @@ def test_another_worker_goes_on_where_one_was_killed(stack: Stack, tmp_path: Pat
     with stack.worker("second") as second:
         # First nobody says that the run is gone; then nobody says that it lives.
         stack.wait(run, "Completed", "Failed")
-        assert "Flow run 'smoke'" in second.said()
+        assert f"Flow run 'smoke-kd-4-s{seed}'" in second.said()
     states = stack.states(run)
     assert states[states.index("Running") :][:3] == ["Running", "Crashed", "AwaitingRetry"]
     assert states[-1] == "Completed"

@@ -31,6 +31,7 @@ GATHER_SECONDS = 1.0
 PATIENCE = 8
 # What is kept in memory while the store fails: an hour of a fast training.
 MOST = 500_000
+FULL = f"it takes nothing, and {MOST:,} values wait for it"
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Recorder:
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         """`say` shows a line to the user."""
         self.home = home
+        self._say = say
         self.id = uuid.uuid4().hex
         self.wrote: Callable[[str], None] = lambda run: None
         """Told of each run that something was written of."""
@@ -61,6 +63,7 @@ class Recorder:
         self._of: dict[str, str] = {}
         self._queues: dict[str, deque[Entry]] = {}
         self._kept = 0
+        self._dropped = False
         self._guard = threading.Lock()
         self._lock: int | None = None
 
@@ -90,7 +93,10 @@ class Recorder:
             raise ValueError(f"run must be open in this process, got {run}")
         with self._guard:
             if self._kept > MOST and entry.act is None:
-                return  # The user knows that the store fails.
+                if not self._dropped:
+                    self._dropped = True
+                    self._say(f"MLflow's store in {self.home} lacks metrics from here on: {FULL}")
+                return
             self._queues.setdefault(run, deque()).append(entry)
             self._kept += len(entry.values)
         self.thread.touch(run, urgent=entry.act is not None)

@@ -2,19 +2,15 @@
 
 This module decides what is recorded under which names. Nothing here waits for MLflow: a thread
 writes everything into the home's own store (recorder.py), and where `MLFLOW_TRACKING_URI` names
-another server, a second one copies it there (mirroring.py). A run is known by its id in the home's
+another server, a second one copies it there (process.py). A run is known by its id in the home's
 own store, which is made here; that of its copy comes later, or never.
 """
 
-import atexit
 import json
-import logging
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,17 +23,15 @@ from tasks.cache.records import Context, StageResult, attempts
 from tasks.cache.stage_key import Stage, canonical_config
 from tasks.home import Home
 from tasks.host.hardware import git_commit, hardware
-from tasks.host.redaction import default_uri, is_own, is_remote, redacted, tracking_uri
-from tasks.host.terminal import progress_display
+from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.tracking import tags as known
-from tasks.tracking.background import Background
 from tasks.tracking.errors import brief, is_local
 from tasks.tracking.lost_history import lost_history
-from tasks.tracking.mirror import Mirror, complete_document
+from tasks.tracking.mirror import complete_document
 from tasks.tracking.models import Registration, register, saved_checkpoint
-from tasks.tracking.recorder import PATIENCE, Entry, Recorder
+from tasks.tracking.process import recording_of, say
+from tasks.tracking.recorder import Entry
 from tasks.tracking.store import Value, client_of
-from tasks.tracking.sync import EarlierRuns
 
 __all__ = ["FLUSH_SECONDS", "ID_SECONDS", "Tracking", "flatten", "tracking_uri"]
 
@@ -48,11 +42,6 @@ DATASET_DIGEST_LENGTH = 36
 # How long a flow run waits at its end, and a stage for the id of its run, while MLflow answers.
 FLUSH_SECONDS = 15.0
 ID_SECONDS = 10.0
-EXIT_SECONDS = 3.0
-# What is new is copied together with more of it.
-COPY_SECONDS = 2.0
-
-logger = logging.getLogger(__name__)
 
 DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
 
@@ -91,7 +80,7 @@ class Tracking:
                 if (said := redacted(str(error))) == str(error):
                     raise
                 raise ValueError(f"MLFLOW_TRACKING_URI must be known to MLflow: {said}") from None
-        self._recording = _recording_of(os.getpid(), self.home, self.uri)
+        self._recording = recording_of(os.getpid(), self.home, self.uri)
 
     def start_parent(
         self,
@@ -233,7 +222,7 @@ class Tracking:
                     raise
                 # What else there is of the run does not wait for its files.
                 lost = "the run goes on, and the model will not be in MLflow"
-                _say(f"the model's files cannot be written ({brief(error)}); {lost}")
+                say(f"the model's files cannot be written ({brief(error)}); {lost}")
                 return
             if not name.endswith(known.GRAPH_SUFFIX):
                 self._recording.registered[run] = made
@@ -320,54 +309,6 @@ class Tracking:
         self._recording.recorder.put(run, Entry(act=act, name=name))
 
 
-class _Recording:
-    """What one process records in one home, and copies to one server."""
-
-    def __init__(self, home: Path, uri: str) -> None:
-        self.recorder = Recorder(home, _say)
-        self.mirror = None if is_own(home, uri) else Mirror(home, uri)
-        kept = "what is kept meanwhile is sent later, at the latest by `rosita sync`"
-        # The tables of a local one may have to be made first.
-        patience = 1 if is_remote(uri) else PATIENCE
-        server = f"MLflow at {redacted(uri)}"
-        self.copying = Background(server, kept, COPY_SECONDS, patience, _say)
-        if (mirror := self.mirror) is not None:
-            mirror.progress = self.copying.progress
-            self.copying.serve, self.copying.allowance = mirror.send, lambda: mirror.allowance
-            self.recorder.wrote = self.copying.touch
-        self.parents: dict[str, str | None] = {}
-        self.ended: set[str] = set()
-        self.registered: dict[str, dict[str, str]] = {}
-        self._earlier = EarlierRuns(home, uri, _say)
-        self._begun = threading.Lock()
-
-    def start(
-        self, run: str, parent: str | None, experiment: str, name: str, tags: dict[str, str]
-    ) -> None:
-        """Open a run."""
-        self.parents[run] = parent
-        self.recorder.start(run, experiment, name, _now(), tags)
-        # Once a process, when its first run begins.
-        if self._begun.acquire(blocking=False):
-            self._earlier.start()
-            atexit.register(self._leave)
-
-    def flush(self, seconds: float) -> bool:
-        """See Tracking."""
-        return self.recorder.thread.flush(seconds) and self.copying.flush(seconds)
-
-    def _leave(self) -> None:
-        self.flush(EXIT_SECONDS)
-        self._earlier.stop(EXIT_SECONDS)
-        self.recorder.leave()
-
-
-@lru_cache(maxsize=32)
-def _recording_of(process: int, home: Path, uri: str) -> _Recording:
-    """The one of a process; a forked one has this table but not the threads."""
-    return _Recording(home, uri)
-
-
 def _recorded_as(home: str, result: StageResult) -> str | None:
     """The run of the attempt that computed a result, from the attempt's record."""
     for record in attempts(home, result.stage):
@@ -381,16 +322,7 @@ def _recorded_as(home: str, result: StageResult) -> str | None:
 def _say_if_lost(home: Path) -> None:
     """Once in a process."""
     if (lost := lost_history(home)) is not None:
-        _say(lost)
-
-
-def _say(text: str) -> None:
-    # A terminal that was closed must not end the recording.
-    with suppress(Exception):
-        logger.warning("%s", text)
-        # Prefect keeps warnings of other libraries from the terminal.
-        if logging.getLogger().handlers:
-            progress_display().line(f"rosita: {text}")
+        say(lost)
 
 
 def _common_tags(recipe_name: str, seed: int | str, flow_run_id: str | None) -> dict[str, str]:

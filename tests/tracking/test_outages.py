@@ -94,7 +94,7 @@ def test_lost_in_the_middle_and_back(
     wait_until_sent(tracking)
     check_complete(server, since)
     assert len(versions(server, "1" * 64)) == 1
-    said = [one.message for one in caplog.records if one.name == "tasks.tracking.runs"]
+    said = [one.message for one in caplog.records if one.name == "tasks.tracking.process"]
     assert len(said) == 2
     assert "does not answer" in said[0]
     assert "answers again" in said[1]

@@ -8,12 +8,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 from recorded_runs import POINTS, begin, learn, until
 from serving import free_ports
 
 from flows.maintenance.doctor_services import OK, WARNING, check_mirror
 from tasks.home import Home
-from tasks.tracking import runs as recording
+from tasks.tracking import process as recording
+from tasks.tracking import recorder
 from tasks.tracking.abandoned import hold, is_recording, open_runs, taken, waiting
 from tasks.tracking.mirror import complete_document
 from tasks.tracking.runs import Tracking
@@ -109,3 +111,19 @@ def test_a_process_holds_its_runs_as_long_as_it_lives(tmp_path: Path) -> None:
 def test_a_run_of_another_process_is_refused(home: Path) -> None:
     with pytest.raises(ValueError, match="run must be open in this process, got x"):
         Tracking(home).log_params("x", {"a": "1"})
+
+
+def test_it_is_said_where_values_are_no_longer_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails does not fill the memory, and nobody takes its curves for whole."""
+    monkeypatch.setattr(recorder, "MOST", 3)
+    (tmp_path / "mlflow.db").mkdir()
+    said: list[str] = []
+    writer = recorder.Recorder(tmp_path, said.append)
+    writer.start("run", "rosita-smoke", "smoke", 0, {})
+    for step in range(8):
+        writer.put("run", recorder.Entry(values=(Metric("loss", 1.0, 0, step),)))
+    assert [line for line in said if "lacks metrics from here on" in line] == [
+        f"MLflow's store in {tmp_path} lacks metrics from here on: {recorder.FULL}"
+    ]

@@ -26,9 +26,9 @@ def test_mlflow_shows_the_experiment_and_the_run(
     [address] = re.findall(r"rosita-smoke: (\S+)", servers.printed)
     page.goto(address)
     expect(page.get_by_role("link", name="rosita-smoke").first).to_be_visible()
-    page.get_by_role("link", name="smoke", exact=True).first.click()
+    page.get_by_role("link", name=smoke_home.summary["name"], exact=True).first.click()
     expect(page.get_by_text(smoke_home.summary["mlflow_run_id"]).first).to_be_visible()
-    expect(page.get_by_role("heading", name="smoke").first).to_be_visible()
+    expect(page.get_by_role("heading", name=smoke_home.summary["name"]).first).to_be_visible()
 
 
 def test_mlflow_shows_the_artifacts(page: Page, servers: Serving, smoke_home: Home) -> None:
@@ -38,7 +38,7 @@ def test_mlflow_shows_the_artifacts(page: Page, servers: Serving, smoke_home: Ho
     expect(page.get_by_text(smoke_home.summary["run_id"]).first).to_be_visible()
 
 
-def test_prefect_shows_the_flow_run(page: Page, servers: Serving) -> None:
+def test_prefect_shows_the_flow_run(page: Page, servers: Serving, smoke_home: Home) -> None:
     page.goto(f"{servers.url('prefect')}/runs")
-    expect(page.get_by_text("smoke", exact=True).first).to_be_visible()
+    expect(page.get_by_text(smoke_home.summary["name"], exact=True).first).to_be_visible()
     expect(page.get_by_text("Completed").first).to_be_visible()

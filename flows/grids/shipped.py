@@ -53,8 +53,10 @@ METHOD_SHARES = (0.5, 0.3)
 # Meant are the three that are best on the selection rows without recovery (the metric
 # `selection_score` of `cut`), at the smallest share.
 RECOVERED = ("fisher-mask-search", "stat", "taylor")
-# Of the recipe's passes in the last stage, so that three seeds take less than two hours.
-METHOD_PASSES = 0.5
+# Of the recipe's passes in the last stage, so that three seeds take about 100 minutes.
+METHOD_PASSES = 0.25
+# Graphs of fifty models, and timings to the percent, would take longer than all trainings.
+METHOD_ENDS: Changes = {"export.formats": ["hugging-face"], "assess.latency_repeats": 10}
 
 # The switches that change something in KD setting 4: `bottom_layers` and `update_while_ranking`
 # are of other settings, `first_layer_ranks_heads` needs a target that keeps every FFN unit.
@@ -209,9 +211,10 @@ def compression_methods(recipe: Recipe, fixed: frozenset[str]) -> Parts:
     left_out = [{"method": name, "budget": trained} for name in methods if name not in RECOVERED]
     left_out += [{"method": "kcm", "budget": small}]
     left_out += [{"method": ROSITA, "budget": budget} for budget in budgets if budget != small]
-    wanted: Changes = {"compress.budget.count": "encoder"}
-    if "width.epochs" not in fixed:
-        wanted["width.epochs"] = round(METHOD_PASSES * recipe.width.epochs, 4)
+    passes: Changes = {"width.epochs": round(METHOD_PASSES * recipe.width.epochs, 4)}
+    wanted = METHOD_ENDS | passes
+    wanted = {field: value for field, value in wanted.items() if field not in fixed}
+    wanted["compress.budget.count"] = "encoder"
     excluded = [entry for number, entry in enumerate(left_out) if entry not in left_out[:number]]
     return {
         "set": wanted,

@@ -118,9 +118,12 @@ def test_methods_are_compared_at_the_same_sizes_of_the_encoder() -> None:
     assert student is not None and student.embedding_rank is None
     encoders = [count_parameters(shape).encoder for shape in (teacher, student)]
     assert 0.297 < encoders[1] / encoders[0] <= 0.3
-    assert {recipe.width.epochs for recipe in named.values()} == {1.3334}
-    changed = load_grid("methods", "demo", ("width.epochs=0.1",), None)
-    assert {cell.recipe.width.epochs for cell in cells_of(changed)} == {0.1}
+    assert {recipe.width.epochs for recipe in named.values()} == {0.6667}
+    assert {recipe.export.formats for recipe in named.values()} == {("hugging-face",)}
+    changes = ("width.epochs=0.1", "export.formats=[hugging-face, onnx]")
+    changed = [cell.recipe for cell in cells_of(load_grid("methods", "demo", changes, None))]
+    assert {recipe.width.epochs for recipe in changed} == {0.1}
+    assert {recipe.export.formats for recipe in changed} == {("hugging-face", "onnx")}
 
 
 def test_sizes_that_a_cut_decides_are_no_budget_of_a_grid() -> None:

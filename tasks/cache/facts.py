@@ -2,8 +2,9 @@
 
 A fact lies in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), sealed, with everything
 that it depends on. It is taken where all of that is the same, to the letter; else, or where
-anything is wrong with it, it is found out again. Only commands that do nothing but look go by
-facts: whoever computes asks anew, so that no result and no key of one hangs on them.
+anything is wrong with it, it is found out again. Commands that do nothing but look go by facts.
+Whoever computes asks anew, so that no result and no key hangs on them; but for facts that decide
+no more than a refusal or a sentence.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ MOST = 64
 
 
 def fact(
-    name: str, depends_on: Callable[[], Mapping[str, Any] | None], find_out: Callable[[], Any]
+    name: str,
+    depends_on: Callable[[], Mapping[str, Any] | None],
+    find_out: Callable[[], Any],
+    harmless: bool = False,
 ) -> Any:
     """What `find_out` says, or said when everything that it depends on was the same.
 
@@ -40,8 +44,9 @@ def fact(
         name: of the fact: letters and hyphens.
         depends_on: gives everything that decides it, JSON-able; None where that is not known.
         find_out: gives a JSON-able value; what it raises is not kept.
+        harmless: whether no result and no key hangs on it; then whoever computes takes it, too.
     """
-    known = depends_on() if looking() else None
+    known = depends_on() if harmless or looking() else None
     if known is None:
         return find_out()
     # As it comes back from a file: tuples are lists.

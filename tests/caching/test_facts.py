@@ -53,6 +53,16 @@ def test_who_computes_neither_reads_nor_writes_facts(
     assert len(list(looking.iterdir())) == 1
 
 
+def test_who_computes_takes_facts_that_decide_no_result(
+    looking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(put_off, "_looking", False)
+    found: list[int] = []
+    for _ in range(2):
+        assert facts.fact("test", dict, lambda: found.append(1) or "fits", harmless=True)
+    assert found == [1]
+
+
 def test_what_is_not_known_to_decide_it_keeps_nothing(looking: Path) -> None:
     assert facts.fact("test", lambda: None, lambda: 1) == 1
     assert not looking.exists()

@@ -14,6 +14,7 @@ from prefect import runtime
 
 from flows.engine.executor import Executor
 from flows.engine.graph import Graph
+from flows.engine.pages import Link, note
 from flows.engine.prefect_loss import achieved
 from flows.engine.recording import recorded
 from flows.grids.board import Board
@@ -28,6 +29,7 @@ from tasks.cache.stage_key import config_modules
 from tasks.execution.workers import SCHEMES, Workers, own_workers, workers_at
 from tasks.home import home_directory
 from tasks.host.terminal import progress_display
+from tasks.host.wording import counted
 from tasks.stages.catalogue import catalogue
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
@@ -145,6 +147,10 @@ def grid(asked: GridRequest) -> dict[str, Any]:
             flow_run_id,
             None,
         )
+        base = Path(definition.base).stem
+        said = f"Grid {definition.name}: {counted(len(cells), 'cell')} of recipe {base}."
+        tracking.log_tags(run, note(home, said, flow_run_id))
+        link = Link(tracking, run, definition.name)
         runs = {
             cell.id: GridCell(
                 definition.name,
@@ -154,6 +160,7 @@ def grid(asked: GridRequest) -> dict[str, Any]:
                 (str(uuid.uuid5(uuid.UUID(flow_run_id), cell.id)), flow_run_id),
                 run,
                 board,
+                link,
             )
             for cell in cells
         }

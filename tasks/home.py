@@ -20,6 +20,7 @@ outbox/                             what earlier versions had yet to tell MLflow
 downloads/                          data fetched from elsewhere
 prefect/password                    of the Prefect server that has a worker beside it
 logs/                               output of servers, tracebacks
+servers.json                        where `rosita ui` serves it, as long as it does
 tmp/                                scratch space on the home's disk
 """
 
@@ -179,6 +180,11 @@ class Home:
     def prefect_password(self) -> Path:
         """Name and password of the Prefect server that has a worker beside it."""
         return self.root / "prefect" / "password"
+
+    @property
+    def servers(self) -> Path:
+        """Where a process serves the pages of the home's runs."""
+        return self.root / "servers.json"
 
     @property
     def logs(self) -> Path:

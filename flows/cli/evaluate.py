@@ -91,6 +91,10 @@ def evaluate(
         print(f"{wrong.rows:,} rows: {output}")
     if document["mlflow_run_id"] is not None:
         print(f"MLflow run: {document['mlflow_run_id']}")
+    from flows.engine.pages import mlflow_page
+
+    if (page := mlflow_page(home, document["mlflow_run_id"])) is not None:
+        print(f"at MLflow:  {page}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -41,6 +41,7 @@ def ui(
     whoever it answers can start commands: one per home, shown on a terminal and kept in
     ROSITA_HOME/prefect/password.
     """
+    from flows.engine.pages import serving
     from flows.services.servers import (
         check_ports,
         mlflow_server,
@@ -88,8 +89,9 @@ def ui(
             wait_until_ready(everything, processes, stop)
             if not stop.is_set():
                 urls = {server.name: server.url for server in servers}
-                _show_addresses(urls, redacted(uri), places if worker else None)
-                watch(everything, processes, stop)
+                with serving(home, urls.get("prefect"), urls.get("mlflow")):
+                    _show_addresses(urls, redacted(uri), places if worker else None)
+                    watch(everything, processes, stop)
     print("stopped", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from tasks.home import home_directory
 from tasks.host.console import console
 from tasks.host.wording import counted, size
 
@@ -24,6 +25,7 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     """Teacher against student, and where everything is. The last line names the summary."""
     # Here, because measuring brings torch, which the other tables do without.
     from flows.engine.cuts import cut_rows
+    from flows.engine.pages import pages
     from flows.engine.summary import comparison_rows, format_rows, left_out, method_said
     from rosita_core.data.sharing import shared
 
@@ -66,6 +68,9 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
         print(f"registered as:    {registered['uri']}")
     if mlflow_run_id is not None:
         print(f"MLflow run:       {mlflow_run_id} in {summary['mlflow_uri']}")
+    found = pages(home_directory(), mlflow_run_id, summary["run_id"])
+    for server, page in found.items():
+        print(f"{f'at {server}:':<18}{page}")
     if (registered is None and gate["not_registered"] is None) or mlflow_run_id is None:
         print(NOT_SENT)
     for said in (gate["weak_student"], gate["weak_teacher"]):
@@ -74,11 +79,12 @@ def show_comparison(summary: dict[str, Any], path: Path) -> None:
     run_id = summary["run_id"]
     print()
     print("next:")
+    look = () if found else (("rosita ui", "see the runs"),)
     for command, does in (
         (f"rosita predict --model {run_id} {EXAMPLES[summary['pair']]}", "use it"),
         (f"rosita export --model {run_id} model", "copy it out of the store"),
         (f"rosita benchmark {run_id}", "time it on this machine"),
-        ("rosita ui", "see the runs"),
+        *look,
     ):
         print(f"  {command}  # {does}")
     print(f"summary: {path}")
@@ -106,6 +112,10 @@ def show_stage(document: dict[str, Any]) -> None:
     print(f"artifact:   {document['folder']}")
     run_id = document["mlflow_run_id"]
     print(NOT_SENT if run_id is None else f"MLflow run: {run_id}")
+    from flows.engine.pages import pages
+
+    for server, page in pages(home_directory(), run_id, document["run_id"]).items():
+        print(f"{f'at {server}:':<12}{page}")
     print("The stages after it follow with the next `rosita compress`.")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.engine.hub import silent_hub, without_hub
 from flows.engine.nodes import numerics_of, stage_of
+from flows.engine.pages import mlflow_pages
 from flows.method import method
 from flows.recipes.request import Request, check, check_home, read_rows
 from flows.recipes.schema import Recipe
@@ -55,6 +56,7 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
         for place in (request.home, Home(request.home).mlflow_database):
             make_private(place)
     lease_seconds()
+    mlflow_pages(request.home)
     checked_files(write=download)
     data = method(request)[0]
     record, _ = look(request.home, stage_of(data, {}, numerics).key, data.name)

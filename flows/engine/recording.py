@@ -19,6 +19,7 @@ from prefect.artifacts import create_table_artifact
 from flows.engine.agreement import dev_rows, differing_rows
 from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
+from flows.engine.pages import Link, note
 from flows.engine.prefect_loss import Failure, begun
 from flows.engine.summary import (
     comparison_rows,
@@ -77,6 +78,7 @@ class CellRun:
         results: name -> (result, whether it came from the cache) of the stages that are done.
         error: why it is not complete, once it has ended.
         weak_teacher: what is wrong with the teacher, in a sentence, once it is known.
+        link: from Prefect's page of the flow run to MLflow's, once there is a tracked run.
     """
 
     cell: str | None = None
@@ -103,6 +105,7 @@ class CellRun:
         self.results: dict[str, tuple[StageResult, bool]] = {}
         self.error: str | None = None
         self.weak_teacher: str | None = None
+        self.link: Link | None = None
         self._names = [node.name for node in method(request)]
         self._export: State | None = None
         self._pending: list[tuple[Done, bool]] = []
@@ -114,9 +117,17 @@ class CellRun:
         with self._guard:
             if self.parent is None:
                 self.parent = self.start()
+                self.tracking.log_tags(self.parent, note(self.request.home, "", self.flow_run_id))
+                if self.link is None:
+                    self.link = Link(self.tracking, self.parent, self.name)
                 begun()
                 for done, mine in self._pending:
                     self._record(done, mine)
+        self._show_link()
+
+    def _show_link(self) -> None:
+        if self.link is not None:
+            self.link.show()
 
     def start(self) -> str:
         """Open the tracked run; its id."""
@@ -148,6 +159,8 @@ class CellRun:
                 self._pending.append((done, mine))
             else:
                 self._record(done, mine)
+        # A server that is not this machine's gives the run its id when it hears of it.
+        self._show_link()
 
     def _record(self, done: Done, mine: bool) -> None:
         assert self.parent is not None
@@ -182,6 +195,7 @@ class CellRun:
                 self._finish()
             except Exception as problem:
                 self.error = self._unrecorded(problem)
+        self._show_link()
         if self.error is not None and self.parent is not None:
             self.tracking.finish(self.parent, "FAILED", {}, {})
 
@@ -269,8 +283,7 @@ class CellRun:
             "rosita.artifact": artifact,
             "rosita.method": recipe.method,
             "rosita.shape": assessment.models[STUDENT].shape,
-            # What the page of a run begins with.
-            "mlflow.note.content": said,
+            **note(request.home, said, self.flow_run_id),
         }
         tracking.finish(parent, "FINISHED", numbers, last)
 
@@ -299,11 +312,13 @@ def recorded(
 
 def show_in_prefect(summary: Mapping[str, Any]) -> None:
     """The comparison as a page of Prefect's; the run is complete without it, too."""
+    run = summary["mlflow_run_id"]
+    recorded_as = "" if run is None else f"; MLflow run {run}"
     try:
         create_table_artifact(
             key="rosita-comparison",
             table=comparison_rows(dict(summary)),
-            description=f"{summary['recipe']}: teacher against student",
+            description=f"{summary['recipe']}: teacher against student{recorded_as}",
         )
     except Exception as error:
         warn(f"Prefect's server did not take the table of the comparison: {error_line(error)}")

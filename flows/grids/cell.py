@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
+from flows.engine.pages import Link
 from flows.engine.recording import CellRun, Done
 from flows.engine.summary import read_summary
 from flows.grids.board import Board
@@ -37,6 +38,7 @@ class GridCell(CellRun):
         ids: tuple[str, str],
         grid_run: str,
         board: Board,
+        link: Link,
     ) -> None:
         """Prepare a run.
 
@@ -46,11 +48,13 @@ class GridCell(CellRun):
             ids: of the cell's run, and of Prefect's flow run.
             grid_run: the handle of the grid's tracked run.
             board: that shows it.
+            link: to the grid's run, for the page of the flow run.
         """
         super().__init__(request, *ids)
         self.cell = f"{grid}/{cell.id}"
         self._grid, self._of, self._grid_run = grid, cell, grid_run
         self._board = board
+        self.link = link
         self.document = _document(grid, cell)
 
     def start(self) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
+from flows.engine.pages import pages
 from flows.grids.definition import Cell, Grid
 from flows.grids.plan import GridPlan, GridStage
 from flows.planning.stage_states import CACHED
 from flows.recipes.request import Request
+from tasks.home import home_directory
 from tasks.host.console import console
 from tasks.host.wording import duration
 
@@ -103,7 +105,11 @@ def show_grid(document: dict[str, Any]) -> None:
         print(f"MLflow run:      {document['mlflow_run_id']}")
     else:
         print("MLflow does not answer: `rosita sync` sends what is kept")
-    print("to see the runs: rosita ui")
+    found = pages(home_directory(), document["mlflow_run_id"], document["run_id"])
+    for server, page in found.items():
+        print(f"{f'at {server}:':<17}{page}")
+    if not found:
+        print("to see the runs: rosita ui")
 
 
 def result_rows(document: dict[str, Any]) -> list[dict[str, str]]:

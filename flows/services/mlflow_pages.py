@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flows.services.servers import ServerError
 from tasks.host.network import direct
+from tasks.tracking.tags import VIEW, VIEW_TAG
 
 LIST_SECONDS = 30.0
 MOST_PAGES = 20
@@ -34,5 +37,12 @@ def experiment_pages(url: str) -> dict[str, str]:
         raise ServerError(f"mlflow cannot list its experiments: {error}") from None
     # MLflow's own first page is about traces of language models; training runs come second there.
     return {
-        one["name"]: f"{url}/#/experiments/{one['experiment_id']}/runs?{TRAINING}" for one in found
+        one["name"]: f"{url}/#/experiments/{one['experiment_id']}/runs?{TRAINING}{_view(one)}"
+        for one in found
     }
+
+
+def _view(experiment: dict[str, Any]) -> str:
+    """Asks for the columns of scores, where the experiment was made with a view that has them."""
+    known = VIEW_TAG in {tag["key"] for tag in experiment.get("tags", [])}
+    return f"&viewStateShareKey={VIEW}" if known else ""

@@ -23,7 +23,12 @@ from flows.services.servers import (
     wait_until_ready,
 )
 from tasks.home import Home
-from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME, PREFECT_PROFILES
+from tasks.host.environment import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_PROFILES,
+    PREFECT_UI_URL,
+)
 from tasks.host.network import unreachable
 from tasks.host.redaction import redacted
 
@@ -60,6 +65,9 @@ def reachable_api(home: Path, of_a_run: bool = True) -> str:
     wait_until_ready([begun.server], begun.processes, threading.Event())
     # Of the process and not of a context: Prefect's own threads are to find it, too.
     api = os.environ[PREFECT_API_URL] = f"{begun.server.url}/api"
+    if get_current_settings().ui_url is None:
+        # It has no pages, and Prefect would make their address of the API's.
+        os.environ[PREFECT_UI_URL] = ""
     refresh_global_settings_context()
     return api
 

@@ -34,6 +34,9 @@ def export_model(source: Path, target: Path, name: str) -> None:
             # Other formats below it are left out, and the store's permissions too.
             make("export", CHECKPOINT).write(written, whole)
         else:
+            # A format may read the tokenizer, and transformers then asks for the kind of its model.
+            import rosita_core.model.register  # noqa: F401
+
             form.write(source, whole)
 
 

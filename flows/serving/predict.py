@@ -106,6 +106,9 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     """
     from transformers.utils import logging as transformers_logging
 
+    # Else transformers warns that it does not know the kind of model that the tokenizer belongs to.
+    import rosita_core.model.register  # noqa: F401
+
     transformers_logging.disable_progress_bar()
     config = config_of(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):

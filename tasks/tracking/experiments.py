@@ -1,5 +1,6 @@
 """The experiments of MLflow by name: made when they are missing, brought back when deleted."""
 
+import json
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -8,6 +9,23 @@ from mlflow.exceptions import MlflowException
 
 from tasks.home import Home
 from tasks.host.redaction import is_remote
+from tasks.tracking.tags import NOTE_TAG, VIEW_TAG
+
+PREFIX = "rosita-"
+COLUMNS = ("metrics.`score`", "metrics.`retention`", "metrics.`params`", "attributes.`Duration`")
+
+
+def described(name: str) -> dict[str, str]:
+    """What a new experiment says of itself, and a view of its runs that begins with their scores.
+
+    A view is what MLflow's pages keep of a table that somebody shares.
+    """
+    said = (
+        f"Models compressed for {name.removeprefix(PREFIX)}: a run for each command and each cell "
+        "of a grid, and below it one for each attempt of a stage. Scores are those of the same dev "
+        "rows where the runs have the same data set."
+    )
+    return {NOTE_TAG: said, VIEW_TAG: json.dumps({"selectedColumns": COLUMNS})}
 
 
 class Experiments:
@@ -40,7 +58,7 @@ class Experiments:
         if found is None:
             place = (Home(self._home).mlflow_artifacts / name).as_uri() if self._local else None
             try:
-                client.create_experiment(name, artifact_location=place)
+                client.create_experiment(name, place, described(name))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

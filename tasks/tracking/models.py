@@ -23,7 +23,13 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tasks.host.private_files import make_private
 from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
-from tasks.tracking.tags import ARTIFACT_TAG, FINGERPRINT_TAG, HANDLE_TAG, SCORE_TAG
+from tasks.tracking.tags import (
+    ARTIFACT_TAG,
+    FINGERPRINT_TAG,
+    GRAPH_SUFFIX,
+    HANDLE_TAG,
+    SCORE_TAG,
+)
 
 VERSIONS_TAG = "mlflow.modelVersions"
 TOKEN_TAG = HANDLE_TAG
@@ -221,7 +227,7 @@ def _new_version(
     client: MlflowClient, run_id: str, wanted: Registration, logged: LoggedModel
 ) -> ModelVersion:
     try:
-        client.create_registered_model(wanted.name)
+        client.create_registered_model(wanted.name, description=_described(wanted.name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -236,6 +242,16 @@ def _new_version(
     )
     _choose_champion(client, wanted.name, version)
     return version
+
+
+def _described(name: str) -> str:
+    """What the versions of a registered model have in common."""
+    problem = name.removeprefix("rosita-").removesuffix(GRAPH_SUFFIX)
+    what = "Graphs of ONNX made of models" if name.endswith(GRAPH_SUFFIX) else "Models"
+    return (
+        f"{what} compressed for {problem}, a version for each that was registered. `{CHAMPION}` is "
+        "the one with the best score on the dev rows of the first."
+    )
 
 
 def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> None:

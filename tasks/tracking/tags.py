@@ -8,6 +8,12 @@ ARTIFACT_TAG = "rosita.artifact"
 GRAPH_SUFFIX = "-onnx"
 """Behind the name of a model: the graph that was made of it."""
 
+NOTE_TAG = "mlflow.note.content"
+"""Of a run or an experiment: the text that its page begins with."""
+VIEW = "rosita"
+"""The view of an experiment's runs that an address of its page asks for."""
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+
 PARENT_TAG = "mlflow.parentRunId"
 COMPUTED_BY_TAG = "rosita.computed_by"
 """The run that computed what another took from the cache."""

@@ -14,6 +14,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from flows.grids.files import grid_pages
 from flows.grids.records import collect, save
 from flows.grids.tables import result_rows
 from tasks.home import Home, home_directory
@@ -41,7 +42,7 @@ def write_report(grid: str, out: str, formats: Sequence[str]) -> dict[str, Any]:
     folder = Path(out) if out else Home(home).report(grid)
     records = collect(home, grid)
     found = report_records([records])
-    report = build(found)
+    report = build(found, grid_pages(home, grid))
     files = write(report, folder, chosen)
     save(records, folder / "records")
     try:
@@ -70,7 +71,7 @@ def show_in_prefect(home: Path, document: dict[str, Any]) -> None:
             return
         from flows.reports.build import report_for_prefect
 
-        text, plots = report_for_prefect(collect(home, name))
+        text, plots = report_for_prefect(collect(home, name), grid_pages(home, name))
         create_markdown_artifact(key="rosita-grid-report", markdown=text, description=name)
         for title, png in plots:
             image = base64.b64encode(png).decode("ascii")

@@ -34,6 +34,7 @@ def report(
         raise ValueError(
             "report must have --grid or --records, got " + ("both" if grid else "neither")
         )
+    from flows.grids.files import grid_pages
     from flows.grids.records import collect, load, save_all
     from flows.reports.build import FORMATS, as_json, build, check_formats, write
     from flows.reports.records import report_records
@@ -42,9 +43,11 @@ def report(
 
     formats = check_formats(format_ or FORMATS)
     loaded = [load(folder) for given in records or () for folder in _folders(given)]
-    collected = {name: collect(home_directory(), name) for name in grid or ()}
+    home = home_directory()
+    collected = {name: collect(home, name) for name in grid or ()}
     found = report_records([*loaded, *collected.values()])
-    made = build(found)
+    links = {title: page for name in collected for title, page in grid_pages(home, name).items()}
+    made = build(found, links)
     with users_files():
         files = write(made, out, formats)
         if collected:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rosita_core.export.markdown import plain
 from tasks.home import Home
 from tasks.host.environment import PREFECT_HOME
 from tasks.host.liveness import RUNNING, attempt_state, this_process
@@ -104,12 +105,15 @@ def prefect_page(home: Path, flow_run_id: str) -> str | None:
     ours = served is not None and served.prefect_home == os.environ.get(PREFECT_HOME)
     beside = served.prefect if served is not None and ours else None
     page = url_for("flow-run", obj_id=flow_run_id, default_base_url=beside)
+    if page is None:
+        return None
     settings = get_current_settings()
+    api = settings.api.url if settings.ui_url else f"{beside}/api"
     # An address that Prefect has made of that of its API may have no pages.
     derived = settings.ui_url and "ui_url" not in settings.model_fields_set
-    if page is None or (derived and not _answers(str(settings.ui_url))):
+    if derived and not _answers(str(settings.ui_url)):
         return None
-    return redacted(page)
+    return redacted(page) if _answers(f"{api}/flow_runs/{flow_run_id}") else None
 
 
 def pages(home: Path, run_id: str | None, flow_run_id: str | None) -> dict[str, str]:
@@ -158,9 +162,10 @@ class Link:
         try:
             create_link_artifact(
                 page,
-                link_text=f"{self._title} at MLflow",
+                link_text=f"{plain(self._title)} at MLflow",
                 key=LINK_KEY,
-                description=f"[{self._title} at MLflow]({page})",
+                # What the page of the flow run shows of it.
+                description=f"[Metrics, files and models]({page})",
             )
         except Exception as error:
             warn(f"Prefect's server did not take the link to MLflow: {error_line(error)}")
@@ -182,7 +187,7 @@ def _read(path: Path) -> Served | None:
         return None
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _answers(url: str) -> bool:
-    """Whether there are pages; asked once in a process."""
+    """Whether it is there, also where it wants to know who asks; asked once in a process."""
     return unreachable(url, (200, 401, 403)) is None

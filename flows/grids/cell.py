@@ -55,7 +55,7 @@ class GridCell(CellRun):
         self._grid, self._of, self._grid_run = grid, cell, grid_run
         self._board = board
         self.link = link
-        self.document = _document(grid, cell)
+        self.document = _document(grid, cell) | {"flow_run_id": self.flow_run_id}
 
     def start(self) -> str:
         """Open the tracked run below the grid's; its handle."""
@@ -99,6 +99,8 @@ class GridCell(CellRun):
             "finished": _now(),
             "run_id": summary["run_id"],
             "mlflow_run_id": summary["mlflow_run_id"],
+            "mlflow_uri": summary["mlflow_uri"],
+            "grid_run_id": self.tracking.run_id(self._grid_run),
             "score": summary["student"]["score"],
             "score_name": summary["score_name"],
             "retention": summary["retention"],

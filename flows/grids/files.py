@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.engine.pages import pages
 from flows.grids.definition import Cell, Grid, cells_of
 from flows.recipes.schema import Gate, Recipe, validated
 from tasks.home import Home
+from tasks.host.redaction import redacted, tracking_uri
 from tasks.store.json_files import read_file, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,20 @@ def read_definition(home: Path, grid: str) -> Grid:
             f"got {grid!r}"
         )
     return Grid.model_validate(document)
+
+
+def grid_pages(home: Path, name: str) -> dict[str, str]:
+    """Pages of the run of a grid that finished a cell last: title -> address, where one has it."""
+    cells = [one for one in known_cells(home, read_definition(home, name)).values() if one]
+    # Cells of earlier versions do not say which run they are of.
+    ran = [one for one in cells if one["status"] == "finished" and "grid_run_id" in one]
+    if not ran:
+        return {}
+    newest = max(ran, key=lambda one: str(one["finished"]))
+    # The same id means nothing at another server.
+    there = newest["mlflow_uri"] == redacted(tracking_uri(home))
+    found = pages(home, newest["grid_run_id"] if there else None, newest["flow_run_id"])
+    return {f"{name} at {server}": page for server, page in found.items()}
 
 
 def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:

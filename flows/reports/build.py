@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")
 FORMATS = ("markdown", "html", "tables")
 
 
-def build(records: Records) -> Report:
-    """Compute everything that a report says."""
+def build(records: Records, links: Mapping[str, str] | None = None) -> Report:
+    """Compute everything that a report says; `links` are to the runs (see `Report`)."""
     measured = results(records)
     pairs, teacher = differences(records), against_teacher(records)
     comparisons = tuple(table for table in (pairs, teacher) if table is not None)
@@ -63,6 +63,7 @@ def build(records: Records) -> Report:
         title=f"Report of {records.name}",
         headline=headline(records, measured, pairs),
         sections=tuple(s for s in sections if s.parts or s.text),
+        links=links or {},
     )
 
 
@@ -127,11 +128,13 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
     return written
 
 
-def report_for_prefect(grid: GridRecords) -> tuple[str, list[tuple[str, bytes]]]:
+def report_for_prefect(
+    grid: GridRecords, links: Mapping[str, str] | None = None
+) -> tuple[str, list[tuple[str, bytes]]]:
     """The report as Markdown without images, and its plots as (title, PNG)."""
     from flows.reports.style import png, style
 
-    report = build(report_records([grid]))
+    report = build(report_records([grid]), links)
     with style():
         plots = [(plot.title, png(plot.draw())) for plot in report.plots]
     return markdown(report, images=False), plots

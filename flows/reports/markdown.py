@@ -11,6 +11,8 @@ PLOTS = "plots"
 def markdown(report: Report, images: bool) -> str:
     """The report; with `images` it shows the PNG files in the folder `plots` beside it."""
     blocks = [f"# {plain(report.title)}", *map(plain, report.headline)]
+    if report.links:
+        blocks.append(", ".join(f"[{plain(name)}]({url})" for name, url in report.links.items()))
     for section in report.sections:
         if not images and not section.text and not section.tables:
             continue

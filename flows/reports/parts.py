@@ -92,11 +92,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer on top, and everything that it rests on."""
+    """The answer on top, and everything that it rests on.
+
+    Attributes:
+        title: heading.
+        headline: the answer.
+        sections: what it rests on.
+        links: title -> address of the runs that it is about, where a server shows them now.
+    """
 
     title: str
     headline: tuple[str, ...]
     sections: tuple[Section, ...]
+    links: Mapping[str, str]
 
     @property
     def tables(self) -> tuple[Table, ...]:

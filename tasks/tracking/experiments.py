@@ -12,7 +12,7 @@ from tasks.host.redaction import is_remote
 from tasks.tracking.tags import NOTE_TAG, VIEW_TAG
 
 PREFIX = "rosita-"
-COLUMNS = ("metrics.`score`", "metrics.`retention`", "metrics.`params`", "attributes.`Duration`")
+COLUMNS = ("metrics.`score`", "metrics.`retention`")
 
 
 def described(name: str) -> dict[str, str]:

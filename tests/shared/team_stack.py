@@ -85,6 +85,7 @@ class TeamStack:
             "PREFECT_HOST": "127.0.0.1",
             "PREFECT_PORT": str(prefect),
             "PREFECT_PUBLIC_URL": f"http://127.0.0.1:{prefect}",
+            "MLFLOW_PUBLIC_URL": f"http://127.0.0.1:{mlflow}",
             "MLFLOW_HOST": "127.0.0.1",
             "MLFLOW_PORT": str(mlflow),
             "MLFLOW_WORKERS": "1",

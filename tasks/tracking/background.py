@@ -53,7 +53,7 @@ class Background:
         self._busy_since: float | None = None
         self._thread: threading.Thread | None = None
 
-    def touch(self, run: str, urgent: bool = False) -> None:
+    def touch(self, run: str) -> None:
         """Serve a run soon."""
         with self._changed:
             self._waiting[run] = self._waiting.get(run, 0) + 1
@@ -61,7 +61,7 @@ class Background:
                 self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
                 self._thread.start()
             # While the store is down, the next try is due when it is due.
-            due = time.monotonic() + (0.0 if urgent else self._gather)
+            due = time.monotonic() + self._gather
             if not self._down and due < self._due:
                 self._due = due
                 self._changed.notify_all()

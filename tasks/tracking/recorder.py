@@ -22,7 +22,18 @@ from tasks.tracking.abandoned import hold
 from tasks.tracking.background import Background
 from tasks.tracking.errors import brief
 from tasks.tracking.experiments import Experiments
-from tasks.tracking.store import AT_ONCE, Refusal, Value, client_of, create_run, log_values, refusal
+from tasks.tracking.store import (
+    AT_ONCE,
+    End,
+    NewRun,
+    Refusal,
+    Value,
+    accepted,
+    client_of,
+    log_values,
+    refusal,
+    write_run,
+)
 from tasks.tracking.tags import RECORDER_TAG
 
 # One transaction a step would be slow.
@@ -38,9 +49,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """Something to write of a run: values, which are gathered, or an act that `name` names."""
+    """Something to write of a run: that it began or ended, values, or an act that `name` names.
+
+    A beginning, the values after it and an end are written together.
+    """
 
     values: tuple[Value, ...] = ()
+    began: NewRun | None = None
+    ended: End | None = None
     act: Callable[[], object] | None = None
     name: str = ""
 
@@ -69,15 +85,8 @@ class Recorder:
 
     def start(self, run: str, experiment: str, name: str, began: int, tags: dict[str, str]) -> None:
         """Open a run; `began` is in milliseconds since 1970."""
-        tags = tags | {RECORDER_TAG: self.id}
-
-        def create() -> None:
-            # Somebody may have deleted the experiment since.
-            self._experiments.repair(client_of(default_uri(self.home)), experiment)
-            create_run(self.home, self.experiment(run), run, name, began, tags)
-
         self._of[run] = experiment
-        self.put(run, Entry(act=create, name=f"the run {name}"))
+        self.put(run, Entry(began=NewRun(run, name, began, tags | {RECORDER_TAG: self.id})))
 
     def has(self, run: str) -> bool:
         """Whether this process records the run."""
@@ -92,14 +101,14 @@ class Recorder:
         if run not in self._of:
             raise ValueError(f"run must be open in this process, got {run}")
         with self._guard:
-            if self._kept > MOST and entry.act is None:
+            if self._kept > MOST and entry.values:
                 if not self._dropped:
                     self._dropped = True
                     self._say(f"MLflow's store in {self.home} lacks metrics from here on: {FULL}")
                 return
             self._queues.setdefault(run, deque()).append(entry)
             self._kept += len(entry.values)
-        self.thread.touch(run, urgent=entry.act is not None)
+        self.thread.touch(run)
 
     def leave(self) -> None:
         """Give the lock up at the end; what is still open is found without it."""
@@ -131,7 +140,7 @@ class Recorder:
                 if entries and (entry.act is not None or count > AT_ONCE):
                     break
                 entries.append(entry)
-                if entry.act is not None:
+                if entry.act is not None or entry.ended is not None:
                     break
             return entries
 
@@ -141,8 +150,28 @@ class Recorder:
         def repaired() -> bool:
             return self._experiments.repair(client, self._of[run])
 
-        if (act := entries[0].act) is None:
-            values = [value for entry in entries for value in entry.values]
-            return log_values(client, run, values, repaired)
-        error = refusal(act, repaired)
-        return [] if error is None else [(entries[0].name, error)]
+        def refused(act: Callable[[], object], name: str) -> list[Refusal]:
+            error = refusal(act, repaired)
+            return [] if error is None else [(name, error)]
+
+        first, values = entries[0], [value for entry in entries for value in entry.values]
+        began, ended = first.began, entries[-1].ended
+        if first.act is not None:
+            return refused(first.act, first.name)
+        if began is not None:
+            new = False
+            whole = accepted(values)
+
+            def begin() -> None:
+                nonlocal new
+                now = ((), None) if whole is None else (whole, ended)
+                new = write_run(self.home, self.experiment(run), began, *now)
+
+            if refusals := refused(begin, f"the run {began.name}"):
+                return refusals
+            if new and whole is not None:
+                return []
+        refusals = log_values(client, run, values, repaired)
+        if ended is not None:
+            refusals += refused(lambda: client.set_terminated(run, *ended), "its end")
+        return refusals

@@ -143,8 +143,7 @@ class Tracking:
         texts = {f"rosita.{name}": text for name, text in metrics.items() if isinstance(text, str)}
         self.log_metrics(run, 0, numbers)
         self.log_tags(run, texts | dict(tags))
-        when = _now()
-        self._act(run, "its end", lambda: self._client().set_terminated(run, status, when))
+        recording.recorder.put(run, Entry(ended=(status, _now())))
         # Where the flow runs in another process, this one may end with the stage.
         parent = recording.parents.get(run)
         if parent is not None and not recording.recorder.has(parent):

@@ -8,12 +8,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_STATE
 
 from tasks.home import Home
 from tasks.host.redaction import default_uri
@@ -45,39 +48,102 @@ def client_of(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def create_run(
-    home: Path, experiment: str, run: str, name: str, time: int, tags: Mapping[str, str]
-) -> None:
-    """Open a run with an id of our own in the home's own store, unless it is there.
+@dataclass(frozen=True)
+class NewRun:
+    """A run that begins, under an id of our own: MLflow's client would choose one, and everybody
+    who needs it had to wait for the store.
 
-    MLflow's client would choose the id, and so everybody who needs it had to wait for the store.
+    Attributes:
+        began: in milliseconds since 1970.
+        tags: what it has from the beginning, and beside its values.
+    """
+
+    id: str
+    name: str
+    began: int
+    tags: Mapping[str, str]
+
+
+End = tuple[str, int]
+"""How a run ended, and when, in milliseconds since 1970."""
+
+
+def write_run(
+    home: Path, experiment: str, run: NewRun, values: Sequence[Value], end: End | None
+) -> bool:
+    """Write a run that is new into the home's own store, with all there is of it, as one act.
+
+    MLflow's client would do so in a dozen of transactions, which took most of the time of a run
+    from the cache. False where the run is there already: nothing is written then.
 
     Args:
         experiment: the id of the experiment.
-        time: when it began, in milliseconds since 1970.
+        values: as `accepted` has them.
+
+    Raises MlflowException where the experiment was deleted.
     """
-    from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
+    from mlflow.store.tracking.dbmodels import models
     from mlflow.tracking._tracking_service.utils import _get_store
+    from sqlalchemy import insert
 
     store = _get_store(default_uri(home))
-    place = store.get_experiment(experiment).artifact_location
-    named = {"mlflow.runName": name, **tags}
     with store.ManagedSessionMaker(read_only=False) as session:
-        if session.get(SqlRun, run) is None:
-            row = SqlRun(
-                run_uuid=run,
-                name=name,
-                experiment_id=int(experiment),
-                artifact_uri=f"{place}/{run}/artifacts",
-                user_id="unknown",
-                status="RUNNING",
-                start_time=time,
-                lifecycle_stage="active",
-                **dict.fromkeys(("source_name", "entry_point_name", "source_version"), ""),
-                source_type="UNKNOWN",
-            )
-            row.tags = [SqlTag(key=key, value=value) for key, value in named.items()]
-            session.add(row)
+        if session.get(models.SqlRun, run.id) is not None:
+            return False
+        above = session.get(models.SqlExperiment, int(experiment))
+        if above is None or above.lifecycle_stage != "active":
+            raise MlflowException(f"experiment {experiment} was deleted", INVALID_STATE)
+        status, ended = end or ("RUNNING", None)
+        row = {
+            "run_uuid": run.id,
+            "name": run.name,
+            "experiment_id": int(experiment),
+            "artifact_uri": f"{above.artifact_location}/{run.id}/artifacts",
+            "user_id": "unknown",
+            "status": status,
+            "start_time": run.began,
+            "end_time": ended,
+            "lifecycle_stage": "active",
+            **dict.fromkeys(("source_name", "entry_point_name", "source_version"), ""),
+            "source_type": "UNKNOWN",
+        }
+        texts = {"mlflow.runName": run.name, **run.tags}
+        texts |= {one.key: one.value for one in values if isinstance(one, RunTag)}
+        params = {one.key: one.value for one in values if isinstance(one, Param)}
+        # A store keeps the same point once, and the last point of a curve a second time.
+        points: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for one in values:
+            if isinstance(one, Metric):
+                is_nan, value = store.sanitize_metric_value(one.value)
+                place = (one.step, one.timestamp, value, is_nan, one.key)
+                names = ("step", "timestamp", "value", "is_nan", "key")
+                points[place] = dict(zip(names, place, strict=True))
+        latest = {points[place]["key"]: points[place] for place in sorted(points)}
+        for table, rows in (
+            (models.SqlRun, [row]),
+            (models.SqlTag, [{"key": key, "value": text} for key, text in texts.items()]),
+            (models.SqlParam, [{"key": key, "value": text} for key, text in params.items()]),
+            (models.SqlMetric, list(points.values())),
+            (models.SqlLatestMetric, list(latest.values())),
+        ):
+            if rows:
+                session.execute(insert(table), [one | {"run_uuid": run.id} for one in rows])
+    return True
+
+
+def accepted(values: Sequence[Value]) -> list[Value] | None:
+    """Values of a new run as any store keeps them, long texts cut; None where one is refused."""
+    from mlflow.utils.validation import _validate_batch_log_data, _validate_param_keys_unique
+
+    metrics = [one for one in values if isinstance(one, Metric)]
+    params = [one for one in values if isinstance(one, Param)]
+    tags = [one for one in values if isinstance(one, RunTag)]
+    try:
+        _validate_param_keys_unique(params)
+        metrics, params, tags = _validate_batch_log_data(metrics, params, tags)
+    except MlflowException:
+        return None
+    return [*metrics, *params, *tags]
 
 
 def rows_of(home: Path, query: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -33,7 +33,7 @@ class Background:
         Args:
             store: what is served, for messages, without secrets.
             down: what that means for the user where it does not answer.
-            gather: seconds that something new waits for more of it.
+            gather: seconds that something new waits for more of it, unless somebody waits for it.
             patience: how many times as long as others it is waited for.
             say: shows a line to the user.
         """
@@ -47,6 +47,7 @@ class Background:
         self._failures: dict[str, int] = {}
         self._changed = threading.Condition()
         self._due = float("inf")
+        self._awaited = 0
         self._down = self._silent = False
         self._backoff = FIRST_BACKOFF
         self._progress_at = time.monotonic()
@@ -61,10 +62,16 @@ class Background:
                 self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
                 self._thread.start()
             # While the store is down, the next try is due when it is due.
-            due = time.monotonic() + self._gather
+            due = time.monotonic() + (0.0 if self._awaited else self._gather)
             if not self._down and due < self._due:
                 self._due = due
                 self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Serve what there is now."""
+        with self._changed:
+            self._due = time.monotonic()
+            self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
         """Serve all of them now; True when that was done.
@@ -80,22 +87,28 @@ class Background:
         with self._changed:
             if met() or seconds <= 0:
                 return met()
-            self._due = began
-            self._changed.notify_all()
-            while not met():
-                now = time.monotonic()
-                left = max(began, self._progress_at) + self._patience * seconds - now
-                if self.failing:
-                    left = began + DOWN_SECONDS - now
-                elif impatient and self._busy_since is not None:
-                    left = min(began + seconds, max(self._busy_since, began) + SLOW_SECONDS) - now
-                else:
-                    left += self.allowance()
-                if left <= 0:
-                    # The next one need not find this out again.
-                    self._silent = self._silent or not impatient
-                    return False
-                self._changed.wait(min(left, 0.25))
+            self._awaited += 1
+            try:
+                self.hurry()
+                return self._wait(met, began, seconds, impatient)
+            finally:
+                self._awaited -= 1
+
+    def _wait(self, met: Callable[[], bool], began: float, seconds: float, impatient: bool) -> bool:
+        while not met():
+            now = time.monotonic()
+            left = max(began, self._progress_at) + self._patience * seconds - now
+            if self.failing:
+                left = began + DOWN_SECONDS - now
+            elif impatient and self._busy_since is not None:
+                left = min(began + seconds, max(self._busy_since, began) + SLOW_SECONDS) - now
+            else:
+                left += self.allowance()
+            if left <= 0:
+                # The next one need not find this out again.
+                self._silent = self._silent or not impatient
+                return False
+            self._changed.wait(min(left, 0.25))
         return True
 
     def progress(self) -> None:

@@ -272,6 +272,8 @@ class Tracking:
         recording, mirror = self._recording, self._recording.mirror
         if mirror is None:
             return None if recording.recorder.thread.failing else run
+        if wait > 0:
+            recording.recorder.thread.hurry()
         recording.copying.wait(lambda: run in mirror.copies, wait)
         return mirror.copies[run].run_id if run in mirror.copies else None
 

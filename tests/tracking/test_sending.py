@@ -23,6 +23,8 @@ from recorded_runs import (
 )
 
 from tasks.host.redaction import default_uri
+from tasks.tracking import process, recorder
+from tasks.tracking.background import Background
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.runs import Tracking
 from tasks.tracking.store import client_of
@@ -97,6 +99,27 @@ def test_a_server_of_the_home_s_own_store_gets_no_copies(
         until(lambda: empty(home))
     finally:
         own.kill()
+
+
+def test_what_comes_while_somebody_waits_is_served_at_once() -> None:
+    served: list[str] = []
+    thread = Background("a store", "nothing is lost", 1e6, 1, print)
+    thread.serve = served.append
+    threading.Timer(0.2, thread.touch, ["run"]).start()
+    assert thread.wait(lambda: served == ["run"], 60)
+
+
+def test_who_waits_for_an_id_does_not_wait_for_more_to_be_gathered(
+    server: MlflowServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "GATHER_SECONDS", 1e6)
+    monkeypatch.setattr(process, "COPY_SECONDS", 1e6)
+    tracking, parent, child = begin(home)
+    assert tracking.run_id(parent) is None
+    until(lambda: tracking.run_id(parent, 1.0) is not None)
+    for run in (child, parent):
+        tracking.finish(run, "FINISHED", {}, {})
+    wait_until_sent(tracking)
 
 
 def test_a_run_ends_once(server: MlflowServer, home: Path) -> None:

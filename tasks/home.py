@@ -15,6 +15,9 @@ grids/<grid>/                       cells of a grid (flows/grids/files.py)
 reports/<grid>/                     tables and plots of a grid
 mlflow.db, mlartifacts/             MLflow's own store
 prefect/                            Prefect's own files, unless it has a home or a server elsewhere
+journals/<number>/                  mlflow.db, mlartifacts/ and recorders/ of another machine that
+                                    recorded at the same time (tasks/tracking/abandoned.py)
+machine.lock                        which machine writes mlflow.db (tasks/host/one_machine.py)
 recorders/                          locks of the processes that record (tasks/tracking/abandoned.py)
 outbox/                             what earlier versions had yet to tell MLflow
 downloads/                          data fetched from elsewhere
@@ -165,6 +168,14 @@ class Home:
     def recorders(self) -> list[str]:
         """The processes whose locks are there."""
         return sorted(path.stem for path in self.root.glob("recorders/*.lock"))
+
+    def journal(self, number: int) -> Path:
+        """A folder with a store of MLflow's own, of which the home itself is the first."""
+        return self.root if number == 1 else self.root / "journals" / str(number)
+
+    def journals(self) -> list[Path]:
+        """Those that are there."""
+        return [self.root, *sorted(self.root.glob("journals/*"))]
 
     @property
     def outbox(self) -> Path:

@@ -69,8 +69,10 @@ def _show(report: Any) -> None:
         for run in report.runs:
             table.add_row(Text(run.name), run.run_id or "-", Text(run.problem or ""))
         console().print(table)
-    elif not report.in_use:
+    elif not report.in_use and not report.elsewhere:
         print("nothing waits")
+    for host in report.elsewhere:
+        print(f"{host} records in this home now; what it keeps, it sends itself")
     if report.refused:
         runs = counted(report.refused, "run")
         print(f"MLflow has refused something of {runs}; --refused asks again")

@@ -65,6 +65,11 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
         check_rows(request, int(rows))
     elif download or is_here(request):
         check_rows(request, read_rows(request.source).counts["train"])
+    if download:
+        # Imports MLflow, which a plan does without.
+        from tasks.tracking.abandoned import journal
+
+        journal(request.home)
     return request
 
 

@@ -1,4 +1,7 @@
-"""Which process records a run, and what those left that are gone.
+"""Which machine and which process record a run, and what those left that are gone.
+
+The store in a home is written by one machine at a time (tasks/host/one_machine.py). Where another
+one does, this one has a journal of its own beside it.
 
 A process that records holds a lock of the operating system (flock) on `<home>/recorders/<id>.lock`,
 and its runs have that id as a tag. The lock ends with the process, however it ends; then anyone may
@@ -8,13 +11,17 @@ take it, close its runs and copy them. The file's time is when the process recor
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tasks.home import Home
+from tasks.host.one_machine import other_writer
+from tasks.host.redaction import is_remote, redacted, tracking_uri
 from tasks.tracking.store import rows_of
 from tasks.tracking.tags import (
     MIRROR_STATE_TAG,
@@ -51,16 +58,44 @@ def open_runs(home: Path) -> list[OpenRun]:
     return [OpenRun(*row) for row in rows_of(home, RUNS, (WAITING, REFUSED))]
 
 
+@lru_cache(maxsize=32)
+def journal(home: Path) -> Path:
+    """The folder of the store that this process records in, until it ends.
+
+    Raises ValueError where another machine records in the home, and MLFLOW_TRACKING_URI names no
+    server that is told of the runs of both.
+    """
+    uri = tracking_uri(home)
+    for folder in map(Home(home).journal, itertools.count(1)):
+        if (other := other_writer(folder)) is None:
+            return folder
+        if not is_remote(uri):
+            raise ValueError(
+                f"MLFLOW_TRACKING_URI must name a server (http or https) on all machines that "
+                f"record in {home} at the same time, which {other} does now, got {redacted(uri)}"
+            )
+    raise AssertionError("one of them is free")
+
+
 def waiting(home: str | Path) -> int:
     """How many runs wait for `rosita sync`: not copied to the end, and no process copies them."""
-    runs = [run for run in open_runs(Path(home)) if run.state == WAITING]
-    free = {one for one in {run.recorder for run in runs} if not is_recording(Path(home), one)}
-    return sum(run.recorder in free for run in runs)
+    count = 0
+    for folder in _readable(Path(home)):
+        runs = [run for run in open_runs(folder) if run.state == WAITING]
+        free = {one for one in {run.recorder for run in runs} if not is_recording(folder, one)}
+        count += sum(run.recorder in free for run in runs)
+    return count
 
 
 def refused(home: str | Path) -> int:
     """Of how many runs a server has refused something."""
-    return sum(run.state == REFUSED for run in open_runs(Path(home)))
+    folders = _readable(Path(home))
+    return sum(run.state == REFUSED for folder in folders for run in open_runs(folder))
+
+
+def _readable(home: Path) -> list[Path]:
+    """The journals that no other machine writes."""
+    return [one for one in Home(home).journals() if other_writer(one, keep=False) is None]
 
 
 def hold(home: Path, recorder: str) -> int:

@@ -25,6 +25,7 @@ from tasks.home import Home
 from tasks.host.hardware import git_commit, hardware
 from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.tracking import tags as known
+from tasks.tracking.abandoned import journal
 from tasks.tracking.errors import brief, is_local
 from tasks.tracking.lost_history import lost_history
 from tasks.tracking.mirror import complete_document
@@ -63,14 +64,15 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 class Tracking:
-    """The tracked runs of a home. Making one touches neither the network nor the disk."""
+    """The tracked runs of a home. Making one touches no network, and no disk but for a lock."""
 
     def __init__(self, home: str | Path) -> None:
         """Raises MLflow's own error where it knows no store of the kind that the URI names.
 
-        Where its text would hold a password, it is a ValueError instead.
+        Where its text would hold a password, it is a ValueError instead. ValueError where another
+        machine records in this home and no server is told of both (abandoned.py).
         """
-        self.home = Path(home).absolute()
+        self.home = journal(Path(home).absolute())
         self.uri = tracking_uri(home)
         if not self.uri.startswith(DATABASES):
             # Connects to nothing yet, but a mistyped URI should stop the run and not wait in it.
@@ -233,7 +235,7 @@ class Tracking:
 
         Before that its `mlflow_run_id` and `registered_model` are filled in, whenever that is.
         """
-        place = path.absolute().relative_to(self.home).as_posix()
+        place = os.path.relpath(path.absolute(), self.home)
 
         def act() -> None:
             if not path.is_file():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.home import Home
+from tasks.host.one_machine import other_writer
 from tasks.host.redaction import default_uri, redacted, with_credentials
 from tasks.host.wording import counted
 from tasks.tracking.abandoned import OpenRun, open_runs, recorded_last, refused, taken
@@ -49,11 +50,13 @@ class Report:
         runs: those that waited.
         in_use: how many belong to a process that still runs.
         refused: of how many runs a server did not accept something, now or before.
+        elsewhere: other machines that record in the home now, and so send what they keep.
     """
 
     runs: list[Synced]
     in_use: int
     refused: int = 0
+    elsewhere: tuple[str, ...] = ()
 
 
 def sync(
@@ -75,7 +78,20 @@ def sync(
         only: copy only what is meant for this server.
         stop: asked before each run; when it says so, the rest is left.
     """
-    work = _Work(home, uri, only, stop)
+    done: list[Synced] = []
+    in_use, elsewhere = 0, []
+    for folder in Home(home).journals():
+        if (other := other_writer(folder)) is not None:
+            elsewhere.append(other)
+            continue
+        work = _Work(folder, uri, only, stop)
+        in_use += _sync(folder, work, refused_too)
+        done += work.done
+    return Report(done, in_use, refused(home), tuple(elsewhere))
+
+
+def _sync(home: Path, work: _Work, refused_too: bool) -> int:
+    """Copy the runs of one journal; how many belong to a process that still runs."""
     runs = open_runs(home)
     if refused_too:
         for run in runs:
@@ -94,7 +110,7 @@ def sync(
                     _close(home, run)
                 if run.state == WAITING:
                     work.copy(run)
-    return Report(work.done, in_use, refused(home))
+    return in_use
 
 
 def _close(home: Path, run: OpenRun) -> None:

@@ -119,7 +119,7 @@ def test_without_a_server_the_next_run_closes_what_was_killed(
 def test_runs_of_a_living_process_are_left_alone(server: MlflowServer, home: Path) -> None:
     tracking, parent, child = begin(home)
     wait_until_sent(tracking)
-    assert synced(home) == {"runs": [], "in_use": 2, "refused": 0}
+    assert synced(home) == {"runs": [], "in_use": 2, "refused": 0, "elsewhere": []}
     assert waiting(home) == 0
     for run in (child, parent):
         tracking.finish(run, "FINISHED", {}, {})

@@ -1,0 +1,102 @@
+"""SQLite files that machines can reach together are written by one machine at a time.
+
+A process that writes some holds a shared lock (flock) on a file in their folder, in which its
+machine is named, as long as it lives. Processes of one machine share it. One of another machine
+learns who has it, and writes nothing; when the last holder has ended, any machine may take it.
+
+A machine is a running kernel, since SQLite's locks are sure between the processes of one: the
+containers of a host are one machine, whatever they are called, and a container that starts anew on
+another host finds the lock free. `ROSITA_MACHINE` gives a machine another name, which two need that
+were resumed from one snapshot.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+LOCK = "machine.lock"
+MACHINE_VARIABLE = "ROSITA_MACHINE"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+# Others look for a moment, and a holder may end meanwhile.
+TRIES, PAUSE_SECONDS = 5, 0.05
+
+_held: dict[Path, int] = {}
+_guard = threading.Lock()
+
+
+def this_machine() -> str:
+    """What tells this machine from others that run."""
+    if named := os.environ.get(MACHINE_VARIABLE):
+        return named
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def other_writer(folder: Path, keep: bool = True) -> str | None:
+    """The host that writes the databases of a folder now; None where this machine may.
+
+    Then it has that right until this process ends, unless `keep` is false: that only looks, and
+    writes nothing where nobody has written before. Raises OSError.
+    """
+    path = folder.absolute() / LOCK
+    with _guard:
+        if path in _held:
+            if os.fstat(_held[path]).st_nlink > 0:
+                return None
+            # The folder was removed, and another may be made.
+            os.close(_held.pop(path))
+        if keep:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            return None
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if keep else 0), 0o666)
+        other: str | None = None
+        try:
+            other = _holder(descriptor, keep)
+            if other is None and keep:
+                _held[path] = descriptor
+        finally:
+            if path not in _held:
+                os.close(descriptor)
+    return other
+
+
+def _holder(descriptor: int, keep: bool) -> str | None:
+    """Take the lock, or say which host has it."""
+    host = "another machine"
+    for _ in range(TRIES):
+        if _locked(descriptor, fcntl.LOCK_EX):
+            if not keep:
+                return None
+            said = {"machine": this_machine(), "host": socket.gethostname()}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(said).encode(), 0)
+            os.fsync(descriptor)
+        # Not in one act with the above: another machine may have come between.
+        if _locked(descriptor, fcntl.LOCK_SH):
+            try:
+                found = json.loads(os.pread(descriptor, 4096, 0))
+                machine, host = str(found["machine"]), str(found["host"])
+            except (ValueError, TypeError, KeyError):
+                machine = ""
+            if machine == this_machine():
+                return None
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(PAUSE_SECONDS)
+    return host
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -105,8 +105,10 @@ def test_what_comes_while_somebody_waits_is_served_at_once() -> None:
     served: list[str] = []
     thread = Background("a store", "nothing is lost", 1e6, 1, print)
     thread.serve = served.append
-    threading.Timer(0.2, thread.touch, ["run"]).start()
-    assert thread.wait(lambda: served == ["run"], 60)
+    thread.touch("first")
+    assert thread.flush(60)
+    threading.Timer(0.5, thread.touch, ["second"]).start()
+    assert thread.wait(lambda: served == ["first", "second"], 20)
 
 
 def test_who_waits_for_an_id_does_not_wait_for_more_to_be_gathered(

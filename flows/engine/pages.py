@@ -164,8 +164,7 @@ class Link:
                 page,
                 link_text=f"{plain(self._title)} at MLflow",
                 key=LINK_KEY,
-                # What the page of the flow run shows of it.
-                description=f"[Metrics, files and models]({page})",
+                description="metrics, files and models of the run",
             )
         except Exception as error:
             warn(f"Prefect's server did not take the link to MLflow: {error_line(error)}")

@@ -250,7 +250,7 @@ def _described(name: str) -> str:
     what = "Graphs of ONNX made of models" if name.endswith(GRAPH_SUFFIX) else "Models"
     return (
         f"{what} compressed for {problem}, a version for each that was registered. `{CHAMPION}` is "
-        "the one with the best score on the dev rows of the first."
+        "the best of those that were scored on the same dev rows."
     )
 
 

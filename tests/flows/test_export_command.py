@@ -13,6 +13,7 @@ from command_line import rosita
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typed_command import Home
 
+import rosita_core.model.register  # noqa: F401
 from rosita_core.model.checkpoint import load
 
 

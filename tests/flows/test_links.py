@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser import needs_browser, wide_page
+from browser import PATIENCE_MS, needs_browser, wide_page
 from command_line import rosita
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page, expect
@@ -65,6 +64,14 @@ def page() -> Iterator[Page]:
         yield page
 
 
+def opened(page: Page, link: str) -> Page:
+    """What a link opens, in a tab of its own."""
+    with page.context.expect_page() as tab:
+        page.get_by_role("link", name=link).first.click()
+    tab.value.set_default_timeout(PATIENCE_MS)
+    return tab.value
+
+
 def printed(said: str, server: str) -> str:
     [address] = re.findall(rf"^at {server}: +(\S+)$", said, re.MULTILINE)
     return address
@@ -91,13 +98,14 @@ def test_the_link_at_prefect_opens_mlflow_and_that_there_comes_back(
 ) -> None:
     page.goto(printed(linked.printed, "Prefect"))
     page.get_by_text("Artifacts", exact=True).last.click()
-    page.get_by_role("link", name="Metrics, files and models").first.click()
-    page.wait_for_url(f"{linked.servers.url('mlflow')}/**")
-    expect(page.get_by_text(linked.run).first).to_be_visible()
-    page.get_by_role("link", name="Its flow run at Prefect").first.click()
-    page.wait_for_url(f"{linked.servers.url('prefect')}/**")
-    expect(page.get_by_text("smoke-kd-4-s42", exact=True).first).to_be_visible()
-    assert linked.flow_run in page.url
+    page.get_by_text("rosita-mlflow", exact=True).first.click()
+    mlflow = opened(page, "smoke-kd-4-s42 at MLflow")
+    assert mlflow.url.startswith(f"{linked.servers.url('mlflow')}/")
+    expect(mlflow.get_by_text(linked.run).first).to_be_visible()
+    prefect = opened(mlflow, "Its flow run at Prefect")
+    assert prefect.url == printed(linked.printed, "Prefect")
+    expect(prefect.get_by_text("smoke-kd-4-s42", exact=True).first).to_be_visible()
+    expect(prefect.get_by_text("Completed").first).to_be_visible()
 
 
 @needs_browser
@@ -193,4 +201,4 @@ def test_an_address_that_is_none_is_a_wrong_request(
     assert done.stderr == (
         f"rosita: {MLFLOW_PAGES} must begin with http:// or https://, got mlflow:5000\n"
     )
-    assert not os.path.exists(tmp_path / "home" / "runs")
+    assert not (tmp_path / "home" / "runs").exists()

@@ -112,6 +112,8 @@ def test_the_parent_holds_the_recipe(
     assert run.data.tags["hardware.cpu"] == hardware()["cpu"]
     assert run.info.artifact_uri.startswith((home / "mlartifacts").as_uri())
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["recipe.json"]
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert "Models compressed for sst2" in experiment.tags["mlflow.note.content"]
 
 
 def stored(work: Work, metrics: dict[str, float | str]) -> Computed:
@@ -315,6 +317,7 @@ def test_the_logged_model_predicts_what_the_checkpoint_does(
 
     # As a user would set it; MLflow's own setter would leave it behind for later tests.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    assert "compressed for sst2" in client.get_registered_model("rosita-sst2").description
     served = mlflow.pyfunc.load_model("models:/rosita-sst2/2")
     texts = ["good film", "bad", "film good bad film"]
     answers = served.predict(pd.DataFrame({"text": texts}))

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rosita_core.export.markdown import plain
 from tasks.home import Home
 from tasks.host.environment import PREFECT_HOME
 from tasks.host.liveness import RUNNING, attempt_state, this_process
@@ -158,6 +157,8 @@ class Link:
                 return
             self._shown = True
         from prefect.artifacts import create_link_artifact
+
+        from rosita_core.export.markdown import plain
 
         try:
             create_link_artifact(

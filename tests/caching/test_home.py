@@ -11,6 +11,8 @@ from tasks.home import HOME_VARIABLE, Home, home_directory
 ROOT = Path(__file__).parents[2]
 # Of the store that machines share, which is another place with a layout of its own.
 OTHER_PLACES = (
+    # An address of MLflow's pages.
+    "flows/engine/pages.py",
     "tasks/cache/shared_records.py",
     "tasks/store/shared_files.py",
     "tasks/store/shared_lease.py",

@@ -210,7 +210,7 @@ def test_names_are_texts_in_the_page_whatever_they_look_like() -> None:
     shown = (text_column(name, "a"), number_column(name, "b", lambda value: f"{name}{value}"))
     table = Table("t", name, name, frame, shown)
     plot = Plot("p", name, name, lambda: pytest.fail("it is drawn already"))
-    report = Report(name, (name,), (Section(name, (name,), (table, plot)),))
+    report = Report(name, (name,), (Section(name, (name,), (table, plot)),), {})
     text = page(report, {"p": "<svg/>"})
     assert text.count("<script>") == 1 and "onload='x'" not in text
     # Its name stands 19 times, in headings, cells, attributes and captions.

@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FAULTS := tests/faults
+# Files of one folder share homes and servers: each process takes whole files.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 INSTALLED := .venv/.installed
 
-.PHONY: install run test test-versions test-deployments faults bench bench-training bench-memory bench-parallel bench-workers bench-methods report report-check lint lock clean help
+.PHONY: install run test test-runs test-versions test-deployments faults bench bench-training bench-memory bench-parallel bench-workers bench-methods report report-check lint lock clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -14,12 +16,15 @@ run: $(INSTALLED) ## Compress MiniLM on film reviews and compare it with its tea
 
 install: $(INSTALLED) ## Only the virtual environment, with rosita in .venv/bin
 
-test: $(INSTALLED) lint ## Lint, types, import contracts and all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(INSTALLED) lint ## Lint, types, import contracts, all laws and one whole run
+	$(PYTEST) --no-loadscope-reorder tests/core tests/caching tests/flows tests/deployments
+
+test-runs: $(INSTALLED) ## Many whole runs, grids, kills and servers
+	$(PYTEST) --no-loadscope-reorder tests/runs tests/faults tests/parallel tests/tracking
 
 faults: $(INSTALLED) ## Every fault that a run survives, at every moment (tests/faults/README.md)
 	FAULTS_OF_THE_INSTALLED_COMMAND=1 \
-		$(BIN)/python -m pytest $(FAULTS) -m "long or not long" --numprocesses 2 --dist loadfile
+		$(PYTEST) $(FAULTS) -m "long or not long"
 
 test-versions: $(INSTALLED) ## Exported models in older and newer versions of transformers
 	$(BIN)/python -m pytest -m versions tests/versions
@@ -27,7 +32,7 @@ test-versions: $(INSTALLED) ## Exported models in older and newer versions of tr
 test-deployments: .venv/.installed-deployments ## Real servers, workers and pages on loopback (deployments/README.md)
 	@command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 		|| { apt-get update -qq && apt-get install -y -qq postgresql docker-compose >/dev/null; }
-	$(BIN)/python -m pytest -m deployments --numprocesses 2 --dist loadfile
+	$(PYTEST) -m deployments
 
 .venv/.installed-deployments: $(INSTALLED) requirements-deployments.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-deployments.lock

@@ -1,6 +1,6 @@
 """MLflow goes away in the middle of a run: the run ends as if it had not, and all of it is sent.
 
-The run that never finds an MLflow is `tests/flows/test_sync.py`.
+The run that never finds an MLflow is `tests/runs/test_sync.py`.
 """
 
 from __future__ import annotations

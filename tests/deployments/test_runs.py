@@ -94,8 +94,9 @@ def test_run_from_the_api_with_changed_parameters(stack: Stack) -> None:
     assert summary["student"]["shape"].startswith("a1_")
     assert set(statuses(summary).values()) == {"completed"}
     with stack.client() as client:
-        [artifact] = [a for a in client.read_artifacts() if a.flow_run_id == run]
-        assert artifact.key == "rosita-comparison"
+        artifacts = {a.key: a for a in client.read_artifacts() if a.flow_run_id == run}
+    assert artifacts.keys() == {"rosita-comparison", "rosita-mlflow"}
+    assert summary["mlflow_run_id"] in str(artifacts["rosita-mlflow"].data)
 
 
 def test_wrong_parameters_are_refused_or_fail_once(stack: Stack) -> None:

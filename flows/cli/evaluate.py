@@ -64,16 +64,21 @@ def evaluate(
     found = compressed_model(model, home)
     if model is None:
         print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
+    from flows.engine.pages import mlflow_page, mlflow_pages
     from flows.serving.answer_file import check_output
     from flows.serving.evaluate import evaluate as evaluated
     from flows.serving.evaluate import record, show_evaluation, wrong_rows
     from flows.serving.input_file import counted, input_file
     from flows.serving.predict import load_predictor
     from tasks.host.hardware import resolve_numerics
+    from tasks.tracking.abandoned import journal
 
     rows = input_file(input_, found.folder, text_a, text_b_column, label, labelled=True)
     if output is not None:
         check_output(output, rows.columns)
+    mlflow_pages(home)
+    if found.run_id is not None:
+        journal(home)
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
     check_pair(predictor.pair, found, "text_b" in rows.roles)
     with (
@@ -91,8 +96,6 @@ def evaluate(
         print(f"{wrong.rows:,} rows: {output}")
     if document["mlflow_run_id"] is not None:
         print(f"MLflow run: {document['mlflow_run_id']}")
-    from flows.engine.pages import mlflow_page
-
     if (page := mlflow_page(home, document["mlflow_run_id"])) is not None:
         print(f"at MLflow:  {page}")
 

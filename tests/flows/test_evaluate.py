@@ -130,6 +130,17 @@ def test_wrong_requests(
     assert last.startswith("rosita: ") and message in last, done.stderr
 
 
+def test_where_it_cannot_be_recorded_nothing_is_scored(
+    smoke_home: Home, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROSITA_MLFLOW_URL", "mlflow.example.org")
+    wrong = tmp_path / "wrong.csv"
+    named = ("--input", labelled, "--text-a", "review", "--label", "verdict", "--output", wrong)
+    done = rosita("evaluate", *map(str, named), home=smoke_home.home)
+    assert done.code == 2 and not wrong.exists()
+    assert "ROSITA_MLFLOW_URL must begin with http:// or https://" in done.stderr
+
+
 def test_a_class_that_the_model_does_not_know(smoke_home: Home, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,label\na film,positive\nwhat,mixed\n")
     done = rosita("evaluate", "--input", str(tmp_path / "rows.csv"), home=smoke_home.home)

@@ -94,7 +94,9 @@ def test_run_from_the_api_with_changed_parameters(stack: Stack) -> None:
     assert summary["student"]["shape"].startswith("a1_")
     assert set(statuses(summary).values()) == {"completed"}
     with stack.client() as client:
-        artifacts = {a.key: a for a in client.read_artifacts() if a.flow_run_id == run}
+        found = [a for a in client.read_artifacts() if a.flow_run_id == run]
+    # On a slow machine stages take long enough for bars, which have no key.
+    artifacts = {a.key: a for a in found if a.type != "progress"}
     assert artifacts.keys() == {"rosita-comparison", "rosita-mlflow"}
     assert summary["mlflow_run_id"] in str(artifacts["rosita-mlflow"].data)
 

@@ -29,6 +29,7 @@ from tasks.home import home_directory
 from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
 from tasks.host.private_files import private_files
 from tasks.host.put_off import looks
+from tasks.host.redaction import redacted
 from tasks.host.signals import heeded
 from tasks.host.terminal import silence
 
@@ -273,5 +274,5 @@ def _unread(out: TextIO) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print("rosita: " + " ".join(message.split()), file=sys.stderr)
+    print("rosita: " + redacted(" ".join(message.split())), file=sys.stderr)
     raise SystemExit(code)

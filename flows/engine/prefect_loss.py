@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from tasks.home import Home
 from tasks.host.private_files import private_files
 from tasks.host.terminal import progress_display
+from tasks.host.wording import error_line, trace_of
 
 SERVICES = "prefect._internal.concurrency"
 
@@ -114,8 +114,8 @@ def run_flow(
         # On a full disk the error itself says more than that its trace found no room.
         with contextlib.suppress(OSError):
             trace.parent.mkdir(parents=True, exist_ok=True)
-            trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        cause = f"{type(error).__name__}: {error}"
+            trace.write_text(trace_of(error), encoding="utf-8")
+        cause = error_line(error)
         lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
         if (document := last_achieved()) is not None:
             print(f"rosita: the run is complete, but {lost}", file=sys.stderr)

@@ -7,7 +7,6 @@ cached: every run is complete in itself.
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from tasks.cache.stage_key import Stage
 from tasks.home import Home
 from tasks.host.logs import noted, warn
 from tasks.host.terminal import progress_display
-from tasks.host.wording import error_line
+from tasks.host.wording import error_line, trace_of
 from tasks.stages.catalogue import trainings
 from tasks.store.artifacts import Store
 from tasks.tracking.register_model import example_of, register_model
@@ -203,7 +202,7 @@ class CellRun:
         """What to say where the stages are done and their record cannot be written."""
         path = Home(self.request.home).record_error(self.run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        path.write_text(trace_of(error), encoding="utf-8")
         return (
             f"the run of recipe {self.request.recipe.name} could not be recorded: "
             f"{error_line(error)}; its traceback is {path}"

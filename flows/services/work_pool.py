@@ -92,7 +92,7 @@ def _server(api: str) -> Iterator[SyncPrefectClient]:
         try:
             yield client
         except httpx.HTTPError as error:
-            raise ServerError(f"Prefect's server at {redacted(api)}: {error}") from error
+            raise ServerError(redacted(f"Prefect's server at {api}: {error}")) from error
 
 
 def _training_queue(client: SyncPrefectClient, pool: str) -> WorkQueue:

@@ -1,6 +1,5 @@
 """One execution of a stage, recorded whatever becomes of it."""
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,8 +15,10 @@ from tasks.execution.work import Computed
 from tasks.host.hardware import git_commit
 from tasks.host.liveness import this_process
 from tasks.host.logs import noted, warn
+from tasks.host.redaction import redacted
 from tasks.host.signals import signals_caught
 from tasks.host.terminal import ProgressEvent, StageProgress, progress_display
+from tasks.host.wording import trace_of
 from tasks.store.artifacts import Store, write_json
 from tasks.tracking.runs import ID_SECONDS, Tracking
 
@@ -221,8 +222,8 @@ def _provenance(record: Mapping[str, Any], result: StageResult) -> dict[str, Any
 
 
 def _cause(error: Exception) -> dict[str, Any]:
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    return {"error": f"{type(error).__name__}: {error}", "traceback": lines}
+    said = redacted(f"{type(error).__name__}: {error}")
+    return {"error": said, "traceback": trace_of(error).splitlines()}
 
 
 def _timestamp() -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.host.redaction import redacted
 from tasks.host.terminal import progress_display
 
 _unwritten: set[str] = set()
@@ -35,6 +36,10 @@ def noted(what: str) -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """One line for the user. Prefect's own messages are kept off the terminal; this one is not."""
-    run_logger().warning("%s", message)
-    progress_display().line(f"rosita: {message}")
+    """One line for the user. Prefect's own messages are kept off the terminal; this one is not.
+
+    Addresses in it are shown without the secrets in them.
+    """
+    said = redacted(message)
+    run_logger().warning("%s", said)
+    progress_display().line(f"rosita: {said}")

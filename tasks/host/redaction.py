@@ -44,6 +44,11 @@ def redacted(text: str) -> str:
     return _OPTION.sub(r"\g<name>***", text)
 
 
+def bare(address: str) -> str:
+    """What no address is, to be shown: without a scheme it is not told what of it is a password."""
+    return address.rpartition("@")[2]
+
+
 def with_credentials(uri: str) -> str:
     """A redacted URI with the credentials of `MLFLOW_TRACKING_URI`, where it is the same place."""
     current = os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
+
+from tasks.host.redaction import redacted
 
 
 def listed(names: tuple[str, ...]) -> str:
@@ -54,8 +57,13 @@ def shortened(text: str, most: int = 100) -> str:
 
 
 def error_line(error: Any) -> str:
-    """An error as `Type: message` without line breaks."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """An error as `Type: message`, without line breaks and without the secrets in addresses."""
+    return redacted(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of an error for a file, without the secrets in addresses."""
+    return redacted("".join(traceback.format_exception(error)))
 
 
 def meant(word: str, known: Iterable[str]) -> str:

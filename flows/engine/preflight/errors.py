@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -12,6 +11,7 @@ from flows.engine.prefect_loss import Failure
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe, Section
 from tasks.home import Home
+from tasks.host.wording import trace_of
 
 
 class PreflightError(Failure):
@@ -30,7 +30,7 @@ def named(stage: str, request: Request, config: Any) -> Iterator[None]:
     except Exception as error:
         path = Home(request.home).logs / "preflight.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        path.write_text(trace_of(error), encoding="utf-8")
         refused = isinstance(error, ValueError) and _names_a_field(str(error), config)
         cause = str(error) if refused else f"{type(error).__name__}: {error}"
         message = (

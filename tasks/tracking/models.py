@@ -81,12 +81,16 @@ def register(
         save: see `saved_checkpoint`; called where the store does not have the files.
         scratch: a folder on a disk that has room for a copy.
     """
-    version = _find_version(client, wanted.name, TOKEN_TAG, wanted.token)
+    own = _find_version(client, wanted.name, TOKEN_TAG, wanted.token)
+    version = own
     if version is None and wanted.artifact is not None:
         version = _find_version(client, wanted.name, ARTIFACT_TAG, wanted.artifact)
     if version is None:
         logged = _logged_model(client, experiment, run_id, wanted, save, scratch)
-        version = _new_version(client, run_id, wanted, logged)
+        version = own = _new_version(client, run_id, wanted, logged)
+    if own is not None:
+        # Also of one that was made before, after which nobody came so far.
+        _choose_champion(client, wanted.name, own)
     number, model_id = str(version.version), version.tags[MODEL_TAG]
     # The UI shows the versions of a logged model by this tag.
     shown = json.dumps([{"name": wanted.name, "version": number}])
@@ -231,7 +235,7 @@ def _new_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(
+    return client.create_model_version(
         wanted.name,
         # Not models:/<id>: the store would look that up in MLflow's global default store.
         source=logged.artifact_location,
@@ -240,8 +244,6 @@ def _new_version(
         model_id=logged.model_id,
         description=wanted.description or None,
     )
-    _choose_champion(client, wanted.name, version)
-    return version
 
 
 def _described(name: str) -> str:

@@ -25,11 +25,15 @@ def lost_history(home: Path) -> str | None:
     if not recorded:
         return None
     database = Home(home).mlflow_database
+    others = [Home(one).mlflow_database for one in Home(home).journals()[1:]]
+    if any(_holds_one_of(one, recorded) is not False for one in others if one.is_file()):
+        # Another machine has recorded here; which of the runs are of this store is not known.
+        return None
     if not database.is_file():
         found = "is gone"
     elif database.stat().st_size == 0:
         found = "is empty"
-    elif (there := _holds_one_of(database, recorded)) is None or there:
+    elif _holds_one_of(database, recorded) is not False:
         return None
     else:
         found = "has none of its runs"

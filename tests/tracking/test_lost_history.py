@@ -86,6 +86,20 @@ def test_it_is_said_before_a_new_one_begins_and_not_again(
     assert lost_history(moved) is None
 
 
+def test_runs_of_another_machine_are_in_a_journal_of_its_own(
+    home: Path, mlflow_tables: Path
+) -> None:
+    """As where this machine's first run of a shared home has just begun."""
+    second = Home(home).journal(2)
+    second.mkdir(parents=True)
+    (home / "mlflow.db").rename(second / "mlflow.db")
+    shutil.copy(mlflow_tables, home / "mlflow.db")
+    assert lost_history(home) is None
+    shutil.copy(mlflow_tables, second / "mlflow.db")
+    said = lost_history(home)
+    assert said is not None and "has none of its runs" in said
+
+
 def test_another_server_has_a_history_of_its_own(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

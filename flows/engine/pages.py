@@ -6,13 +6,13 @@ id. Prefect's server of one command has no pages and ends with the command, so i
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +21,7 @@ from tasks.host.environment import PREFECT_HOME
 from tasks.host.liveness import RUNNING, attempt_state, this_process
 from tasks.host.logs import warn
 from tasks.host.network import unreachable
-from tasks.host.redaction import redacted, tracking_uri
+from tasks.host.redaction import bare, redacted, tracking_uri
 from tasks.host.wording import error_line
 from tasks.store.json_files import read_file, write_json
 from tasks.tracking.tags import NOTE_TAG
@@ -33,6 +33,8 @@ MLFLOW_PAGES = "ROSITA_MLFLOW_URL"
 """Where a browser finds MLflow, if that is not where this machine finds it."""
 MLFLOW, PREFECT = "MLflow", "Prefect"
 LINK_KEY = "rosita-mlflow"
+
+_there: set[str] = set()
 
 Address = Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d+$")]
 
@@ -79,7 +81,9 @@ def mlflow_pages(home: Path) -> str | None:
     """
     if named := os.environ.get(MLFLOW_PAGES):
         if not named.startswith(("http://", "https://")):
-            raise ValueError(f"{MLFLOW_PAGES} must begin with http:// or https://, got {named}")
+            raise ValueError(
+                f"{MLFLOW_PAGES} must begin with http:// or https://, got {bare(named)}"
+            )
         return redacted(named).rstrip("/")
     uri = redacted(tracking_uri(home))
     if uri.startswith(("http://", "https://")):
@@ -107,12 +111,14 @@ def prefect_page(home: Path, flow_run_id: str) -> str | None:
     if page is None:
         return None
     settings = get_current_settings()
-    api = settings.api.url if settings.ui_url else f"{beside}/api"
+    if not settings.ui_url:
+        # Of this home, so a server that wants a password has the run as well.
+        return page if _answers(f"{beside}/api/flow_runs/{flow_run_id}") else None
     # An address that Prefect has made of that of its API may have no pages.
-    derived = settings.ui_url and "ui_url" not in settings.model_fields_set
+    derived = "ui_url" not in settings.model_fields_set
     if derived and not _answers(str(settings.ui_url)):
         return None
-    return redacted(page) if _answers(f"{api}/flow_runs/{flow_run_id}") else None
+    return redacted(page) if _named_server_has(flow_run_id) else None
 
 
 def pages(home: Path, run_id: str | None, flow_run_id: str | None) -> dict[str, str]:
@@ -187,7 +193,32 @@ def _read(path: Path) -> Served | None:
         return None
 
 
-@functools.lru_cache(maxsize=64)
-def _answers(url: str) -> bool:
-    """Whether it is there, also where it wants to know who asks; asked once in a process."""
-    return unreachable(url, (200, 401, 403)) is None
+def _answers(url: str, accepted: tuple[int, ...] = (200, 401, 403)) -> bool:
+    """Whether it is there, also where it wants to know who asks.
+
+    A yes is kept, and a no is not: a server may have been too busy to answer.
+    """
+    if url not in _there and unreachable(url, accepted) is None:
+        _there.add(url)
+    return url in _there
+
+
+def _named_server_has(flow_run_id: str) -> bool:
+    """Whether the server that the user has named has a flow run, asked with the user's password."""
+    import httpx
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        url = f"{str(client.api_url).rstrip('/')}/flow_runs/{flow_run_id}"
+        if _answers(url, (200,)):
+            return True
+        # One that wants a password says so before it looks.
+        if unreachable(url, (401, 403)) is not None:
+            return False
+        try:
+            client.read_flow_run(UUID(flow_run_id))
+        except (httpx.HTTPError, ObjectNotFound):
+            return False
+    _there.add(url)
+    return True

@@ -12,14 +12,17 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from browser import launched, needs_browser
 from playwright.sync_api import expect
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from serving import Serving, free_ports, serving
 from typed_command import ROSITA, Home, environment
 
+from flows.engine.pages import prefect_page
 from flows.services.worker import POOL
 
 pytestmark = pytest.mark.deployments
@@ -75,6 +78,30 @@ def test_the_password_is_in_a_private_file_and_in_no_output_that_is_kept(
         assert password[1] not in log.read_text(), log
     for process in subprocess.check_output(["ps", "-eo", "args"], text=True).splitlines():
         assert password[1] not in process
+
+
+def test_a_link_is_for_a_flow_run_that_it_has(
+    server: Serving, password: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for the password before it looks whether there is one."""
+    api = f"{server.url('prefect')}/api"
+    made = httpx.post(
+        f"{api}/flow_runs/", auth=password, json={"flow_id": flow_id(api, password), "name": "a"}
+    )
+    assert made.status_code == 201, made.text
+    run, other = made.json()["id"], str(uuid4())
+    with temporary_settings({PREFECT_API_URL: api}):
+        assert prefect_page(tmp_path, run) is None
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: ":".join(password)}):
+        assert prefect_page(tmp_path, other) is None
+        assert prefect_page(tmp_path, run) == f"{server.url('prefect')}/runs/flow-run/{run}"
+
+
+def flow_id(api: str, password: tuple[str, str]) -> str:
+    made = httpx.post(f"{api}/flows/", auth=password, json={"name": "linked"})
+    assert made.status_code in (200, 201), made.text
+    known: str = made.json()["id"]
+    return known
 
 
 def test_a_terminal_shows_the_password(tmp_path: Path) -> None:

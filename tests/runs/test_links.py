@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,10 @@ from browser import PATIENCE_MS, needs_browser, wide_page
 from command_line import rosita
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page, expect
-from serving import Serving, serving
+from serving import Serving, free_ports, serving
 from typed_command import Home
 
-from flows.engine.pages import MLFLOW_PAGES, mlflow_page, pages, prefect_page
+from flows.engine.pages import MLFLOW_PAGES, _answers, mlflow_page, pages, prefect_page
 from flows.engine.pages import serving as noted
 from tasks.host.environment import PREFECT_HOME
 
@@ -148,6 +150,16 @@ def test_where_no_server_is_no_address_is_given(
     client = MlflowClient(f"sqlite:///{smoke_home.home / 'mlflow.db'}")
     note = client.get_run(summary["mlflow_run_id"]).data.tags["mlflow.note.content"]
     assert "http" not in note
+
+
+def test_a_server_that_was_too_busy_is_asked_again() -> None:
+    [port] = free_ports(1)
+    address = f"http://127.0.0.1:{port}/"
+    assert not _answers(address)
+    with ThreadingHTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert _answers(address)
+        server.shutdown()
 
 
 @pytest.mark.usefixtures("in_prefect")

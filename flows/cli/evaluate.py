@@ -71,14 +71,20 @@ def evaluate(
     from flows.serving.input_file import counted, input_file
     from flows.serving.predict import load_predictor
     from tasks.host.hardware import resolve_numerics
-    from tasks.tracking.abandoned import journal
+    from tasks.tracking.runs import Tracking
 
     rows = input_file(input_, found.folder, text_a, text_b_column, label, labelled=True)
     if output is not None:
         check_output(output, rows.columns)
     mlflow_pages(home)
-    if found.run_id is not None:
-        journal(home)
+    recorded = found.run_id is not None
+    try:
+        if recorded:
+            Tracking(home)
+    except OSError as error:
+        # Of a home that one may only read.
+        print(f"rosita: MLflow will not have the evaluation: {error}", file=sys.stderr)
+        recorded = False
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
     check_pair(predictor.pair, found, "text_b" in rows.roles)
     with (
@@ -87,7 +93,8 @@ def evaluate(
     ):
         document = evaluated(predictor, rows, batch_size, max_length, wrong.add, done)
     said = {"model": str(found.folder), "run_id": found.run_id, "input": str(input_)}
-    document = said | document | {"mlflow_run_id": record(document, found, input_, home)}
+    run = record(document, found, input_, home) if recorded else None
+    document = said | document | {"mlflow_run_id": run}
     if json_:
         print(json.dumps(document, indent=2))
         return

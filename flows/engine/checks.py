@@ -67,9 +67,9 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
         check_rows(request, read_rows(request.source).counts["train"])
     if download:
         # Imports MLflow, which a plan does without.
-        from tasks.tracking.abandoned import journal
+        from tasks.tracking.runs import Tracking
 
-        journal(request.home)
+        Tracking(request.home)
     return request
 
 

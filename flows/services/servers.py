@@ -17,7 +17,7 @@ from pathlib import Path
 from flows.engine.prefect_loss import Failure
 from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
 from tasks.host.network import direct
-from tasks.host.one_machine import other_writer
+from tasks.host.one_machine import SQLITE, check_writer
 from tasks.host.terminal import progress_display
 
 HOST = "127.0.0.1"
@@ -37,7 +37,6 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 DATABASES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 """Of Prefect's server, where it is not the SQLite file in PREFECT_HOME."""
-SQLITE = "sqlite:///"
 
 HELD = "flows.services.held"
 OF_A_RUN = "of-a-run"
@@ -102,7 +101,7 @@ def prefect_server(
     place = Path(environment.get(PREFECT_HOME) or "~/.prefect").expanduser()
     place.mkdir(parents=True, exist_ok=True)
     if not any(environment.get(name) for name in DATABASES):
-        _check_machine(place, f"{PREFECT_API_URL} must name one server")
+        check_writer(f"{SQLITE}{place / 'prefect.db'}", f"{PREFECT_API_URL} must name one server")
     # Else the page would talk to whatever server the user's own shell points to.
     environment.pop(PREFECT_API_URL, None)
     environment["PREFECT_SERVER_UI_API_URL"] = f"http://{HOST}:{port}/api"
@@ -129,10 +128,7 @@ def prefect_server(
 
 def mlflow_server(port: int, uri: str, artifacts: Path, logs: Path) -> Server:
     """MLflow's API and UI over the store at `uri`, a database or a directory."""
-    if uri.startswith(SQLITE):
-        _check_machine(
-            Path(uri.removeprefix(SQLITE)).parent, "MLFLOW_TRACKING_URI must name one server"
-        )
+    check_writer(uri, "MLFLOW_TRACKING_URI must name one server")
     # Jobs (scoring traces and the like) have nothing to do here and cost two more processes.
     environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -150,15 +146,6 @@ def mlflow_server(port: int, uri: str, artifacts: Path, logs: Path) -> Server:
         health="/health",
         log=logs / "mlflow.log",
     )
-
-
-def _check_machine(folder: Path, must: str) -> None:
-    """Refuse to serve a SQLite file that another machine writes now."""
-    if (other := other_writer(folder)) is not None:
-        raise ValueError(
-            f"{must} for all machines that write the database in {folder} at the same time, "
-            f"which {other} does now, got none"
-        )
 
 
 def check_ports(ports: Mapping[str, int]) -> None:

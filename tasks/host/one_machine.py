@@ -18,9 +18,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOCK = "machine.lock"
+SQLITE = "sqlite:///"
 MACHINE_VARIABLE = "ROSITA_MACHINE"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 # Others look for a moment, and a holder may end meanwhile.
@@ -53,11 +56,9 @@ def other_writer(folder: Path, keep: bool = True) -> str | None:
                 return None
             # The folder was removed, and another may be made.
             os.close(_held.pop(path))
-        if keep:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not path.is_file():
+        if not keep and not path.is_file():
             return None
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if keep else 0), 0o666)
+        descriptor = _opened(path, keep)
         other: str | None = None
         try:
             other = _holder(descriptor, keep)
@@ -67,6 +68,52 @@ def other_writer(folder: Path, keep: bool = True) -> str | None:
             if path not in _held:
                 os.close(descriptor)
     return other
+
+
+def check_writer(uri: str, must: str) -> None:
+    """Take the right to write the SQLite file that a URI names; others are no file.
+
+    Args:
+        uri: of a database.
+        must: how the error begins: what has to be otherwise.
+
+    Raises:
+        ValueError: where another machine writes it now.
+    """
+    if not uri.startswith(SQLITE):
+        return
+    folder = Path(uri.removeprefix(SQLITE)).parent
+    if (other := other_writer(folder)) is not None:
+        raise ValueError(
+            f"{must} for all machines that write the database in {folder} at the same time, "
+            f"which {other} does now, got none"
+        )
+
+
+@contextmanager
+def writer_for_now(folder: Path) -> Iterator[str | None]:
+    """As `other_writer`, but the right ends with the block, unless this process had it before.
+
+    Who looks after the databases of others must not keep them from these. Raises OSError.
+    """
+    path = folder.absolute() / LOCK
+    with _guard:
+        has = path in _held
+    if has:
+        yield other_writer(folder)
+        return
+    # Of its own, so that what the process takes meanwhile stays its.
+    descriptor = _opened(path, True)
+    try:
+        yield _holder(descriptor, True)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, make: bool) -> int:
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o666)
 
 
 def _holder(descriptor: int, keep: bool) -> str | None:

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tasks.home import Home
+from tasks.host.one_machine import check_writer
 from tasks.host.redaction import default_uri, redacted
 from tasks.store.artifacts import write_json
 from tasks.tracking.background import NotYet
@@ -106,6 +107,8 @@ class Mirror:
         What the server does not accept is noted, and the rest sent. Any other error is raised, and
         NotYet; then what is missing is sent the next time.
         """
+        # Of a run that waits, another machine may write the file that it is for by now.
+        check_writer(self.uri, "MLFLOW_TRACKING_URI must name one server")
         ours = self._ours.get_run(run)
         if ours.info.lifecycle_stage != "active":
             return

@@ -23,7 +23,8 @@ from tasks.cache.records import Context, StageResult, attempts
 from tasks.cache.stage_key import Stage, canonical_config
 from tasks.home import Home
 from tasks.host.hardware import git_commit, hardware
-from tasks.host.redaction import default_uri, redacted, tracking_uri
+from tasks.host.one_machine import check_writer
+from tasks.host.redaction import bare, default_uri, is_own, redacted, tracking_uri
 from tasks.tracking import tags as known
 from tasks.tracking.abandoned import journal
 from tasks.tracking.errors import brief, is_local
@@ -67,21 +68,25 @@ class Tracking:
     """The tracked runs of a home. Making one touches no network, and no disk but for a lock."""
 
     def __init__(self, home: str | Path) -> None:
-        """Raises MLflow's own error where it knows no store of the kind that the URI names.
+        """Raises ValueError where MLflow knows no store of the kind that the URI names.
 
-        Where its text would hold a password, it is a ValueError instead. ValueError where another
-        machine records in this home and no server is told of both (abandoned.py).
+        So it does where another machine records in this home and no server is told of both
+        (abandoned.py), and where it writes the SQLite file that the URI names.
         """
         self.home = journal(Path(home).absolute())
         self.uri = tracking_uri(home)
+        if not is_own(home, self.uri):
+            check_writer(self.uri, "MLFLOW_TRACKING_URI must name one server")
         if not self.uri.startswith(DATABASES):
             # Connects to nothing yet, but a mistyped URI should stop the run and not wait in it.
             try:
                 MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             except MlflowException as error:
-                if (said := redacted(str(error))) == str(error):
-                    raise
-                raise ValueError(f"MLFLOW_TRACKING_URI must be known to MLflow: {said}") from None
+                shown = bare(self.uri)
+                why = redacted(" ".join(str(error).replace(self.uri, shown).split()))
+                raise ValueError(
+                    f"MLFLOW_TRACKING_URI must name a store that MLflow knows, got {shown}: {why}"
+                ) from None
         self._recording = recording_of(os.getpid(), self.home, self.uri)
 
     def start_parent(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.home import Home
-from tasks.host.one_machine import other_writer
+from tasks.host.one_machine import writer_for_now
 from tasks.host.redaction import default_uri, redacted, with_credentials
 from tasks.host.wording import counted
 from tasks.tracking.abandoned import OpenRun, open_runs, recorded_last, refused, taken
@@ -81,12 +81,13 @@ def sync(
     done: list[Synced] = []
     in_use, elsewhere = 0, []
     for folder in Home(home).journals():
-        if (other := other_writer(folder)) is not None:
-            elsewhere.append(other)
-            continue
-        work = _Work(folder, uri, only, stop)
-        in_use += _sync(folder, work, refused_too)
-        done += work.done
+        with writer_for_now(folder) as other:
+            if other is not None:
+                elsewhere.append(other)
+                continue
+            work = _Work(folder, uri, only, stop)
+            in_use += _sync(folder, work, refused_too)
+            done += work.done
     return Report(done, in_use, refused(home), tuple(elsewhere))
 
 
@@ -97,11 +98,12 @@ def _sync(home: Path, work: _Work, refused_too: bool) -> int:
         for run in runs:
             if run.state == REFUSED:
                 work.copy(run)
-    owners = {run.recorder: [one for one in runs if one.recorder == run.recorder] for run in runs}
     in_use = 0
-    for recorder in dict.fromkeys([*owners, *Home(home).recorders()]):
-        mine = owners.get(recorder, [])
+    recorders = dict.fromkeys([*(run.recorder for run in runs), *Home(home).recorders()])
+    for recorder in recorders:
         with taken(home, recorder) as free:
+            # A process that has ended since they were read has closed its runs itself.
+            mine = [run for run in open_runs(home) if run.recorder == recorder]
             if not free:
                 in_use += sum(run.state == WAITING for run in mine)
                 continue

@@ -130,15 +130,33 @@ def test_wrong_requests(
     assert last.startswith("rosita: ") and message in last, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "address", "bound"),
+    [
+        ("ROSITA_MLFLOW_URL", "mlflow.example.org", "begin with http:// or https://, got "),
+        ("MLFLOW_TRACKING_URI", "mlflow.example.org:5000", "name a store that MLflow knows, got "),
+    ],
+)
 def test_where_it_cannot_be_recorded_nothing_is_scored(
-    smoke_home: Home, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke_home: Home, labelled: Path, tmp_path: Path, variable: str, address: str, bound: str
 ) -> None:
-    monkeypatch.setenv("ROSITA_MLFLOW_URL", "mlflow.example.org")
     wrong = tmp_path / "wrong.csv"
-    named = ("--input", labelled, "--text-a", "review", "--label", "verdict", "--output", wrong)
-    done = rosita("evaluate", *map(str, named), home=smoke_home.home)
-    assert done.code == 2 and not wrong.exists()
-    assert "ROSITA_MLFLOW_URL must begin with http:// or https://" in done.stderr
+    named = ("--input", str(labelled), *COLUMNS, "--output", str(wrong))
+    done = smoke_home.run("evaluate", *named, env={variable: address})
+    assert done.returncode == 2 and not wrong.exists()
+    assert done.stderr.splitlines()[-1].startswith(f"rosita: {variable} must {bound}{address}")
+
+
+def test_in_a_home_that_cannot_be_written_it_is_scored_and_not_recorded(
+    copied_home: Home, labelled: Path
+) -> None:
+    (copied_home.home / "machine.lock").unlink(missing_ok=True)
+    (copied_home.home / "machine.lock").mkdir()
+    done = rosita("evaluate", "--input", str(labelled), *COLUMNS, "--json", home=copied_home.home)
+    assert done.code == 0, done.stderr
+    assert "rosita: MLflow will not have the evaluation: " in done.stderr
+    said = json.loads(done.stdout)
+    assert said["rows"] == 60 and said["mlflow_run_id"] is None
 
 
 def test_a_class_that_the_model_does_not_know(smoke_home: Home, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from recorded_runs import (
 )
 
 from tasks.home import Home
-from tasks.tracking.abandoned import waiting
+from tasks.tracking.abandoned import OpenRun, open_runs, waiting
 from tasks.tracking.runs import Tracking
 from tasks.tracking.sync import sync
 
@@ -96,6 +96,33 @@ def test_a_run_whose_process_was_killed_is_closed(server: MlflowServer, home: Pa
     losses = client(server).get_metric_history(runs(server, since)[1].info.run_id, "train/loss")
     assert sorted(point.step for point in losses) == list(range(POINTS))
     assert (empty(home), Home(home).recorders()) == (True, [])
+
+
+def test_a_run_that_ends_while_others_are_looked_after_stays_as_it_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is there when the open runs are read, and gone when it comes to them."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking = Tracking(home)
+    run = tracking.start_parent("sst2", "demo", {}, 3, None, None)
+    assert tracking.flush(60)
+    recorder = tracking._recording.recorder
+
+    def read(home: Path) -> list[OpenRun]:
+        found = open_runs(home)
+        monkeypatch.setattr("tasks.tracking.sync.open_runs", open_runs)
+        tracking.finish(run, "FINISHED", {}, {})
+        assert tracking.flush(60)
+        recorder.leave()
+        assert recorder._lock is not None
+        os.close(recorder._lock)
+        return found
+
+    monkeypatch.setattr("tasks.tracking.sync.open_runs", read)
+    assert sync(home).in_use == 0
+    store = MlflowClient(tracking_uri=tracking.uri)
+    assert store.get_run(tracking.run_id(run) or "").info.status == "FINISHED"
+    assert Home(home).recorders() == []
 
 
 def test_without_a_server_the_next_run_closes_what_was_killed(

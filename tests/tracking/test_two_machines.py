@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,11 +29,12 @@ from recorded_runs import (
 
 from flows.services.servers import prefect_server
 from tasks.home import Home
-from tasks.host.one_machine import LOCK, MACHINE_VARIABLE, other_writer
+from tasks.host.one_machine import LOCK, MACHINE_VARIABLE, other_writer, writer_for_now
 from tasks.tracking.abandoned import journal, waiting
 from tasks.tracking.background import NotYet
 from tasks.tracking.mirror import Mirror
 from tasks.tracking.runs import Tracking
+from tasks.tracking.sync import sync
 
 WRITES = """
 import sys
@@ -93,6 +95,51 @@ def test_one_machine_at_a_time_and_any_after_it(
     monkeypatch.setenv(MACHINE_VARIABLE, "b")
     with pytest.raises(AssertionError), another_machine(tmp_path, name="c"):
         pass
+
+
+def test_who_looks_after_the_runs_of_others_gives_their_place_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writer_for_now(tmp_path) as other:
+        assert other is None
+        with pytest.raises(AssertionError), another_machine(tmp_path):
+            pass
+    with another_machine(tmp_path), writer_for_now(tmp_path) as other:
+        assert other == socket.gethostname()
+    # What the process has taken before, or takes meanwhile, stays its own.
+    with writer_for_now(tmp_path) as other:
+        assert (other, other_writer(tmp_path)) == (None, None)
+    with writer_for_now(tmp_path) as other:
+        assert other is None
+    with pytest.raises(AssertionError), another_machine(tmp_path):
+        pass
+
+
+def test_machines_that_take_turns_make_no_more_journals(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first looks after what the second has left, which then comes back to its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    Home(home).journal(2).mkdir(parents=True)
+    Tracking(home)
+    assert sync(home).elsewhere == ()
+    with another_machine(Home(home).journal(2)):
+        assert len(sync(home).elsewhere) == 1
+
+
+def test_a_file_that_two_homes_record_in_has_one_machine(
+    home: Path, tmp_path: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared" / "mlflow.db"
+    shared.parent.mkdir()
+    shutil.copy(mlflow_tables, shared)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shared}")
+    with another_machine(shared.parent):
+        with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI must name one server for all"):
+            Tracking(home)
+        with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI must name one server for all"):
+            Mirror(home, f"sqlite:///{shared}").send("a")
+    Tracking(home)
 
 
 def test_without_a_server_the_second_machine_is_refused(

@@ -1,8 +1,14 @@
 """Addresses that are shown or written down hold no names and passwords."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
 import pytest
+from typed_command import Home
 
 from tasks.host.redaction import redacted, with_credentials
+from tasks.host.wording import error_line, trace_of
 from tasks.tracking.errors import Unavailable, brief, is_refusal
 
 
@@ -25,6 +31,35 @@ def test_secrets_are_left_out_and_nothing_else(uri: str, shown: str) -> None:
     assert redacted(shown) == shown
     assert "secret" not in brief(RuntimeError(uri))
     assert "secret" not in str(Unavailable(RuntimeError(uri)))
+
+
+@pytest.mark.parametrize("shown", [error_line, trace_of])
+def test_what_is_said_of_an_error_has_no_secret(shown: Callable[[Exception], str]) -> None:
+    """A client of a server puts the whole address into its errors."""
+    with httpx.Client(base_url="http://user:hush@127.0.0.1:9/api/") as client:
+        answer = httpx.Response(500, request=client.build_request("GET", "flow_runs"))
+    with pytest.raises(httpx.HTTPStatusError, match="hush") as failed:
+        answer.raise_for_status()
+    said = shown(failed.value)
+    assert "http://127.0.0.1:9/api/flow_runs" in said and "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("ROSITA_MLFLOW_URL", "ftp://user:hush@mlflow.example"),
+        ("ROSITA_MLFLOW_URL", "user:hush@mlflow.example"),
+        ("MLFLOW_TRACKING_URI", "user:hush@mlflow.example"),
+    ],
+)
+def test_what_a_command_says_has_no_secret(tmp_path: Path, variable: str, address: str) -> None:
+    home = Home(tmp_path / "home", tmp_path / "prefect", {})
+    done = home.run("compress", "--recipe", "smoke", env={variable: address})
+    assert done.returncode == 2, done.stderr
+    assert f"rosita: {variable} must " in done.stderr and "mlflow.example" in done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"hush" in path.read_bytes()]
 
 
 def test_credentials_come_from_the_environment_for_the_same_place(

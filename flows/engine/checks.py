@@ -10,7 +10,7 @@ from flows.engine.hub import silent_hub, without_hub
 from flows.engine.nodes import numerics_of, stage_of
 from flows.engine.pages import mlflow_pages
 from flows.method import method
-from flows.recipes.request import Request, check, check_home, read_rows
+from flows.recipes.request import Request, check, check_home, check_paths, read_rows
 from flows.recipes.schema import Recipe
 from rosita_core.data.readers.film_reviews import ARCHIVE, SHA256
 from rosita_core.model.locate import nothing_fetched
@@ -35,6 +35,7 @@ def prepare_request(recipe: Recipe, download: bool) -> Request:
         ValueError: one line naming the field, the bound and the value.
         ConnectionError: where data cannot be fetched.
     """
+    check_paths(recipe)
     if not download:
         with nothing_fetched():
             return _prepared(recipe, download)

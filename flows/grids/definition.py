@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from flows.recipes.changes import applied
-from flows.recipes.schema import Recipe, Section, validated
+from flows.recipes.schema import MOST_LETTERS, Recipe, Section, validated
 from flows.recipes.shipped import load_recipe
 from flows.recipes.sizes import shapes
 from flows.recipes.validation_errors import first_complaint
@@ -27,7 +27,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class Grid(Section):
     """Many recipes that differ in named ways."""
 
-    name: str = Field(description="what the grid is called; a folder's name")
+    name: str = Field(
+        max_length=MOST_LETTERS, description="what the grid is called; a folder's name"
+    )
     base: str = Field(description="a shipped recipe or a recipe file")
     description: str = Field("", description="what the grid asks")
     set: Changes = Field({}, description="dotted field -> value, for all cells")
@@ -212,21 +214,26 @@ def _labelled(axis: str, values: Any) -> dict[str, Changes]:
         raise ValueError(f"axes must be named by letters, digits, '_', '.' and '-', got {axis!r}")
     found: dict[str, Changes] = {}
     if isinstance(values, Mapping):
-        for label, changes in values.items():
+        entries = list(values.items())
+        for label, changes in entries:
             if not isinstance(changes, Mapping):
                 raise ValueError(
                     f"axes.{axis}.{label} must be a mapping of fields, got {changes!r}"
                 )
-            found[_label(axis, label)] = {str(field): v for field, v in changes.items()}
+        labelled = [(label, {str(f): v for f, v in changes.items()}) for label, changes in entries]
     elif isinstance(values, list | tuple):
-        for value in values:
-            if (label := _label(axis, value)) in found:
-                raise ValueError(f"axes.{axis} must have values that differ, got {label} twice")
-            found[label] = {axis: value}
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                raise ValueError(f"axes.{axis} must have values that differ, got {value!r} twice")
+        labelled = [(value, {axis: value}) for value in values]
     else:
         raise ValueError(f"axes.{axis} must be a list of values or a mapping, got {values!r}")
-    if not found:
+    if not labelled:
         raise ValueError(f"axes.{axis} must have at least 1 value, got none")
+    for value, changes in labelled:
+        if (label := _label(axis, value)) in found:
+            raise ValueError(f"axes.{axis} must have values that differ, got {label} twice")
+        found[label] = changes
     if any(field in changes for changes in found.values() for field in ("seed", "name")):
         raise ValueError(f"axes.{axis} must leave seed and name to the grid; see seeds")
     return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
 from flows.recipes.files import read_text
+from tasks.host.wording import shortened
 
 Changes = Sequence[str] | Mapping[str, Any]
 """Texts such as `width.keep_heads=2`, or dotted field -> value."""
@@ -32,6 +34,9 @@ def fields_of(changes: Changes) -> dict[str, Any]:
             fields[field] = read_text(text)
         except YAMLError:
             fields[field] = text
+        except ValueError as error:
+            got = f"{shortened(text)}: {error}"
+            raise ValueError(f"--set {field} must be a value of YAML, got {got}") from None
     return fields
 
 
@@ -42,7 +47,7 @@ def texts_of(fields: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
         if isinstance(value, Mapping) and value:
             texts += texts_of(value, f"{prefix}{field}.")
         else:
-            texts.append(f"{prefix}{field}={json.dumps(value)}")
+            texts.append(f"{prefix}{field}={json.dumps(value, ensure_ascii=False)}")
     return tuple(texts)
 
 
@@ -62,3 +67,24 @@ def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, A
                 raise ValueError(f"{path} must be a field of a recipe, got {parent} without fields")
         target[last] = value
     return result
+
+
+def check_writable(values: Any, field: str = "") -> None:
+    """Refuse texts that no file can hold, and no path may have.
+
+    Args:
+        values: nested.
+        field: the dotted name of these.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if isinstance(values, dict):
+        for name, value in values.items():
+            check_writable(str(name), field or "recipe")
+            check_writable(value, f"{field}.{name}" if field else str(name))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            check_writable(value, field)
+    elif isinstance(values, str) and re.search("[\0\ud800-\udfff]", values):
+        raise ValueError(f"{field} must be text without NUL and halves of letters, got {values!r}")

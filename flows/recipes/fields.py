@@ -127,4 +127,6 @@ def _limits(metadata: Iterable[Any]) -> list[str]:
         if hasattr(item, "min_length"):
             entries = "entry" if item.min_length == 1 else "entries"
             found.append(f"at least {item.min_length} {entries}")
+        if hasattr(item, "max_length"):
+            found.append(f"at most {item.max_length} letters")
     return found

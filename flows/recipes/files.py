@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,8 +56,24 @@ def read_text(text: str) -> Any:
 
     Raises:
         YAMLError: where it is none.
+        ValueError: where it says of what kind it is, and is not, or is nested too deep.
     """
-    return _yaml().load(text)
+    with _loading():
+        value = _yaml().load(text)
+        # A list that holds itself has no end.
+        json.dumps(value, default=str, skipkeys=True)
+        return value
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """What the readers leave through: tags and dates that do not fit, and maps in maps in maps."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except KeyError as error:
+        raise ValueError(f"{error} is not what its tag says") from None
 
 
 def read_document(path: Path, what: str) -> Document:
@@ -72,13 +89,10 @@ def read_document(path: Path, what: str) -> Document:
     kind = path.suffix[1:].upper() if path.suffix in (".json", ".toml") else "YAML"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if kind == "TOML":
-            values, lines = tomllib.loads(text), {}
-        else:
-            # Tabs between the parts of a JSON document are no error.
-            text = text.expandtabs() if kind == "JSON" else text
-            lines = _lines(_yaml().compose(text), what, path)
-            values = _yaml().load(text)
+        with _loading():
+            values, lines = _read(text, kind, what, path)
+    except _Twice as error:
+        raise ValueError(str(error)) from None
     except FileNotFoundError:
         raise ValueError(f"{what} must be an existing file, got {path}") from None
     except MarkedYAMLError as error:
@@ -86,7 +100,7 @@ def read_document(path: Path, what: str) -> Document:
         line = "" if mark is None else f", line {mark.line + 1}"
         cause = error.problem or error.context
         raise ValueError(f"{what} must be {kind} in UTF-8, got {path}{line}: {cause}") from None
-    except (OSError, UnicodeDecodeError, YAMLError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{what} must be {kind} in UTF-8, got {path}: {cause}") from None
     if not isinstance(values, dict):
@@ -117,10 +131,31 @@ def _absolute(folder: Path, field: str, value: str) -> str:
     if field not in (*FILE_FIELDS, *MODEL_FIELDS):
         return value
     if field in ("augment.proposers.vectors", *MODEL_FIELDS) and not (
-        value.startswith(".") or place.exists()
+        value.startswith(".") or is_there(place)
     ):
         return value
     return str(place)
+
+
+def is_there(place: Path) -> bool:
+    """Whether a path leads to something; not where it cannot be looked at, or is no path."""
+    try:
+        return place.exists()
+    except (OSError, ValueError):
+        return False
+
+
+class _Twice(ValueError):
+    """A key that stands twice, or a map that holds itself."""
+
+
+def _read(text: str, kind: str, what: str, path: Path) -> tuple[Any, dict[str, int]]:
+    if kind == "TOML":
+        return tomllib.loads(text), {}
+    # Tabs between the parts of a JSON document are no error.
+    lines = _lines(_yaml().compose(text.expandtabs() if kind == "JSON" else text), what, path)
+    # YAML would take the two halves of a letter for two letters.
+    return json.loads(text, strict=False) if kind == "JSON" else _yaml().load(text), lines
 
 
 def _yaml() -> YAML:
@@ -131,22 +166,25 @@ def _yaml() -> YAML:
 def _lines(node: Node | None, what: str, path: Path) -> dict[str, int]:
     """Dotted field -> line; refuses a key that stands twice."""
     found: dict[str, int] = {}
-    _note(node, "", found, what, path)
+    _note(node, "", found, (), f"{what} must have each field once, got {{}} of {path}")
     return found
 
 
-def _note(node: Node | None, prefix: str, found: dict[str, int], what: str, path: Path) -> None:
+def _note(
+    node: Node | None, prefix: str, found: dict[str, int], above: tuple[Node, ...], bound: str
+) -> None:
+    if any(node is one for one in above):
+        raise _Twice(bound.format(f"{prefix.rstrip('.')} that holds itself"))
+    if node is not None:
+        above = (*above, node)
     if isinstance(node, SequenceNode):
         for number, item in enumerate(node.value):
-            _note(item, f"{prefix}{number}.", found, what, path)
+            _note(item, f"{prefix}{number}.", found, above, bound)
     if not isinstance(node, MappingNode):
         return
     for key, value in node.value:
         field, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if field in found:
-            raise ValueError(
-                f"{what} must have each field once, got {field} in lines {found[field]} and {line} "
-                f"of {path}"
-            )
+            raise _Twice(bound.format(f"{field} in lines {found[field]} and {line}"))
         found[field] = line
-        _note(value, f"{field}.", found, what, path)
+        _note(value, f"{field}.", found, above, bound)

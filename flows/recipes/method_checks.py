@@ -30,6 +30,8 @@ def check_method(
         return () if student is None else _solved(recipe, teacher, student)
     parts = parts_of(recipe)
     _check_criterion(recipe, parts, regression)
+    _check_read(recipe, parts)
+    _check_floor(recipe, teacher)
     rank = recipe.compress.embedding_rank
     if rank is not None and rank > teacher.rank:
         raise ValueError(
@@ -70,6 +72,35 @@ def _check_criterion(recipe: Recipe, parts: Parts, regression: bool) -> None:
             f"compress.rank must be another criterion where a number is predicted, "
             f"got {parts.rank!r}, which reads the probability of a class"
         )
+
+
+def _check_read(recipe: Recipe, parts: Parts) -> None:
+    """Whether what is set is read by a part of the method."""
+    fields = type(recipe.compress).model_fields
+    readers = {
+        "kcm": (parts.rank == "kcm", f"compress.rank is kcm, which is {parts.rank}"),
+        "ridge": (parts.repair == "dense", f"compress.repair is dense, which is {parts.repair}"),
+    }
+    for name, (read, reader) in readers.items():
+        value = getattr(recipe.compress, name)
+        if not read and value != fields[name].default:
+            got = value if isinstance(value, float) else value.model_dump(exclude_defaults=True)
+            raise ValueError(f"compress.{name} must be left alone unless {reader}, got {got}")
+
+
+def _check_floor(recipe: Recipe, teacher: Shape) -> None:
+    floor = recipe.compress.floor
+    default = type(floor)()
+    for name, least, has in (
+        ("heads", default.heads, min(teacher.layer_heads)),
+        ("units", default.units, min(teacher.layer_ffn_units)),
+    ):
+        value = getattr(floor, name)
+        if value != least and value > has:
+            raise ValueError(
+                f"compress.floor.{name} must be at most {has}, what a layer of {teacher} has, "
+                f"got {value}"
+            )
 
 
 def _check_budget(recipe: Recipe, parts: Parts, teacher: Shape) -> None:

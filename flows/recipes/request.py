@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.recipes.files import FILE_FIELDS, MODEL_FIELDS
 from flows.recipes.method_checks import check_method
 from flows.recipes.methods import augments, goal
 from flows.recipes.schema import Recipe
@@ -29,6 +31,7 @@ from rosita_core.model.locate import (
 from rosita_core.model.shape import Shape
 from tasks.cache.facts import code_and_libraries, fact
 from tasks.home import HOME_VARIABLE, Home
+from tasks.host.wording import shortened
 from tasks.store.artifacts import free_bytes, is_writable
 
 if TYPE_CHECKING:
@@ -126,7 +129,6 @@ def check(recipe: Recipe, home: Path) -> Request:
     Raises:
         ValueError: one line naming the field, the bound and the value.
     """
-    _check_folders(recipe)
     spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
     teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
     _check_lengths(recipe, teacher.frame.max_positions)
@@ -275,15 +277,42 @@ def check_home(home: Path, parameters: int) -> None:
         )
 
 
-def _check_folders(recipe: Recipe) -> None:
-    """What can only be a folder is not looked for on the hub, which would complain of its name."""
-    models = {
-        "teacher.model": recipe.teacher.model,
-        "augment.proposers.mlm": recipe.augment.proposers.mlm,
-    }
-    for field, name in models.items():
-        if name is not None and name.startswith((".", "/", "~")) and not Path(name).is_dir():
+def check_paths(recipe: Recipe) -> None:
+    """Whether what the recipe names can be looked at and read, where it is there.
+
+    What can only be a folder is not looked for on the hub, which would complain of its name.
+
+    Raises:
+        ValueError: naming the field, the path and what is wrong with it.
+    """
+    for field in (*FILE_FIELDS, *MODEL_FIELDS):
+        name: Any = recipe
+        for part in field.split("."):
+            name = getattr(name, part)
+        if name is None:
+            continue
+        path = Path(str(name))
+        try:
+            _read_something(path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            got = f"{shortened(str(path))}: {error.strerror}"
+            raise ValueError(f"{field} must be a path that can be read, got {got}") from None
+        if field in MODEL_FIELDS and str(name).startswith((".", "/", "~")) and not path.is_dir():
             raise ValueError(f"{field} must be an existing directory, got {name}")
+
+
+def _read_something(path: Path) -> None:
+    """Open each file that it leads to. Raises OSError."""
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
+        for inner in path.iterdir():
+            # Links that lead nowhere are not looked at by those who read the folder.
+            if inner.is_file():
+                inner.open("rb").close()
+    elif stat.S_ISREG(kind):
+        path.open("rb").close()
 
 
 def source_settings(recipe: Recipe, home: Path) -> SourceSettings:

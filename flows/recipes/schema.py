@@ -19,13 +19,21 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from flows.recipes.changes import check_writable
 from flows.recipes.presets import METHODS, NO_REPAIR, NOT_YET, NOT_YET_FIELDS, ROSITA
 from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
 from tasks.tracking.tags import GRAPH_SUFFIX
 
-Positive = Annotated[int, Field(ge=1)]
+# What counts rows, steps or units; more would be a slip, and overflow somewhere later.
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Few = Annotated[int, Field(ge=1, le=2**16)]
+MOST_PASSES = 10**6
+MOST_GB = 10**6
+MOST_LETTERS = 200
+"""Of a name: it becomes one of files, and of an experiment of MLflow."""
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -37,7 +45,9 @@ CHECKPOINT = "hugging-face"
 
 def _hidden_name(value: Any) -> Any:
     # Recipes said true or false before there were several ways; null is how YAML says none.
-    return {True: "states", False: NO_HIDDEN, None: NO_HIDDEN}.get(value, value)
+    if value is None or isinstance(value, bool):
+        return "states" if value else NO_HIDDEN
+    return value
 
 
 def _built(field: str) -> BeforeValidator:
@@ -83,7 +93,8 @@ class Section(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         # Python counts true as 1, and `keep_heads: yes` would be one head.
-        if isinstance(value, bool) and info.field_name is not None:
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in values) and info.field_name is not None:
             kinds = str(cls.model_fields[info.field_name].annotation)
             if cls.model_fields[info.field_name].annotation is not bool and (
                 "int" in kinds or "float" in kinds
@@ -96,6 +107,17 @@ class Columns(Section):
     text_a: str = Field("text", description="column of the (first) text")
     text_b: str | None = Field(None, description="column of the second text of a pair")
     label: str = Field("label", description="column of the class, or of the number to predict")
+
+    @model_validator(mode="after")
+    def _differ(self) -> Columns:
+        roles = {"text_a": self.text_a, "text_b": self.text_b, "label": self.label}
+        for role, other in (("label", "text_a"), ("text_b", "text_a"), ("text_b", "label")):
+            if roles[role] == roles[other]:
+                raise ValueError(
+                    f"data.columns.{role} must be another column than {other}, "
+                    f"got {roles[role]!r} for both"
+                )
+        return self
 
 
 class Data(Section):
@@ -142,7 +164,9 @@ class Training(Section):
 
     learning_rate: Rate
     epochs: float = Field(
-        ge=0, description="passes over the stage's rows; 0 takes a fine-tuned teacher as it is"
+        ge=0,
+        le=MOST_PASSES,
+        description="passes over the stage's rows; 0 takes a fine-tuned teacher as it is",
     )
     schedule: Schedule = Field("linear", description="linear decays to zero")
     warmup: Fraction = Field(0.0, description="part of all steps in which the rate rises")
@@ -151,7 +175,9 @@ class Training(Section):
     max_length: int = Field(64, ge=8, description="tokens per sequence")
     weight_decay: float = Field(0.01, ge=0, le=1)
     clip_norm: float = Field(1.0, gt=0)
-    evaluations_per_epoch: float = Field(2.0, gt=0, description="scores on the selection rows")
+    evaluations_per_epoch: float = Field(
+        2.0, gt=0, le=MOST_PASSES, description="scores on the selection rows"
+    )
     patience: float | None = Field(
         None, gt=0, description="stop after so many epochs without a better score"
     )
@@ -163,15 +189,20 @@ class Training(Section):
 class Distilled(Training):
     """Fields of a training that a teacher guides."""
 
-    epochs: float = Field(gt=0, description="passes over the stage's rows; fractions are fine")
-    temperature: float = Field(1.0, gt=0)
+    epochs: float = Field(
+        gt=0, le=MOST_PASSES, description="passes over the stage's rows; fractions are fine"
+    )
+    temperature: float = Field(1.0, ge=0.01, le=1000)
 
 
 def _texts(value: Any) -> Any:
     # YAML reads a class that is called 0 as a number.
     if not isinstance(value, dict):
         return value
-    return {_text(name): _text(label) for name, label in value.items()}
+    texts = {_text(name): _text(label) for name, label in value.items()}
+    if len(texts) < len(value):
+        raise PydanticCustomError("twice", "a map that has each class once")
+    return texts
 
 
 def _text(value: Any) -> Any:
@@ -227,6 +258,7 @@ class KD(Section):
     cache_gb: float = Field(
         8.0,
         gt=0,
+        le=MOST_GB,
         description="auto: where hidden states of a training's rows take more (10^9 bytes), its "
         "teacher computes",
     )
@@ -243,7 +275,7 @@ class Budget(Section):
     share: Share | None = Field(
         None, description="of the teacher's; none: 0.5, unless method is rosita or at_most is given"
     )
-    at_most: Positive | None = Field(None, description="instead of share: a number of them")
+    at_most: Count | None = Field(None, description="instead of share: a number of them")
     tokens: Positive | None = Field(
         None, description="of a sequence, for macs; none: the mean of the calibration rows"
     )
@@ -271,7 +303,7 @@ class KcmSettings(Section):
         "ranks", description="of both scores: mean rank in a layer, or min-max by z-score"
     )
     sigma: float | None = Field(
-        None, gt=0, description="width of the kernel; none: the median distance"
+        None, gt=0, le=10**6, description="width of the kernel; none: the median distance"
     )
     alpha: float = Field(1e-3, gt=0, lt=1, description="relative change that ends the iteration")
 
@@ -296,7 +328,7 @@ class Compress(Section):
         None, description="of the word embedding; none keeps it"
     )
     ridge: float = Field(
-        1e-3, gt=0, description="of the repair dense: how much it keeps to the weights"
+        1e-3, gt=0, le=10**6, description="of the repair dense: how much it keeps to the weights"
     )
     kcm: KcmSettings = KcmSettings()
     recover: Literal["none", "labels", "kd"] = Field(
@@ -312,7 +344,9 @@ class Proposers(Section):
 
 
 class Augment(Section):
-    copies: int = Field(20, ge=0, description="variants per row; 0 for the originals only")
+    copies: int = Field(
+        20, ge=0, le=10_000, description="variants per row; 0 for the originals only"
+    )
     replace_probability: float = Field(0.4, ge=0, le=1)
     candidates: Positive = 15
     vocabulary: Positive = Field(100_000, description="most frequent words with vectors")
@@ -321,10 +355,10 @@ class Augment(Section):
 
 
 class Assess(Section):
-    latency_batch_sizes: tuple[Positive, ...] = Field((1, 32), min_length=1)
+    latency_batch_sizes: tuple[Few, ...] = Field((1, 32), min_length=1)
     latency_tokens: Positive = 64
-    latency_repeats: Positive = 30
-    latency_warmup: Positive = 5
+    latency_repeats: Few = 30
+    latency_warmup: Few = 5
     macs_tokens: Positive = Field(128, description="length at which multiply-adds are counted")
     batch_size: Positive = 64
     domains: tuple[Literal["films", "amazon", "nyt", "tweets"], ...] = Field(
@@ -336,6 +370,13 @@ class Assess(Section):
     baselines: tuple[Literal["majority", "linear"], ...] = Field(
         (), description="scores of the most frequent class, and of a linear model on TF-IDF"
     )
+
+    @field_validator("latency_batch_sizes", "baselines")
+    @classmethod
+    def _differ(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise PydanticCustomError("twice", "a list that has each once")
+        return values
 
 
 class Export(Section):
@@ -358,7 +399,7 @@ class Export(Section):
 class Numerics(Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<index>")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Literal["auto"] | Positive = "auto"
+    threads: Literal["auto"] | Few = "auto"
     deterministic: bool = Field(False, description="only operations that repeat to the bit")
     processes: Positive = Field(
         1, description="that share each training's batches, on a GPU each (or on the cores)"
@@ -419,10 +460,10 @@ OWN_TASK = "custom"
 
 
 class Recipe(Section):
-    name: str = Field("custom", description="what runs are called")
+    name: str = Field("custom", max_length=MOST_LETTERS, description="what runs are called")
     problem: str | None = Field(
         None,
-        min_length=1,
+        max_length=MOST_LETTERS,
         pattern="^[^/:]+$",
         description="whose runs and models lie together in MLflow, as rosita-<problem>; null: the "
         "task, and the recipe's name for own data",
@@ -449,6 +490,13 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     fidelity: Fidelity = Fidelity()
     gate: Gate = Gate()
+
+    @field_validator("name", "problem")
+    @classmethod
+    def _is_a_line(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isprintable() and value.strip(" .")):
+            raise PydanticCustomError("line", "a line of letters, not of blanks or dots alone")
+        return value
 
     @property
     def of_problem(self) -> str:
@@ -586,6 +634,7 @@ def validated(values: dict[str, Any]) -> Recipe:
     for field in NOT_YET_FIELDS:
         if (got := _at(values, field)) is not None:
             raise ValueError(f"{field} must be left out, got {got!r}: not yet")
+    check_writable(values)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.recipes.changes import Changes, applied, fields_of
-from flows.recipes.files import SUFFIXES, Document, beside, read_document
+from flows.recipes.files import SUFFIXES, Document, beside, is_there, read_document
 from flows.recipes.paper import paper, paper_name, paper_settings
 from flows.recipes.schema import (
     KD,
@@ -172,7 +172,7 @@ def load_recipe(source: str | Path | Mapping[str, Any], changes: Changes) -> Rec
 
 
 def _from_file(path: Path) -> Document:
-    if path.suffix not in SUFFIXES and not path.exists():
+    if path.suffix not in SUFFIXES and not is_there(path):
         raise ValueError(
             f"recipe must be one of {', '.join(n for n in RECIPES if '-kd-' not in n)} "
             f"or a YAML, TOML or JSON file, got {str(path)!r}{meant(str(path), RECIPES)}"

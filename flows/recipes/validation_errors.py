@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.host.wording import meant
+from tasks.host.wording import meant, shortened
 
 COMPARED = {
     "greater_than_equal": ("at least", "ge"),
@@ -45,7 +45,7 @@ def first_complaint(error: ValidationError, root: type[BaseModel]) -> str:
         return message.removeprefix("Value error, ")
     # A field of several types complains once for each of them.
     bounds = [_bound(item) for item in found if _known_part(item["loc"], root)[1] == path]
-    return f"{field} must be {' or '.join(dict.fromkeys(bounds))}, got {got!r}"
+    return f"{field} must be {' or '.join(dict.fromkeys(bounds))}, got {shortened(repr(got))}"
 
 
 def _known_part(
@@ -74,6 +74,8 @@ def _bound(item: Any) -> str:
     if item["type"] in COMPARED:
         word, limit = COMPARED[item["type"]]
         return f"{word} {context[limit]:g}"
+    if item["type"] == "string_too_long":
+        return f"at most {context['max_length']} letters"
     if item["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")
     for prefix, words in _TYPES.items():

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from rosita_core.data.labels import is_blank
 from rosita_core.data.messages import brief, some
 from rosita_core.data.preparation import Splits
 from rosita_core.data.table import text_columns
@@ -49,7 +50,7 @@ def _check_texts(split: str, frame: pd.DataFrame, pair: bool) -> None:
         if len(null):
             raise ValueError(f"{name} of {split} must not be null, got null in row {null[0] + 1}")
         for row, text in enumerate(frame[name], start=1):
-            if not text.strip():
+            if is_blank(text):
                 raise ValueError(
                     f"{name} of {split} must not be empty, got {brief(repr(text))} in row {row}"
                 )
@@ -62,6 +63,9 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
         raise ValueError(
             f"label of {split} must be finite, got {labels[bad[0]]} in row {bad[0] + 1}"
         )
+    # A correlation with what does not vary is none.
+    if split in ("train", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:
+        raise ValueError(f"label of {split} must have at least 2 values, got 1 ({labels[0]:g})")
 
 
 def _check_classes(splits: Splits) -> None:

@@ -28,6 +28,11 @@ def label_name(value: object) -> str:
     return text if number is None else _shortest(*number.groups())
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to read: only space, marks without width, and NUL."""
+    return not _SPACE.sub("", text).strip("\0")
+
+
 def labels_to_index(train_labels: Iterable[object]) -> tuple[str, ...]:
     """The class names of own data in index order: sorted, by value if all of them are numbers."""
     names = {label_name(value) for value in train_labels}

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rosita_core.data.labels import NUMBER, label_name, labels_to_index
+from rosita_core.data.labels import NUMBER, is_blank, label_name, labels_to_index
 from rosita_core.data.messages import brief, some
 from rosita_core.data.table import (
     Columns,
@@ -177,6 +177,8 @@ def check_values(path: Path, role: str, name: str, values: list[Any], first: int
         where = f"in row {row} of {path}"
         if value is None or (isinstance(value, float) and math.isnan(value)):
             raise ValueError(f"{role} ({name!r}) must not be null, got null {where}")
+        if isinstance(value, float) and math.isinf(value):
+            raise ValueError(f"{role} ({name!r}) must be finite, got {value} {where}")
         if role == "label":
             if isinstance(value, (list, dict, bytes)):
                 raise ValueError(
@@ -185,16 +187,23 @@ def check_values(path: Path, role: str, name: str, values: list[Any], first: int
         elif not isinstance(value, str):
             raise ValueError(f"{role} ({name!r}) must be text, got {type(value).__name__} {where}")
         if isinstance(value, str):
-            if not (label_name(value) if role == "label" else value.strip()):
+            if is_blank(value):
                 raise ValueError(
                     f"{role} ({name!r}) must not be empty, got {brief(repr(value))} {where}"
                 )
-            try:
-                value.encode()
-            except UnicodeEncodeError:
+            if not is_unicode(value):
                 raise ValueError(
                     f"{role} ({name!r}) must be valid Unicode, got {brief(repr(value))} {where}"
-                ) from None
+                )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down: it has no half of a letter."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def collect(
@@ -293,6 +302,9 @@ def read_objects(
         present.update(dict.fromkeys(row))
         for name in wanted:
             columns[name].append(row.get(name))
+    for name in present:
+        if not is_unicode(name):
+            raise ValueError(f"{path} must have columns with names in Unicode, got {name!r}")
     return Columns(list(present), columns, {})
 
 
@@ -325,7 +337,7 @@ def _read_parquet(path: Path, wanted: list[str]) -> Columns:
             table = file.read(columns=[name for name in wanted if name in schema.names])
         # Through Python values, because pandas turns integers with a null into floats.
         values = {name: table.column(name).to_pylist() for name in set(table.column_names)}
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OverflowError, UnicodeError) as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path} must be a Parquet file, got: {cause}") from None
     found = Columns(list(schema.names), values, {})

@@ -25,7 +25,10 @@ ABOUT, STATE, SAVED_SPLITS = "dataset_info.json", "state.json", "dataset_dict.js
 
 A_SAVED_ONE = "a data set saved by datasets"
 # What damaged files make of the library.
-BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
+BROKEN = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError),
+    pa.ArrowException,
+)
 
 
 class NoSuchSplit(ValueError):

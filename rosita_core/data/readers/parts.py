@@ -260,7 +260,7 @@ def _parquet(path: Path, wanted: list[str], size: int) -> Iterator[Columns]:
                     found = with_classes(found, features_of(schema, path), path, first)
                 first += batch.num_rows
                 yield found
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OverflowError, UnicodeError) as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path} must be a Parquet file, got: {cause}") from None
 

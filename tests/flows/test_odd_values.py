@@ -1,0 +1,236 @@
+"""Values that no one means are refused like wrong ones, whichever way they come."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import csv_file, recipe_file
+from refusals import refused
+
+from flows.grids.definition import cells_of, grid_of
+from flows.recipes.changes import fields_of, texts_of
+from flows.recipes.shipped import load_recipe
+
+ROWS = [f"film number {i} was {'good' if i % 2 else 'bad'},{i % 2}" for i in range(60)]
+NAME = "must be a line of letters, not of blanks or dots alone"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., str]:
+    """A recipe file for own data: smoke's sizes; `data` is added to its section."""
+
+    def make(train: str | Path, **data: Any) -> str:
+        section = {"source": "files", "train": str(train), "dev_rows": 10} | data
+        return recipe_file(tmp_path, {"base": "smoke", "task": "custom", "data": section})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student.hidden": ["states"]}, "student.hidden must be none or states, got "),
+        ({"width.hidden": {"states": 1}}, "width.hidden must be none or states, got "),
+        ({"depth.hidden": 1}, "depth.hidden must be none or states, got "),
+        ({"method": ["stat"]}, "method must be "),
+        ({"compress.rank": {}}, "compress.rank must be "),
+        ({"width.epochs": 1e308}, "width.epochs must be at most 1e+06, got 1e+308"),
+        ({"teacher.epochs": 1e18}, "teacher.epochs must be at most 1e+06, got 1e+18"),
+        ({"teacher.accumulate": 10**400}, "teacher.accumulate must be at most 1e+09, got 1"),
+        ({"augment.copies": 10**24}, "augment.copies must be at most 10000, got 1"),
+        ({"numerics.threads": 10**21}, "numerics.threads must be auto or at most 65536, got 1"),
+        ({"assess.latency_repeats": 10**400}, "assess.latency_repeats must be at most 65536"),
+        ({"assess.latency_batch_sizes": [10**12]}, "assess.latency_batch_sizes must be at most"),
+        ({"assess.latency_batch_sizes": [True]}, "must be a number, got [True]"),
+        ({"assess.latency_batch_sizes": [1, 1]}, "must be a list that has each once, got"),
+        ({"assess.baselines": ["majority"] * 2}, "assess.baselines must be a list that has each"),
+        ({"student.temperature": 1e-320}, "student.temperature must be at least 0.01, got 1e-320"),
+        ({"kd.cache_gb": 1e308}, "kd.cache_gb must be at most 1e+06, got 1e+308"),
+        ({"teacher.labels": {0: "a", "0": "b"}}, "teacher.labels must be a map that has each"),
+        ({"name": ""}, f"name {NAME}, got ''"),
+        ({"name": ".."}, f"name {NAME}, got '..'"),
+        ({"name": "a\nb"}, f"name {NAME}, got 'a\\nb'"),
+        ({"name": "a\0b"}, "name must be text without NUL and halves of letters, got 'a\\x00b'"),
+        ({"name": "a\ud800"}, "name must be text without NUL and halves of letters, got 'a\\ud"),
+        ({"name": "x" * 201}, "name must be at most 200 letters, got 'xxx"),
+        ({"problem": " "}, f"problem {NAME}, got ' '"),
+        ({"problem": "y" * 3000}, "problem must be at most 200 letters, got 'yyy"),
+        ({"data.train": "a\0.csv"}, "data.train must be text without NUL"),
+        ({"data.columns.text_b": "label"}, "data.columns.text_b must be another column than label"),
+        ({"data.columns.label": "text"}, "data.columns.label must be another column than text_a"),
+        (
+            {"method": "stat", "compress.kcm.sigma": 7},
+            "compress.kcm must be left alone unless compress.rank is kcm, which is pivots",
+        ),
+        (
+            {"method": "random", "compress.ridge": 2},
+            "compress.ridge must be left alone unless compress.repair is dense, which is none,",
+        ),
+        (
+            {"method": "taylor", "compress.floor.units": 1000},
+            "compress.floor.units must be at most 128, what a layer of a4_l4_f128_e32 has, got 1",
+        ),
+        ({"method": "kcm", "compress.floor.heads": 5}, "compress.floor.heads must be at most 4,"),
+    ],
+)
+def test_a_value(changes: Mapping[str, Any], message: str, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: smoke\n", encoding="utf-8")
+    texts = [f"{field}={json.dumps(value)}" for field, value in changes.items()]
+    # A half of a letter comes as Python's own escape, which JSON and YAML know as well.
+    arguments = [word for text in texts for word in ("--set", text)]
+    if isinstance(changes.get("teacher.labels"), Mapping):
+        arguments = ["--set", 'teacher.labels={0: a, "0": b}']
+    assert message in refused(home, "--recipe", str(path), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "base: smoke\nname: !!bool abc\n", "recipe must be YAML in UTF-8, got {path}: "),
+        ("a.yaml", "base: smoke\nname: !!int abc\n", "recipe must be YAML in UTF-8, got {path}: "),
+        ("a.yaml", "base: smoke\nname: 2021-02-30\n", "recipe must be YAML in UTF-8, got {path}: "),
+        ("a.yaml", f"base: smoke\nseed: {'9' * 5000}\n", "recipe must be YAML in UTF-8, got "),
+        ("a.yaml", "base: smoke\ndata: &d\n  path: *d\n", "data.path that holds itself of {path}"),
+        ("a.yaml", "name: " + "[" * 3000, "recipe must be YAML in UTF-8, got {path}: it is nested"),
+        ("a.json", '{"name": ' + "[" * 99999, "recipe must be JSON in UTF-8, got {path}: it is ne"),
+        ("a.json", '{"base": "smoke", "seed": NaN}', "seed must be a"),
+        ("a.json", '{"base": "smoke", "name": "\\ud83d"}', "name must be text without NUL and"),
+        ("a.toml", "name = " + "[" * 3000, "recipe must be TOML in UTF-8, got {path}: it is nes"),
+        ("a.toml", f'base = "smoke"\nseed = {"9" * 5000}\n', "recipe must be TOML in UTF-8, got"),
+    ],
+)
+def test_a_file(name: str, text: str, message: str, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert message.format(path=path) in refused(home, "--recipe", str(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 3000, "2020-13-45", "!!bool abc", "!!int abc", "9" * 5000, "&a [*a]"]
+)
+def test_a_value_of_the_command_line(text: str, home: Path) -> None:
+    said = refused(home, "--recipe", "smoke", "--set", f"problem={text}")
+    assert said.startswith(("--set problem must be a value of YAML, got ", "problem must be "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--recipe", "x" * 300), "recipe must be one of smoke"),
+        (("--recipe", "a\0.yaml"), "recipe must be YAML in UTF-8, got "),
+        (("--recipe", f"{'x' * 300}.yaml"), "recipe must be YAML in UTF-8, got "),
+        (
+            ("--recipe", "smoke", "--set", f"teacher.model={'m' * 300}"),
+            "teacher.model must be a path that can be read, got mmm",
+        ),
+        (
+            ("--recipe", "smoke", "--set", f"augment.proposers.vectors=/{'v' * 300}"),
+            "augment.proposers.vectors must be a path that can be read, got /vvv",
+        ),
+        (
+            (
+                *("--recipe", "smoke", "--set", "task=custom", "--set", "data.source=files"),
+                *("--set", f"data.train={'t' * 300}.csv"),
+            ),
+            "data.train must be a path that can be read, got ",
+        ),
+    ],
+)
+def test_a_path_that_cannot_be(arguments: tuple[str, ...], message: str, home: Path) -> None:
+    assert message in refused(home, *arguments)
+
+
+def test_letters_of_two_halves_stay_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"base": "smoke", "name": "\N{GRINNING FACE} film"}))
+    assert load_recipe(str(path), ()).name == "\N{GRINNING FACE} film"
+    fields = {"name": "\N{GRINNING FACE}"}
+    assert fields_of(texts_of(fields)) == fields
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"a": {"x" * 300: {}}}, "name must be at most 200 letters, got "),
+        ({axis: {axis * 40: {}} for axis in "abcdefgh"}, "name must be at most 200 letters, got "),
+        ({"a": {1: {}, "1": {}}}, "axes.a must have values that differ, got 1 twice"),
+        ({"a": {True: {}, "true": {}}}, "axes.a must have values that differ, got true twice"),
+        ({"width.keep_heads": [1, 1.0]}, "axes.width.keep_heads must have values that differ"),
+    ],
+)
+def test_a_grid(axes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        cells_of(grid_of({"name": "g", "base": "smoke", "axes": axes, "seeds": [1]}))
+    with pytest.raises(ValueError, match=r"^seeds must be a number"):
+        grid_of({"name": "g", "base": "smoke", "seeds": [True]})
+    with pytest.raises(ValueError, match=r"^name must be at most 200 letters"):
+        grid_of({"name": "g" * 300, "base": "smoke"})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("\u200b,1", "text_a ('text') must not be empty, got '\\u200b' in row 61"),
+        ("\0,1", "text_a ('text') must not be empty, got '\\x00' in row 61"),
+        ("film,\ufeff", "label ('label') must not be empty, got '\\ufeff' in row 61"),
+    ],
+)
+def test_a_row_of_nothing(
+    row: str, message: str, own: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    train = csv_file(tmp_path / "train.csv", "text,label", [*ROWS, row])
+    assert message in refused(home, "--recipe", own(train))
+
+
+def test_numbers_that_say_nothing(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    train = csv_file(tmp_path / "a.csv", "text,label", [f"film number {i},3.5" for i in range(60)])
+    said = refused(home, "--recipe", own(train, kind="regression"))
+    assert "label of train must have at least 2 values, got 1 (3.5)" in said
+    rows = [{"text": f"film number {i}", "label": i % 2} for i in range(60)]
+    for number in ("Infinity", "1e400"):
+        lines = [json.dumps(row) for row in rows] + [f'{{"text": "film", "label": {number}}}']
+        (tmp_path / "b.jsonl").write_text("\n".join(lines))
+        said = refused(home, "--recipe", own(tmp_path / "b.jsonl"))
+        assert "label ('label') must be finite, got inf in row 61 of " in said
+
+
+def test_parquet_that_cannot_be_python(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    texts = [f"film number {i}" for i in range(60)]
+    far = pa.array([10**17] * 60, type=pa.int64()).cast(pa.date64())
+    path = tmp_path / "far.parquet"
+    pq.write_table(pa.table({"text": texts, "label": far}), path)
+    assert f"{path} must be a Parquet file, got: " in refused(home, "--recipe", own(path))
+    bytes_ = pa.array([text.encode() for text in texts[:-1]] + [b"caf\xe9"], type=pa.binary())
+    wrong = pa.StringArray.from_buffers(60, *bytes_.buffers()[1:])
+    path = tmp_path / "latin.parquet"
+    pq.write_table(pa.table({"text": wrong, "label": [0, 1] * 30}), path)
+    assert f"{path} must be a Parquet file, got: " in refused(home, "--recipe", own(path))
+
+
+def test_columns_with_odd_names(own: Callable[..., str], home: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"film number {i}", "label": i % 2, "\ud800": 1} for i in range(60)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = refused(home, "--recipe", own(tmp_path / "a.jsonl"))
+    assert "must have columns with names in Unicode, got '\\ud800'" in said
+
+
+def test_dates_are_classes(own: Callable[..., str], tmp_path: Path) -> None:
+    """What is odd and has a meaning is left as it is."""
+    days = [datetime.date(2020, 1, 1 + i % 2) for i in range(60)]
+    frame = pd.DataFrame({"text": [f"film number {i}" for i in range(60)], "label": days})
+    frame.to_parquet(tmp_path / "days.parquet")
+    assert load_recipe(own(tmp_path / "days.parquet"), ()).data.train is not None

@@ -50,6 +50,11 @@ def home_directory() -> Path:
             f"{HOME_VARIABLE} must be an absolute path where the working directory was removed, "
             f"got {named}"
         ) from None
+    place = home
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
     if "?" in str(home):
         # In the address of a database it ends the name.
         raise ValueError(f"{HOME_VARIABLE} must be a path without ?, got {home}")

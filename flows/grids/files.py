@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine.pages import pages
-from flows.grids.definition import Cell, Grid, cells_of
+from flows.grids.definition import Cell, Grid, cells_of, grid_of
 from flows.recipes.schema import Gate, Recipe, validated
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
@@ -20,6 +20,8 @@ from tasks.store.json_files import read_file, read_json, write_json
 logger = logging.getLogger(__name__)
 
 DEFINITION = "definition.json"
+CELL = {"cell": str, "seed": int, "status": str, "recipe": dict}
+"""What is in every cell's file."""
 
 
 def grid_folder(home: Path, grid: str) -> Path:
@@ -58,7 +60,11 @@ def read_definition(home: Path, grid: str) -> Grid:
             f"grid must be one that has run in {home} ({', '.join(known) or 'none has'}), "
             f"got {grid!r}"
         )
-    return Grid.model_validate(document)
+    try:
+        return grid_of(document)
+    except ValueError as error:
+        path = grid_folder(home, grid) / DEFINITION
+        raise ValueError(f"grid must have a {DEFINITION} of a grid, got {path}: {error}") from None
 
 
 def grid_pages(home: Path, name: str) -> dict[str, str]:
@@ -82,8 +88,12 @@ def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
     """
     found = {}
     for path in sorted(grid_folder(home, grid.name).glob("*.json")):
-        if path.name != DEFINITION and (document := _read(path)) is not None:
-            found[str(document["cell"])] = document
+        if path.name == DEFINITION or (document := _read(path)) is None:
+            continue
+        if all(isinstance(document.get(name), kind) for name, kind in CELL.items()):
+            found[document["cell"]] = document
+        else:
+            logger.warning("%s is of no cell and is left out", path)
     seeds = dict.fromkeys((*grid.seeds, *sorted(int(d["seed"]) for d in found.values())))
     cells: dict[Cell, dict[str, Any] | None] = {}
     for cell in cells_of(grid.model_copy(update={"seeds": tuple(seeds)})):

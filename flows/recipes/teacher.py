@@ -14,7 +14,7 @@ from rosita_core.data.task_spec import TaskSpec
 from rosita_core.model.families import family_of
 from rosita_core.model.labels import class_names, order_of, telling_names
 from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config, weights_digest
-from rosita_core.model.weights import Weights, check_classifier, check_weights
+from rosita_core.model.weights import Weights, check_classifier, check_finite, check_weights
 from tasks.cache.facts import code_and_libraries, fact
 
 BERT_DROPOUT = 0.1  # where a config.json does not say
@@ -91,7 +91,12 @@ def _weights(recipe: Recipe, folder: Path, outputs: int) -> Weights:
         found = check_weights(folder, config, outputs)
         return [list(found.fresh), found.outputs]
 
+    def finite() -> bool:
+        check_finite(check_weights(folder, config, outputs))
+        return True
+
     fresh, trained = fact("weights", depends_on, has)
+    fact("finite-weights", depends_on, finite, harmless=True)
     return Weights({}, tuple(fresh), trained)
 
 

@@ -44,6 +44,7 @@ TORCH_ENGINES: Mapping[str, tuple[str, bool]] = {
 """Precision, and whether torch compiles the model."""
 GRAPH_ENGINES = ("onnx", "onnx-int8")
 ENGINES = (*TORCH_ENGINES, *GRAPH_ENGINES)
+MOST = 2**16
 VERSIONS = ("torch", "onnxruntime", "transformers", "rosita")
 PLOTS = (".png", ".svg", ".pdf")
 COMPILERS = ("c++", "g++", "clang++")
@@ -77,8 +78,8 @@ class SpeedSettings:
             ("repeats", self.repeats, 1),
             ("warmup", self.warmup, 0),
         ):
-            if value < least:
-                raise ValueError(f"{field} must be at least {least}, got {value}")
+            if not least <= value <= MOST:
+                raise ValueError(f"{field} must be in [{least}, {MOST:,}], got {value}")
 
 
 def usual_engines(device: str) -> tuple[str, ...]:

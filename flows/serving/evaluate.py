@@ -69,7 +69,8 @@ def evaluate(
     logits, count = [], 0
     for texts, beside in rows.parts(PART_ROWS):
         part_NC = predict(
-            predictor, texts.drop(columns="label"), batch_size, max_length or positions
+            *(predictor, texts.drop(columns="label"), batch_size),
+            positions if max_length is None else max_length,
         )
         right_N = predictions_of(part_NC, regression) == true_N[count : count + len(part_NC)]
         answered = pd.concat([beside, answers(part_NC, predictor.labels)], axis=1)

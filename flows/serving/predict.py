@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,10 @@ from rosita_core.export.graph import GraphClassifier
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.classifier import Classifier
-from rosita_core.model.labels import class_names
+from rosita_core.model.labels import check_names, class_names
 from rosita_core.model.locate import config_of
 from rosita_core.model.pretrained import load_pretrained
-from rosita_core.model.weights import check_classifier, check_weights
+from rosita_core.model.weights import INDEX, SINGLE_FILE, check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+WEIGHT_FILES = (SINGLE_FILE, INDEX)
 # The classifier of a checkpoint is never drawn here; loading asks for a seed all the same.
 UNUSED_SEED = 0
 SHORTEST = 4  # tokens that a text is cut to at most
@@ -122,7 +123,10 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
             f"in {folder}"
         )
     torch.set_num_threads(numerics.threads)
-    if (folder / GRAPH).is_file():
+    names = class_names(config, str(folder))
+    check_names(names, config, str(folder))
+    # Where there are weights as well, nobody knows that the graph was made of them.
+    if (folder / GRAPH).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
         numerics = replace(numerics, device="cpu", precision="fp32")
         model: Classifier = GraphClassifier(folder, numerics.threads)
     else:
@@ -130,8 +134,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     if model.config.problem_type == "regression":
         labels: tuple[str, ...] = ()
     else:
-        names = cast(Mapping[int, str], model.config.id2label)
-        labels = tuple(names[index] for index in range(model.config.outputs))
+        labels = names
     tokenizer = load_tokenizer(folder)
     return Predictor(model, tokenizer, labels, numerics, model.config.text_pair)
 
@@ -209,7 +212,7 @@ def predict(
         max_length: tokens per sequence; longer ones are cut.
 
     Raises:
-        ValueError: where batch_size or max_length is out of bounds.
+        ValueError: where batch_size or max_length is out of bounds, or an answer is no number.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -225,7 +228,7 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.arrow"
         encode([texts.assign(label=0)], tokenizer, path)
-        return predict_logits(
+        logits = predict_logits(
             predictor.model,
             Encoded(path),
             batch_size,
@@ -233,6 +236,12 @@ def predict(
             framing,
             Placement(predictor.numerics.device, predictor.numerics.precision),
         )
+    if len(wrong := np.flatnonzero(~np.isfinite(logits).all(axis=1))):
+        raise ValueError(
+            f"model must answer with finite numbers, got {logits[wrong[0]].tolist()} "
+            f"for text {wrong[0] + 1}"
+        )
+    return logits
 
 
 def answers(logits: np.ndarray, labels: tuple[str, ...]) -> pd.DataFrame:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
+from flows.grids.files import read_cell
 from flows.serving.lookup import run_of, stage_folder
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
@@ -54,9 +55,17 @@ def best_cell(grid: str, home: Path) -> RunSummary | None:
     folder = Home(home).grid(Path(grid).name)
     if Path(grid).name != grid or not folder.is_dir():
         return None
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-s*.json")]
-    finished = [one for one in documents if one.get("status") == "finished"]
+    documents = [read_cell(home, grid, path.stem) for path in sorted(folder.glob("*-s*.json"))]
+    finished = [
+        one
+        for one in documents
+        if one is not None
+        and one.get("status") == "finished"
+        and isinstance(one.get("cell"), str)
+        and isinstance(one.get("score"), float)
+        and math.isfinite(one["score"])
+    ]
     if not finished:
         raise ValueError(f"grid {grid} must have a finished cell, got none in {folder}")
-    best = max(finished, key=lambda one: float(one["score"]))
+    best = max(finished, key=lambda one: one["score"])
     return run_of(f"{grid}/{best['cell']}", home)

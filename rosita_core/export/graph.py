@@ -23,6 +23,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from rosita_core.data.framing import load_tokenizer
 from rosita_core.export import GRAPH
 from rosita_core.model.checkpoint import build
+from rosita_core.model.families import family_of
+from rosita_core.model.labels import class_names
+from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
 RUNTIME = "predict.py"
@@ -48,7 +51,14 @@ class GraphClassifier:
         """
         import onnxruntime
 
-        self.config = RositaConfig.from_pretrained(folder)
+        config = config_of(folder)
+        names = class_names(config, str(folder))
+        if config["model_type"] != RositaConfig.model_type:
+            raise ValueError(
+                f"graph must be one that was made of a compressed model, got a "
+                f"{config['model_type']} in {folder}"
+            )
+        self.config = family_of(config, str(folder)).config(config, len(names))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         path = folder / GRAPH
@@ -64,6 +74,12 @@ class GraphClassifier:
         if found != INPUTS:
             raise ValueError(
                 f"graph must take {', '.join(INPUTS)}, got {', '.join(found) or 'none'} in {path}"
+            )
+        said = {one.name: list(one.shape) for one in self._session.get_outputs()}
+        if said.keys() != {OUTPUT} or said[OUTPUT][-1] != len(names):
+            raise ValueError(
+                f"graph must say {OUTPUT} of {len(names)} classes, as config.json has, "
+                f"got {said} in {path}"
             )
 
     def __call__(

@@ -70,6 +70,11 @@ def predict_logits(
     # Where another process has the numbers there are zeros here.
     logits_NC = np.zeros((len(data), model.config.outputs), np.float32)
     for rows, logits in computed:
+        if logits.shape != (len(rows), model.config.outputs):
+            raise ValueError(
+                f"model must answer {model.config.outputs} numbers a row, as its classes, "
+                f"got {tuple(logits.shape)} for {len(rows)} rows"
+            )
         logits_NC[rows] = logits.cpu().numpy()
     group.add_up([torch.from_numpy(logits_NC)])
     return logits_NC

@@ -12,6 +12,7 @@ from rosita_core.model.families import Config
 
 DEFAULT_NAME = re.compile(r"LABEL_\d+")
 DEFAULT_OUTPUTS = 2
+MOST_OUTPUTS = 100_000
 SHOWN = 20
 
 
@@ -24,12 +25,38 @@ def class_names(config: Config, source: str) -> tuple[str, ...]:
     given = config.get("id2label")
     if not given:
         outputs = config.get("num_labels") or DEFAULT_OUTPUTS
-        if type(outputs) is not int or outputs < 1:
-            raise ValueError(f"model must have num_labels of at least 1, got {outputs} in {source}")
+        if type(outputs) is not int or not 1 <= outputs <= MOST_OUTPUTS:
+            raise ValueError(
+                f"model must have num_labels in [1, {MOST_OUTPUTS:,}], got {outputs!r:.80} "
+                f"in {source}"
+            )
         return tuple(f"LABEL_{index}" for index in range(outputs))
     if not isinstance(given, Mapping) or set(given) != {str(i) for i in range(len(given))}:
         raise ValueError(f"model must have an id2label from 0 on, got {given!r:.80} in {source}")
-    return tuple(str(given[str(index)]) for index in range(len(given)))
+    names = [given[str(index)] for index in range(len(given))]
+    if wrong := [name for name in names if name is None or isinstance(name, (list, dict))]:
+        raise ValueError(f"model must have an id2label of names, got {wrong[0]!r:.80} in {source}")
+    return tuple(map(str, names))
+
+
+def check_names(names: tuple[str, ...], config: Config, source: str) -> None:
+    """Whether the names of a model's outputs tell these apart, each in a line.
+
+    Raises:
+        ValueError: naming the first that does not.
+    """
+    for place, name in enumerate(names):
+        if not name.isprintable() or not name.strip() or name in names[:place]:
+            raise ValueError(
+                f"model must have a name of its own, in a line, for each output, got {name!r:.80} "
+                f"for output {place} in {source}"
+            )
+    outputs = config.get("num_labels", len(names))
+    if outputs != len(names):
+        raise ValueError(
+            f"model must have num_labels as its id2label, {len(names)}, got {outputs!r:.80} "
+            f"in {source}"
+        )
 
 
 def order_of(

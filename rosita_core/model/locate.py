@@ -130,7 +130,7 @@ def config_of(folder: Path) -> Mapping[str, Any]:
         raise ValueError(f"model must be a checkpoint directory with a config.json, got {folder}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"model must have a config.json that is JSON, got {path}: {error}"
         ) from None

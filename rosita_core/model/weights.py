@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,16 +112,38 @@ def check_weights(folder: Path, config: Config, outputs: int) -> Weights:
 
 
 def read_weights(weights: Weights) -> dict[str, torch.Tensor]:
-    """The tensors that were found, in float32, by their names in our model."""
-    state: dict[str, torch.Tensor] = {}
+    """The tensors that were found, in float32, by their names in our model.
+
+    Raises:
+        ValueError: see `check_finite`.
+    """
+    return dict(_read(weights))
+
+
+def check_finite(weights: Weights) -> None:
+    """Whether all weights are finite numbers in float32: a model with others answers nothing.
+
+    Raises:
+        ValueError: naming the first tensor with another, and its file.
+    """
+    for _ in _read(weights):
+        pass
+
+
+def _read(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     for path in sorted({tensor.file for tensor in weights.tensors.values()}):
         with safe_open(path, framework="pt") as file:
             for name, tensor in weights.tensors.items():
-                if tensor.file == path:
-                    # A copy: what safetensors hands out is the file itself, mapped into memory.
-                    read = file.get_tensor(tensor.name)[tensor.skipped :]
-                    state[name] = read.to(torch.float32, copy=True)
-    return state
+                if tensor.file != path:
+                    continue
+                # A copy: what safetensors hands out is the file itself, mapped into memory.
+                read = file.get_tensor(tensor.name)[tensor.skipped :].to(torch.float32, copy=True)
+                if not torch.isfinite(read).all():
+                    wrong = read[~torch.isfinite(read)][0].item()
+                    raise ValueError(
+                        f"model must have finite weights, got {wrong} in {tensor.name} of {path}"
+                    )
+                yield name, read
 
 
 def check_classifier(weights: Weights, outputs: int) -> None:
@@ -223,7 +245,7 @@ def _file_names(folder: Path) -> list[str]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         names = {str(name) for name in index["weight_map"].values()}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
             f"model must have an {INDEX} with a weight_map, got {folder}: {error}"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ def new_folder(target: Path, field: str) -> Iterator[Path]:
             whole.chmod(users_mode(0o777))
             whole.rename(target)
     except OSError as error:
+        # What the block reads may be missing as well.
+        if error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(target.parent):
+            raise
         raise ValueError(
             f"{field} must be a place that can be written, got {target}: {error.strerror}"
         ) from None

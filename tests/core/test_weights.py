@@ -188,9 +188,14 @@ def test_what_was_read_is_no_part_of_the_file(teacher):
 
 def test_a_value_that_no_model_can_have_is_refused(teacher):
     values = json.loads((teacher / "config.json").read_text())
-    for change in ({"hidden_act": "gelo"}, {"pad_token_id": 64}, {"hidden_dropout_prob": "much"}):
+    unusable = "config.json of values that can"
+    for change, message in (
+        ({"hidden_act": "gelo"}, unusable),
+        ({"pad_token_id": 64}, unusable),
+        ({"hidden_dropout_prob": "much"}, "hidden_dropout_prob that is a number of at least 0"),
+    ):
         (teacher / "config.json").write_text(json.dumps(values | change))
-        with pytest.raises(ValueError, match=r"^model must have a config.json of values that can"):
+        with pytest.raises(ValueError, match=f"^model must have a {message}"):
             check(teacher)
 
 

@@ -217,9 +217,49 @@ def _no_rust(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}')
 
 
+def _number_that_is_none(folder: Path) -> None:
+    def change(state: dict[str, Any]) -> dict[str, Any]:
+        state["bert.embeddings.word_embeddings.weight"][7, 3] = float("nan")
+        return state
+
+    _rewrite(folder, change)
+
+
+def _number_too_large_for_float32(folder: Path) -> None:
+    far = torch.full((2,), 1e300, dtype=torch.float64)
+    _rewrite(folder, lambda state: state | {"classifier.bias": far})
+
+
+def _negative_epsilon(folder: Path) -> None:
+    _change(folder, layer_norm_eps=-1)
+
+
+def _epsilon_in_quotes(folder: Path) -> None:
+    _change(folder, layer_norm_eps="1e-12")
+
+
+def _no_number_for_dropout(folder: Path) -> None:
+    _change(folder, hidden_dropout_prob="0.1")
+
+
+def _many_layers(folder: Path) -> None:
+    _change(folder, num_hidden_layers=100_000)
+
+
+def _nested_too_deep(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (_number_that_is_none, "must have finite weights, got nan in bert.embeddings.word_embed"),
+        (_number_too_large_for_float32, "must have finite weights, got inf in classifier.bias of "),
+        (_negative_epsilon, "must have a layer_norm_eps that is a number of at least 0 and below"),
+        (_epsilon_in_quotes, "must have a layer_norm_eps that is a number of at least 0 and below"),
+        (_no_number_for_dropout, "must have a hidden_dropout_prob that is a number of at least 0"),
+        (_many_layers, "must have a num_hidden_layers of at most 1,000, got 100000 in {model}"),
+        (_nested_too_deep, "must have a config.json that is JSON, got {model}/config.json: "),
         (_token_classification, "must classify whole texts, got token classification in {model}"),
         (_multi_label, "must predict one class or number, got multi-label classification in "),
         (_several_numbers, "must predict one class or number, got 2 numbers in {model}"),
@@ -241,6 +281,41 @@ def test_what_a_later_stage_could_not_use_is_refused_alike_by_every_command(
     assert said[0] == said[1] == said[2]
     assert said[0].startswith("teacher.model ")
     assert message.format(model=model, families=FAMILIES) in said[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"id2label": {"0": "a", "1": "a"}},
+            "in a line, for each output, got 'a' for",
+        ),
+        (
+            {"id2label": {"0": "", "1": " "}},
+            "in a line, for each output, got '' for",
+        ),
+        ({"id2label": {"0": "a", "1": "c\td"}}, "for each output, got 'c\\td' for output 1 in"),
+        (
+            {"id2label": {"0": "a", "1": None}},
+            "must have an id2label of names, got None",
+        ),
+        (
+            {"num_labels": 3, "id2label": {"0": "a", "1": "b"}},
+            "must have num_labels as its id2l",
+        ),
+        ({"num_labels": 10**9, "id2label": None}, "must have num_labels in [1, 100,000], got 1"),
+    ],
+)
+def test_names_that_tell_nothing_answer_nothing(
+    values: dict[str, Any], message: str, checkpoint: Path, home: Path, tmp_path: Path
+) -> None:
+    model = _copied(checkpoint, tmp_path)
+    _change(model, **values)
+    said = refused(home, "text", "--model", str(model), command="predict")
+    assert message.format(model=model) in said
+    place = tmp_path / "out"
+    assert refused(home, str(place), "--model", str(model), command="export") == said
+    assert not place.exists()
 
 
 def test_pairs_of_a_model_with_one_token_type(checkpoint: Path, home: Path, tmp_path: Path) -> None:

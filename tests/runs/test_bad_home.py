@@ -32,6 +32,24 @@ def test_home_that_is_a_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["runs", "plan", "gc"])
+def test_a_file_is_no_home_that_can_be_looked_at(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    arguments = ("--recipe", "smoke") if command == "plan" else ()
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        done = rosita(command, *arguments, home=home)
+        said = f"rosita: ROSITA_HOME must be a directory that can be written, got {home}\n"
+        assert (done.code, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_an_address_of_prefect_without_a_scheme(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", tmp_path / "prefect", {})
+    for command in ("plan", "compress"):
+        done = home.run(command, "--recipe", "smoke", env={"PREFECT_API_URL": "me:hush@foo"})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "PREFECT_API_URL must begin with http:// or https://, got foo\n" in done.stderr
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 4 MB."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,9 +94,37 @@ def test_a_graph_answers_as_the_checkpoint_does(
         text=True,
         check=True,
     )
+    # Beside weights, of which nobody knows whether it is made, a graph is not asked.
+    both = Path(shutil.copytree(smoke_home.artifact("export"), tmp_path / "both"))
+    both.chmod(0o755)
+    (both / "model.onnx").write_text("a graph of something else")
+    said = rosita(*asked, str(both), home=smoke_home.home)
+    assert said.document["predictions"] == [expected]
     label, share = alone.stdout.strip().split("\t")
     assert label == found["prediction"]
     assert float(share) == pytest.approx(found["probability"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"id2label": {"0": "a", "5": "b"}}, "model must have an id2label from 0 on, got "),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "graph must say logits of 3 classes, as "),
+        ({"id2label": ["a", "b"]}, "model must have an id2label from 0 on, got "),
+        ({"model_type": "bert"}, "graph must be one that was made of a compressed model, got a b"),
+    ],
+)
+def test_a_graph_with_the_configuration_of_another_answers_nothing(
+    smoke_home: Home, tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    folder = tmp_path / "graph"
+    done = rosita("export", str(folder), "--format", "onnx", home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    done = rosita("predict", "A film.", "--model", str(folder), home=smoke_home.home)
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
 
 
 def test_what_cannot_be_converted_is_refused(smoke_home: Home, tmp_path: Path) -> None:
@@ -102,6 +133,14 @@ def test_what_cannot_be_converted_is_refused(smoke_home: Home, tmp_path: Path) -
     for arguments, message in (
         (("--format", "tflite"), "export must be one of hugging-face, onnx, onnx-int8"),
         (("--model", str(tmp_path / "graph")), "model must be a checkpoint to be exported"),
+        (
+            ("--model", str(tmp_path)),
+            "model must be a checkpoint directory with a config.json, got",
+        ),
+        (
+            ("--model", str(tmp_path), "--format", "onnx"),
+            "model must be a checkpoint directory with a config.json, got",
+        ),
     ):
         done = rosita("export", str(tmp_path / "out"), *arguments, home=smoke_home.home)
         assert (done.code, done.stdout) == (2, "")

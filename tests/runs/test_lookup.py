@@ -98,6 +98,30 @@ def test_a_model_that_its_gate_kept_out_is_promoted_by_force(copied_home: Home) 
     assert done.document["registered_model"]["uri"] == "models:/rosita-smoke/1"
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("{", "[]", '{"status": "finished"}', '{"status": "finished", "cell": "a-s1"}'),
+        '{"status": "finished", "cell": "a-s1", "score": null}',
+        '{"status": "finished", "cell": "a-s1", "score": NaN}',
+    ],
+)
+def test_a_damaged_cell_is_no_best_one(tmp_path: Path, damaged: str) -> None:
+    folder = tmp_path / "grids" / "g1"
+    folder.mkdir(parents=True)
+    (folder / "a-s1.json").write_text(damaged)
+    done = rosita("promote", "g1", home=tmp_path)
+    assert done.code == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == f"rosita: grid g1 must have a finished cell, got none in {folder}"
+    path = folder / "definition.json"
+    path.write_text('{"name": "g1"}')
+    done = rosita("report", "--grid", "g1", "--out", str(tmp_path / "out"), home=tmp_path)
+    assert done.code == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"rosita: grid must have a definition.json of a grid, got {path}: base")
+
+
 def test_a_version_of_a_run_that_only_registered_it_is_found(copied_home: Home) -> None:
     home, run = copied_home.home, copied_home.summary["run_id"]
     path = home / "runs" / run / "summary.json"

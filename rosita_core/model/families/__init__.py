@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaConfig
 
 ROOM = "model.families"
+LAYERS = ("num_hidden_layers", "n_layers")
+MOST_LAYERS, MOST_SIZE = 1000, 10**8
+RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+SWITCHES = ("positions_skip_padding", "head_dropout")
+ACTIVATIONS = ("hidden_act", "head_act")
 Config = Mapping[str, Any]
 """What config.json says."""
 
@@ -113,9 +118,42 @@ def check_sizes(config: Config, sizes: tuple[str, ...], source: str) -> None:
     """
     for field in sizes:
         value = config.get(field)
-        entries = value if field.startswith("layer_") and isinstance(value, list) else [value]
+        many = field.startswith("layer_") and isinstance(value, list)
+        entries: list[Any] = value if many and isinstance(value, list) else [value]
         if not entries or any(type(size) is not int or size < 1 for size in entries):
             raise ValueError(f"model must have a {field} of at least 1, got {value!r} in {source}")
+        # Whoever writes more has slipped, and a model of it would take hours to be made.
+        layers = entries[0] if field in LAYERS else len(entries)
+        if max(entries) > MOST_SIZE or layers > MOST_LAYERS:
+            most = MOST_LAYERS if layers > MOST_LAYERS else MOST_SIZE
+            raise ValueError(
+                f"model must have a {field} of at most {most:,}, got {value!r:.80} in {source}"
+            )
+
+
+def check_settings(config: Config, source: str) -> None:
+    """Whether the settings that decide a model's answers are of their kinds, where they are given.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for fields, fits, bound in (
+        (("layer_norm_eps",), _is_small, "a number of at least 0 and below 1"),
+        (RATES, _is_small, "a number of at least 0 and below 1"),
+        (("text_pair",), lambda value: value is None or isinstance(value, bool), "true or false"),
+        (SWITCHES, lambda value: isinstance(value, bool), "true or false"),
+        (ACTIVATIONS, lambda value: isinstance(value, str), "the name of a function"),
+    ):
+        for field in fields:
+            if field in config and not fits(config[field]):
+                raise ValueError(
+                    f"model must have a {field} that is {bound}, got {config[field]!r:.80} "
+                    f"in {source}"
+                )
+
+
+def _is_small(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1
 
 
 def check_positions(config: Config, source: str) -> None:

@@ -11,6 +11,7 @@ from rosita_core.model.families import (
     Config,
     Family,
     check_positions,
+    check_settings,
     check_sizes,
     problem_type,
 )
@@ -52,6 +53,7 @@ class LikeBert(Family):
         whole = {**self.defaults, **config}
         check_sizes(whole, tuple(self.defaults), source)
         check_positions(whole, source)
+        check_settings(whole, source)
         return whole
 
     def shape(self, config: Config, outputs: int) -> Shape:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rosita_core.model.families import Config, check_sizes
+from rosita_core.model.families import Config, check_settings, check_sizes
 from rosita_core.model.families.bert_layout import DEFAULTS, LikeBert, bert_like
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Distilbert(LikeBert):
         named = {SIZES.get(name, SETTINGS.get(name, name)): config[name] for name in config}
         whole = {**DEFAULTS, **LEFT_OUT, **named}
         check_sizes(whole, (*SIZES.values(), "vocab_size", "max_position_embeddings"), source)
+        check_settings(whole, source)
         return {**whole, "type_vocab_size": 0}
 
     def name(self, tensor: str) -> str:

@@ -9,6 +9,7 @@ from rosita_core.model.families import (
     Config,
     Family,
     check_positions,
+    check_settings,
     check_sizes,
     problem_type,
 )
@@ -30,7 +31,8 @@ RANK = "embedding_rank"
 OPTIONAL = (RANK, "embedding_size")
 PROJECTION = "bert.embeddings.word_embeddings.projection"
 FORMER_PROJECTION = "bert.embeddings.projection"
-LABELS = ("id2label", "label2id", "num_labels")
+NOT_KEPT = ("id2label", "label2id", "num_labels", "return_dict", "dtype", "torch_dtype")
+"""Said anew for a model with its outputs, which computes in float32 and returns what it does."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Rosita(Family):
         types = (TYPES,) if config.get(TYPES) != 0 else ()
         check_sizes(config, (*SIZES, *types, *given), source)
         check_positions(config, source)
+        check_settings(config, source)
         return config
 
     def shape(self, config: Config, outputs: int) -> Shape:
@@ -76,7 +79,7 @@ class Rosita(Family):
         """See `Family`."""
         from rosita_core.model.modeling_rosita import RositaConfig
 
-        values = {name: value for name, value in config.items() if name not in LABELS}
+        values = {name: value for name, value in config.items() if name not in NOT_KEPT}
         return RositaConfig.from_dict(
             values | {"num_labels": outputs, "problem_type": problem_type(outputs)}
         )

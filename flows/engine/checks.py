@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from pathlib import Path
 
 from flows.engine.hub import silent_hub, without_hub
@@ -21,7 +20,7 @@ from tasks.cache.shared_records import look
 from tasks.home import Home, home_directory
 from tasks.host.environment import PREFECT_API_URL
 from tasks.host.private_files import make_private
-from tasks.host.redaction import bare
+from tasks.host.redaction import web_address
 from tasks.store.shared_files import checked_files
 from tasks.store.shared_lease import lease_seconds
 
@@ -61,9 +60,7 @@ def _prepared(recipe: Recipe, download: bool) -> Request:
             make_private(place)
     lease_seconds()
     mlflow_pages(request.home)
-    api = os.environ.get(PREFECT_API_URL)
-    if api and not api.startswith(("http://", "https://")):
-        raise ValueError(f"{PREFECT_API_URL} must begin with http:// or https://, got {bare(api)}")
+    web_address(PREFECT_API_URL)
     checked_files(write=download)
     data = method(request)[0]
     record, _ = look(request.home, stage_of(data, {}, numerics).key, data.name)

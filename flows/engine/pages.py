@@ -21,7 +21,7 @@ from tasks.host.environment import PREFECT_HOME
 from tasks.host.liveness import RUNNING, attempt_state, this_process
 from tasks.host.logs import warn
 from tasks.host.network import unreachable
-from tasks.host.redaction import bare, redacted, tracking_uri
+from tasks.host.redaction import redacted, tracking_uri, web_address
 from tasks.host.wording import error_line
 from tasks.store.json_files import read_file, write_json
 from tasks.tracking.tags import NOTE_TAG
@@ -79,11 +79,7 @@ def mlflow_pages(home: Path) -> str | None:
     Raises:
         ValueError: where the address that the user has set is none.
     """
-    if named := os.environ.get(MLFLOW_PAGES):
-        if not named.startswith(("http://", "https://")):
-            raise ValueError(
-                f"{MLFLOW_PAGES} must begin with http:// or https://, got {bare(named)}"
-            )
+    if named := web_address(MLFLOW_PAGES):
         return redacted(named).rstrip("/")
     uri = redacted(tracking_uri(home))
     if uri.startswith(("http://", "https://")):

@@ -35,8 +35,13 @@ def cell_path(home: Path, grid: str, cell: str) -> Path:
 
 
 def read_cell(home: Path, grid: str, cell: str) -> dict[str, Any] | None:
-    """What is remembered of a cell, or None."""
-    return _read(cell_path(home, grid, cell))
+    """What is remembered of a cell, or None; a file of something else is named and left out."""
+    path = cell_path(home, grid, cell)
+    document = _read(path)
+    if document is None or all(isinstance(document.get(n), kind) for n, kind in CELL.items()):
+        return document
+    logger.warning("%s is of no cell and is left out", path)
+    return None
 
 
 def write_definition(home: Path, grid: Grid) -> None:
@@ -88,12 +93,10 @@ def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
     """
     found = {}
     for path in sorted(grid_folder(home, grid.name).glob("*.json")):
-        if path.name == DEFINITION or (document := _read(path)) is None:
+        if path.name == DEFINITION:
             continue
-        if all(isinstance(document.get(name), kind) for name, kind in CELL.items()):
+        if (document := read_cell(home, grid.name, path.stem)) is not None:
             found[document["cell"]] = document
-        else:
-            logger.warning("%s is of no cell and is left out", path)
     seeds = dict.fromkeys((*grid.seeds, *sorted(int(d["seed"]) for d in found.values())))
     cells: dict[Cell, dict[str, Any] | None] = {}
     for cell in cells_of(grid.model_copy(update={"seeds": tuple(seeds)})):

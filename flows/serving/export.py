@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.serving.predict import check_whole
 from rosita_core.export import CHECKPOINT, GRAPH, place
-from rosita_core.model.labels import check_names, class_names
-from rosita_core.model.locate import config_of
-from rosita_core.model.weights import check_classifier, check_finite, check_weights
+from rosita_core.model.weights import check_finite
 from rosita_core.plug_ins import make
 from tasks.host.new_folder import new_folder
 
@@ -32,12 +31,7 @@ def export_model(source: Path, target: Path, name: str) -> None:
     written = place(source, name)
     if (source / GRAPH).is_file():
         raise ValueError(f"model must be a checkpoint to be exported, got a graph in {source}")
-    config = config_of(source)
-    names = class_names(config, str(source))
-    check_names(names, config, str(source))
-    weights = check_weights(source, config, len(names))
-    check_classifier(weights, len(names))
-    check_finite(weights)
+    check_finite(check_whole(source))
     with new_folder(target, "folder") as whole:
         if written.is_dir():
             # Other formats below it are left out, and the store's permissions too.

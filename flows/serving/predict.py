@@ -15,6 +15,7 @@ import torch
 from flows.serving import PREDICTION_BATCH
 from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
+from rosita_core.data.labels import is_blank
 from rosita_core.data.table import split_lines
 from rosita_core.export import GRAPH
 from rosita_core.export.graph import GraphClassifier
@@ -24,7 +25,7 @@ from rosita_core.model.classifier import Classifier
 from rosita_core.model.labels import check_names, class_names
 from rosita_core.model.locate import config_of
 from rosita_core.model.pretrained import load_pretrained
-from rosita_core.model.weights import INDEX, SINGLE_FILE, check_classifier, check_weights
+from rosita_core.model.weights import INDEX, SINGLE_FILE, Weights, check_classifier, check_weights
 from rosita_core.training.placement import Placement
 from tasks.host.hardware import ResolvedNumerics
 
@@ -123,8 +124,6 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
             f"in {folder}"
         )
     torch.set_num_threads(numerics.threads)
-    names = class_names(config, str(folder))
-    check_names(names, config, str(folder))
     # Where there are weights as well, nobody knows that the graph was made of them.
     if (folder / GRAPH).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
         numerics = replace(numerics, device="cpu", precision="fp32")
@@ -134,7 +133,7 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     if model.config.problem_type == "regression":
         labels: tuple[str, ...] = ()
     else:
-        labels = names
+        labels = class_names(config, str(folder))
     tokenizer = load_tokenizer(folder)
     return Predictor(model, tokenizer, labels, numerics, model.config.text_pair)
 
@@ -145,10 +144,21 @@ def load_classifier(folder: Path) -> RositaForSequenceClassification:
     Raises:
         ValueError: where the directory is no checkpoint of a supported architecture.
     """
+    return load_pretrained(folder, check_whole(folder).outputs, UNUSED_SEED)
+
+
+def check_whole(folder: Path) -> Weights:
+    """What a checkpoint has that is a whole classifier, each output with a name of its own.
+
+    Raises:
+        ValueError: where the directory is no such checkpoint of a supported architecture.
+    """
     config = config_of(folder)
-    outputs = len(class_names(config, str(folder)))
-    check_classifier(check_weights(folder, config, outputs), outputs)
-    return load_pretrained(folder, outputs, UNUSED_SEED)
+    names = class_names(config, str(folder))
+    check_names(names, config, str(folder))
+    weights = check_weights(folder, config, len(names))
+    check_classifier(weights, len(names))
+    return weights
 
 
 def read_lines(raw: bytes) -> pd.DataFrame:
@@ -170,7 +180,7 @@ def read_lines(raw: bytes) -> pd.DataFrame:
             "text must be given as an argument, with --input or on standard input, got none"
         )
     for number, words in enumerate(lines, start=1):
-        if not words.strip():
+        if is_blank(words):
             raise ValueError(
                 f"text must not be empty, got {words!r} in line {number} of standard input"
             )
@@ -192,7 +202,7 @@ def _checked(name: str, texts: Sequence[str]) -> list[str]:
     if not len(texts):
         raise ValueError(f"{name} must hold at least 1 text, got none")
     for number, text in enumerate(texts, start=1):
-        if not text.strip():
+        if is_blank(text):
             raise ValueError(f"{name} must not be empty, got {text!r} as text {number}")
     return list(texts)
 

@@ -60,8 +60,7 @@ def best_cell(grid: str, home: Path) -> RunSummary | None:
         one
         for one in documents
         if one is not None
-        and one.get("status") == "finished"
-        and isinstance(one.get("cell"), str)
+        and one["status"] == "finished"
         and isinstance(one.get("score"), float)
         and math.isfinite(one["score"])
     ]

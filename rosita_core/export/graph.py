@@ -24,7 +24,7 @@ from rosita_core.data.framing import load_tokenizer
 from rosita_core.export import GRAPH
 from rosita_core.model.checkpoint import build
 from rosita_core.model.families import family_of
-from rosita_core.model.labels import class_names
+from rosita_core.model.labels import check_names, class_names
 from rosita_core.model.locate import config_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
@@ -53,6 +53,7 @@ class GraphClassifier:
 
         config = config_of(folder)
         names = class_names(config, str(folder))
+        check_names(names, config, str(folder))
         if config["model_type"] != RositaConfig.model_type:
             raise ValueError(
                 f"graph must be one that was made of a compressed model, got a "

@@ -49,6 +49,18 @@ def bare(address: str) -> str:
     return address.rpartition("@")[2]
 
 
+def web_address(variable: str) -> str | None:
+    """The address in a variable of the environment, with its credentials; None where it is unset.
+
+    Raises:
+        ValueError: where it is none of the web.
+    """
+    address = os.environ.get(variable)
+    if address and not address.startswith(("http://", "https://")):
+        raise ValueError(f"{variable} must begin with http:// or https://, got {bare(address)}")
+    return address or None
+
+
 def with_credentials(uri: str) -> str:
     """A redacted URI with the credentials of `MLFLOW_TRACKING_URI`, where it is the same place."""
     current = os.environ.get("MLFLOW_TRACKING_URI", "")

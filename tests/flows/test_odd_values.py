@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,7 +57,6 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ({"assess.baselines": ["majority"] * 2}, "assess.baselines must be a list that has each"),
         ({"student.temperature": 1e-320}, "student.temperature must be at least 0.01, got 1e-320"),
         ({"kd.cache_gb": 1e308}, "kd.cache_gb must be at most 1e+06, got 1e+308"),
-        ({"teacher.labels": {0: "a", "0": "b"}}, "teacher.labels must be a map that has each"),
         ({"name": ""}, f"name {NAME}, got ''"),
         ({"name": ".."}, f"name {NAME}, got '..'"),
         ({"name": "a\nb"}, f"name {NAME}, got 'a\\nb'"),
@@ -90,11 +87,14 @@ def test_a_value(changes: Mapping[str, Any], message: str, home: Path, tmp_path:
     path = tmp_path / "mine.yaml"
     path.write_text("base: smoke\n", encoding="utf-8")
     texts = [f"{field}={json.dumps(value)}" for field, value in changes.items()]
-    # A half of a letter comes as Python's own escape, which JSON and YAML know as well.
     arguments = [word for text in texts for word in ("--set", text)]
-    if isinstance(changes.get("teacher.labels"), Mapping):
-        arguments = ["--set", 'teacher.labels={0: a, "0": b}']
     assert message in refused(home, "--recipe", str(path), *arguments)
+
+
+def test_a_class_that_is_given_twice(home: Path) -> None:
+    """JSON has no keys that are numbers."""
+    said = refused(home, "--recipe", "smoke", "--set", 'teacher.labels={0: a, "0": b}')
+    assert said.startswith("teacher.labels must be a map that has each class once, got ")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_file(name: str, text: str, message: str, home: Path, tmp_path: Path) 
 )
 def test_a_value_of_the_command_line(text: str, home: Path) -> None:
     said = refused(home, "--recipe", "smoke", "--set", f"problem={text}")
-    assert said.startswith(("--set problem must be a value of YAML, got ", "problem must be "))
+    assert said.startswith("--set problem must be a value of YAML, got ")
 
 
 @pytest.mark.parametrize(
@@ -226,11 +226,3 @@ def test_columns_with_odd_names(own: Callable[..., str], home: Path, tmp_path: P
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said = refused(home, "--recipe", own(tmp_path / "a.jsonl"))
     assert "must have columns with names in Unicode, got '\\ud800'" in said
-
-
-def test_dates_are_classes(own: Callable[..., str], tmp_path: Path) -> None:
-    """What is odd and has a meaning is left as it is."""
-    days = [datetime.date(2020, 1, 1 + i % 2) for i in range(60)]
-    frame = pd.DataFrame({"text": [f"film number {i}" for i in range(60)], "label": days})
-    frame.to_parquet(tmp_path / "days.parquet")
-    assert load_recipe(own(tmp_path / "days.parquet"), ()).data.train is not None

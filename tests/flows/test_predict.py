@@ -182,6 +182,7 @@ def test_probabilities_are_those_of_the_softmax() -> None:
     [
         (b"", "got none"),
         (b"one\n\ntwo\n", "line 2"),
+        (b"one\n\xe2\x80\x8b\ntwo\n", "line 2"),
         (b"one\ncaf\xe9\n", "byte 0xe9 in line 2"),
     ],
 )

@@ -64,7 +64,8 @@ def test_every_id_that_is_printed_means_its_run(copied_home: Home) -> None:
     home, summary = copied_home.home, copied_home.summary
     cell = home / "grids" / "mine" / "0.1-slow-s42.json"
     cell.parent.mkdir(parents=True)
-    cell.write_text(json.dumps({"run_id": summary["run_id"]}))
+    whole = {"cell": "0.1-slow-s42", "seed": 42, "status": "finished", "recipe": {}}
+    cell.write_text(json.dumps(whole | {"run_id": summary["run_id"]}))
     listed = rosita("runs", "--json", home=home).document["runs"]
     [run] = listed
     assert (run["score"], run["shape"]) == (

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flows.reports.methods import comparable
 from flows.reports.parts import Table, number_column, p_value, points, text_column
 from flows.reports.records import Records
 from flows.reports.tables import TEACHER
@@ -57,10 +58,13 @@ def differences(records: Records) -> Table | None:
         rows += _corrected(list(_pairs(records, family, made)))
     if not rows:
         return None
-    note = (
-        f"Every pair where there are at most {ALL_PAIRS_UP_TO} configurations, else each against "
-        "the first of the grid."
-    )
+    otherwise = "each against the first of the grid"
+    if any(comparable(records, family) for family in records.families):
+        otherwise = (
+            "every two methods by one budget, both trained afterwards (or while they were cut) or "
+            "neither"
+        )
+    note = f"Every pair where there are at most {ALL_PAIRS_UP_TO} configurations, else {otherwise}."
     return _table("differences", "Which differ", note, rows, len(records.families) > 1)
 
 
@@ -83,7 +87,9 @@ def against_teacher(records: Records) -> Table | None:
 
 def _pairs(records: Records, family: str, made: dict[str, _Predicted]) -> Iterator[dict[str, Any]]:
     names = list(made)
-    if len(names) > ALL_PAIRS_UP_TO:
+    if len(names) > ALL_PAIRS_UP_TO and (wanted := comparable(records, family)):
+        pairs = [(a, b) for a, b in wanted if a in made and b in made]
+    elif len(names) > ALL_PAIRS_UP_TO:
         pairs = [(name, names[0]) for name in names[1:]]
     else:
         pairs = list(combinations(names, 2))

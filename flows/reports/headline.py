@@ -21,6 +21,8 @@ from rosita_core.measuring.significance.comparison import spread
 
 NAMES_SHOWN = 12
 """Longer lists of missing cells are cut."""
+LISTED = 15
+"""Comparisons that are listed one by one: all pairs of six configurations."""
 
 
 def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str, ...]:
@@ -83,7 +85,10 @@ def _compared(
 
 
 def in_words(pairs: Table) -> tuple[str, ...]:
-    """The comparisons as sentences: those that show a difference, and those that do not."""
+    """The comparisons as sentences: those that show a difference, and those that do not; where
+    there are many, what each configuration is above."""
+    if len(pairs.frame) > LISTED:
+        return tuple(_above(str(name), rows) for name, rows in pairs.frame.groupby("a", sort=False))
     apart, alike = [], []
     for row in rows_of(pairs.frame):
         interval = f"{points(row['low'])} to {points(row['high'])}"
@@ -99,6 +104,19 @@ def in_words(pairs: Table) -> tuple[str, ...]:
     if alike:
         texts.append(f"Not told apart: {'; '.join(alike)}.")
     return tuple(texts)
+
+
+def _above(name: str, rows: pd.DataFrame) -> str:
+    """What one configuration is told apart from, with points, and what not; all score less."""
+    apart = rows[rows["told_apart"]].sort_values("difference")
+    said = [
+        f"{other} ({points(distance)})"
+        for other, distance in zip(apart["b"], apart["difference"], strict=True)
+    ]
+    parts = [f"above, by points: {'; '.join(said)}."] if said else []
+    if alike := rows.loc[~rows["told_apart"], "b"].tolist():
+        parts.append(f"not told apart from: {'; '.join(alike)}.")
+    return f"{name}: {' '.join(parts)}"
 
 
 def methods(records: Records, compared: bool) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -79,6 +81,21 @@ def method_table(records: Records) -> Table | None:
     return Table("methods", "Methods", note, frame, shown)
 
 
+def comparable(records: Records, family: str) -> list[tuple[str, str]]:
+    """Pairs of configurations of different methods by one budget, both trained afterwards (or
+    while they were cut) or neither; none where there is one method alone."""
+    cells = _with_methods(records)
+    cells = cells[cells["family"] == family]
+    if cells["method"].nunique() < 2:
+        return []
+    pairs = []
+    for _, alike in cells.groupby(["budget", cells["recovered"] != "no"], sort=False):
+        names = alike.drop_duplicates("configuration")
+        said = list(zip(names["configuration"], names["method"], strict=True))
+        pairs += [(a, b) for (a, one), (b, other) in combinations(said, 2) if one != other]
+    return pairs
+
+
 def method_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     """Score over multiply-adds, a line per method; none where there is one method alone."""
     cells = _with_methods(records)
@@ -107,8 +124,9 @@ def _with_methods(records: Records) -> pd.DataFrame:
 def _said(recipe: dict[str, Any]) -> dict[str, str]:
     # Records from before there were methods have none.
     method, compress = recipe.get("method", ROSITA), recipe.get("compress", {})
+    budget = json.dumps(compress.get("budget"), sort_keys=True)
     if method == ROSITA:
-        trained = {"method": ROSITA, "recovered": "while cut", "labels": "no"}
+        trained = {"method": ROSITA, "recovered": "while cut", "budget": budget}
         labels = recipe.get("kd_setting") == "none"
         return trained | {"labels": "yes" if labels else "no", "rows": "all"}
     rank = compress["rank"] or METHODS[method].rank
@@ -121,6 +139,7 @@ def _said(recipe: dict[str, Any]) -> dict[str, str]:
     some = f"{rows:,}" if rows is not None else "2,048"
     return {
         "method": method,
+        "budget": budget,
         "recovered": {"none": "no", "kd": "by the teacher", "labels": "on labels"}[recovered],
         "labels": "yes" if labels or recovered == "labels" else "no",
         "rows": some if recovered == "none" else "all",

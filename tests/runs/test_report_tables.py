@@ -216,16 +216,50 @@ def test_methods_are_put_beside_each_other(tmp_path: Path) -> None:
     report = build(report_records([load(folder)]))
     (table,) = (table for table in report.tables if table.name == "methods")
     frame = table.frame.set_index("configuration")
-    assert frame["method"].tolist() == ["kcm", "stat", "stat", "stat", "rosita"]
-    assert frame["recovered"].tolist() == ["no", "no", "no", "by the teacher", "while cut"]
-    assert frame["labels"].tolist() == ["no"] * 5
-    assert frame["rows"].tolist() == ["2,048"] * 3 + ["all"] * 2
+    methods = ["kcm", "stat", "stat", "stat", "magnitude", "magnitude", "rosita"]
+    assert frame["method"].tolist() == methods
+    trained = {"stat, 0.3-kd": "by the teacher", "rosita, 0.3": "while cut"}
+    assert frame["recovered"].to_dict() == {name: trained.get(name, "no") for name in frame.index}
+    assert frame["labels"].tolist() == ["no"] * 7
+    assert frame["rows"].to_dict() == {
+        name: "all" if name in trained else "2,048" for name in frame.index
+    }
     cells = load(folder).cells.groupby("axis.method")["score"].mean()
     assert frame.loc["kcm, 0.5", "score"] == pytest.approx(cells["kcm"])
     assert (frame["seconds"] > 0).all()
     (plot,) = (plot for plot in report.plots if plot.name == "methods_macs")
     axes = plot.draw().axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["kcm", "stat", "rosita"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        *("kcm", "stat", "magnitude", "rosita")
+    ]
+
+
+def test_methods_are_compared_at_one_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were trained afterwards among each other, and those that were not."""
+    monkeypatch.setattr("flows.reports.headline.LISTED", 4)
+    kept = load(make_records(tmp_path / "methods", "methods", rows=200))
+    report = build(report_records([kept]))
+    frame = next(table.frame for table in report.tables if table.name == "differences")
+    pairs = {frozenset(pair) for pair in zip(frame["a"], frame["b"], strict=True)}
+    assert len(frame) == len(pairs)
+    assert pairs == {
+        frozenset({"kcm, 0.5", "stat, 0.5"}),
+        frozenset({"kcm, 0.5", "magnitude, 0.5"}),
+        frozenset({"stat, 0.5", "magnitude, 0.5"}),
+        frozenset({"stat, 0.3", "magnitude, 0.3"}),
+        frozenset({"stat, 0.3-kd", "rosita, 0.3"}),
+    }
+    # Where there are many comparisons, a sentence for each that is above another says the same.
+    (section,) = (one for one in report.sections if one.title == "Which differ")
+    said = {text.split(": ")[0]: text for text in section.text}
+    assert list(said) == frame["a"].unique().tolist()
+    assert frame["told_apart"].nunique() == 2
+    for row in frame.to_dict("records"):
+        above, _, others = said[row["a"]].partition("not told apart from: ")
+        assert (f"{row['b']} (" in above) == row["told_apart"]
+        assert (row["b"] in others.rstrip(".").split("; ")) != row["told_apart"]
 
 
 def test_one_method_alone_is_no_comparison_of_methods(records: Path) -> None:

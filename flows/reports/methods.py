@@ -7,6 +7,7 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from flows.recipes.presets import METHODS, ROSITA
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # What comes before a compression, and what only measures or writes it.
 BESIDE = ("data", "teacher", "assess", "export")
+# A share of the plot's width, for the methods of one cost.
+BESIDE_EACH_OTHER = 0.1
 NEEDS_LABELS = ("taylor", "fisher")
 
 
@@ -107,8 +110,8 @@ def method_plots(records: Records, family: str, suffix: str) -> list[Plot]:
             f"methods_macs{suffix}",
             "Score against multiply-adds, by method",
             "Mean and standard deviation over seeds. Lines join what nothing was trained after; "
-            "filled points were trained afterwards, or while they were cut (rosita). The dashed "
-            "line is the teacher's mean.",
+            "filled points were trained afterwards, or while they were cut (rosita). Methods of "
+            "one cost stand side by side. The dashed line is the teacher's mean.",
             partial(_by_method, cells),
         )
     ]
@@ -152,12 +155,15 @@ def _by_method(cells: pd.DataFrame) -> Figure:
 
     figure = new_figure(3.9)
     axes = figure.subplots()
-    for number, (method, chosen) in enumerate(cells.groupby("method", sort=False)):
+    methods = list(cells.groupby("method", sort=False))
+    step = BESIDE_EACH_OTHER * float(np.ptp(cells["macs"])) / len(methods)
+    for number, (method, chosen) in enumerate(methods):
         colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
         points = chosen.groupby(["configuration", "recovered"], sort=False).agg(
             cost=("macs", "mean"), score=("score", "mean"), sd=("score", "std")
         )
         points = points.reset_index().sort_values("cost")
+        points["cost"] += (number - (len(methods) - 1) / 2) * step
         plain = points[points["recovered"] == "no"]
         axes.plot(plain["cost"] / 1e6, plain["score"], color=colour, linewidth=1.2, zorder=2)
         for label, some, filled in (
@@ -182,5 +188,5 @@ def _by_method(cells: pd.DataFrame) -> Figure:
     axes.margins(x=0.08, y=0.12)
     axes.set_xlabel("multiply-adds per sequence (millions)")
     axes.set_ylabel(score_label(cells))
-    axes.legend(loc="best", ncols=2)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure

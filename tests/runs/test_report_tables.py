@@ -228,8 +228,8 @@ def test_methods_are_put_beside_each_other(tmp_path: Path) -> None:
     assert frame.loc["kcm, 0.5", "score"] == pytest.approx(cells["kcm"])
     assert (frame["seconds"] > 0).all()
     (plot,) = (plot for plot in report.plots if plot.name == "methods_macs")
-    axes = plot.draw().axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    (legend,) = plot.draw().legends
+    assert [text.get_text() for text in legend.get_texts()] == [
         *("kcm", "stat", "magnitude", "rosita")
     ]
 

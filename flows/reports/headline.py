@@ -113,10 +113,10 @@ def _above(name: str, rows: pd.DataFrame) -> str:
         f"{other} ({points(distance)})"
         for other, distance in zip(apart["b"], apart["difference"], strict=True)
     ]
-    parts = [f"above, by points: {'; '.join(said)}."] if said else []
+    parts = [f"Above, by points: {'; '.join(said)}."] if said else []
     if alike := rows.loc[~rows["told_apart"], "b"].tolist():
-        parts.append(f"not told apart from: {'; '.join(alike)}.")
-    return f"{name}: {' '.join(parts)}"
+        parts.append(f"Not told apart from: {'; '.join(alike)}.")
+    return f"{name}. {' '.join(parts)}"
 
 
 def methods(records: Records, compared: bool) -> tuple[str, ...]:

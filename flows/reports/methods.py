@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # What comes before a compression, and what only measures or writes it.
 BESIDE = ("data", "teacher", "assess", "export")
 # A share of the plot's width, for the methods of one cost.
-BESIDE_EACH_OTHER = 0.1
+BESIDE_EACH_OTHER = 0.06
 NEEDS_LABELS = ("taylor", "fisher")
 
 
@@ -65,8 +65,8 @@ def method_table(records: Records) -> Table | None:
         )
     frame = pd.DataFrame(rows)
     shown = (
-        text_column("method", "method"),
         text_column("configuration", "configuration"),
+        text_column("method", "method"),
         text_column("then trained", "recovered"),
         spread_column(str(cells["score_name"].iloc[0]), "score", "score_sd", score),
         number_column("seeds", "seeds", count),

@@ -253,11 +253,11 @@ def test_methods_are_compared_at_one_budget(
     }
     # Where there are many comparisons, a sentence for each that is above another says the same.
     (section,) = (one for one in report.sections if one.title == "Which differ")
-    said = {text.split(": ")[0]: text for text in section.text}
+    said = {text.split(". ")[0]: text for text in section.text}
     assert list(said) == frame["a"].unique().tolist()
     assert frame["told_apart"].nunique() == 2
     for row in frame.to_dict("records"):
-        above, _, others = said[row["a"]].partition("not told apart from: ")
+        above, _, others = said[row["a"]].partition("Not told apart from: ")
         assert (f"{row['b']} (" in above) == row["told_apart"]
         assert (row["b"] in others.rstrip(".").split("; ")) != row["told_apart"]
 

@@ -103,6 +103,26 @@ def test_the_authors_average_over_padding_too(states):
     torch.testing.assert_close(hidden_loss(student, teacher, (0, 1), full, False), expected)
 
 
+@pytest.mark.parametrize("on_padding", [False, True])
+@pytest.mark.parametrize("kept", [torch.float32, torch.float16])
+@pytest.mark.parametrize("learned", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_the_hidden_loss_is_that_of_its_formula(states, on_padding, kept, learned):
+    """As autograd finds it, doubled where the loss is; teacher's states in 16 bit, too."""
+    teacher = [state.to(kept) for state in states(3)]
+    student = [state.to(learned).requires_grad_() for state in states(2)]
+    counted = torch.ones_like(MASK) if on_padding else MASK
+    by_formula = sum(
+        ((s.float() - teacher[i].float()) * counted[..., None]).square().sum() / (counted.sum() * 4)
+        for s, i in zip(student, (0, 2), strict=True)
+    )
+    loss = hidden_loss(tuple(student), tuple(teacher), (0, 2), MASK, on_padding)
+    torch.testing.assert_close(loss, by_formula)
+    expected = torch.autograd.grad(2 * by_formula, student)
+    for found, wanted in zip(torch.autograd.grad(2 * loss, student), expected, strict=True):
+        assert found.dtype is learned
+        torch.testing.assert_close(found, wanted)
+
+
 def test_the_gradient_of_the_prediction_loss_is_the_difference_of_probabilities():
     teacher = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]])
     student = torch.tensor([[1.0, 1.0, -2.0], [0.5, 0.5, 0.0]], requires_grad=True)

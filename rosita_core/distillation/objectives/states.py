@@ -66,7 +66,7 @@ def hidden_loss(
 
 
 class _SquaredError(torch.autograd.Function):
-    """Sum of squared differences, of what is counted: two passes over the states and one back,
+    """Sum of squared differences, of what is counted: three passes over the states and one back,
     where autograd has four and five."""
 
     @staticmethod

@@ -19,6 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from rosita_core.distillation.kept import KeptOutputs
+from rosita_core.model import modeling_rosita
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training import loop
 from rosita_core.training.state import TrainingState
@@ -30,8 +31,10 @@ STEP, COLLATION, TEACHER, STUDENT, LOSSES, BACKWARD, UPDATE = (
     *("a step", "collation", "teacher: computed or read", "student: forward", "losses"),
     *("backward", "clipping and optimizer"),
 )
+# What this project does in place of torch's dropout; its way back is a product among others.
+DROPPED = "dropped"
 OPERATORS = {
-    "of all: dropout": ("dropout", "bernoulli"),
+    "of all: dropout": (DROPPED, "dropout", "bernoulli"),
     "of all: casts": ("aten::to", "_to_copy"),
     "of all: matrix products and attention": ("addmm", "::mm", "bmm", "scaled_dot_product"),
 }
@@ -81,6 +84,7 @@ def split(name: str, folder: Path) -> dict[str, float]:
         (loop, "_gradients", named(STEP)),
         (KeptOutputs, "__call__", named(TEACHER)),
         (RositaForSequenceClassification, "forward", by_who_asks),
+        (modeling_rosita, "dropped", named(DROPPED)),
         (torch.Tensor, "backward", named(BACKWARD)),
         (TrainingState, "update", named(UPDATE)),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from flows.recipes.presets import METHODS, ROSITA
+from flows.recipes.presets import DEFAULT_SHARE, METHODS, ROSITA
 from flows.reports.parts import (
     Plot,
     Table,
@@ -87,10 +86,7 @@ def method_table(records: Records) -> Table | None:
 def comparable(records: Records, family: str) -> list[tuple[str, str]]:
     """Pairs of configurations of different methods by one budget, both trained afterwards (or
     while they were cut) or neither; none where there is one method alone."""
-    cells = _with_methods(records)
-    cells = cells[cells["family"] == family]
-    if cells["method"].nunique() < 2:
-        return []
+    cells = _several(records, family)
     pairs = []
     for _, alike in cells.groupby(["budget", cells["recovered"] != "no"], sort=False):
         names = alike.drop_duplicates("configuration")
@@ -101,9 +97,8 @@ def comparable(records: Records, family: str) -> list[tuple[str, str]]:
 
 def method_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     """Score over multiply-adds, a line per method; none where there is one method alone."""
-    cells = _with_methods(records)
-    cells = cells[cells["family"] == family]
-    if cells["method"].nunique() < 2:
+    cells = _several(records, family)
+    if cells.empty:
         return []
     return [
         Plot(
@@ -117,6 +112,13 @@ def method_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     ]
 
 
+def _several(records: Records, family: str) -> pd.DataFrame:
+    """The cells of a family where it has several methods, else none of them."""
+    cells = _with_methods(records)
+    cells = cells[cells["family"] == family]
+    return cells if cells["method"].nunique() > 1 else cells.iloc[:0]
+
+
 def _with_methods(records: Records) -> pd.DataFrame:
     """The cells with what their recipes say of methods."""
     recipes = {name: one for doc in records.documents for name, one in doc["recipes"].items()}
@@ -127,7 +129,7 @@ def _with_methods(records: Records) -> pd.DataFrame:
 def _said(recipe: dict[str, Any]) -> dict[str, str]:
     # Records from before there were methods have none.
     method, compress = recipe.get("method", ROSITA), recipe.get("compress", {})
-    budget = json.dumps(compress.get("budget"), sort_keys=True)
+    budget = _budget(method, compress.get("budget", {}))
     if method == ROSITA:
         trained = {"method": ROSITA, "recovered": "while cut", "budget": budget}
         labels = recipe.get("kd_setting") == "none"
@@ -147,6 +149,14 @@ def _said(recipe: dict[str, Any]) -> dict[str, str]:
         "labels": "yes" if labels or recovered == "labels" else "no",
         "rows": some if recovered == "none" else "all",
     }
+
+
+def _budget(method: str, budget: dict[str, Any]) -> str:
+    """What a compression may cost, the same words for the same; rosita has none of itself."""
+    share = budget.get("share")
+    if share is None and budget.get("at_most") is None and method != ROSITA:
+        share = DEFAULT_SHARE
+    return f"{budget.get('count')} {share} {budget.get('at_most')}"
 
 
 def _by_method(cells: pd.DataFrame) -> Figure:

@@ -19,8 +19,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 # Of 16 random bits.
 CHOICES = 2**16
-# B x A x T x T of a layer, up to which unfused attention trains faster in bfloat16 (measured on
-# AVX512 with BF16: 0.2 to 0.6 of the time up to 7 million, 1.4 and more from 16 million).
+# B x A x T x T of a layer, up to which unfused attention trains faster in bfloat16. Measured on
+# AVX512 with BF16 and no AMX: 0.2 to 0.6 of the time up to 7 million, 1.4 and more at 25 million.
 UNFUSED_SCORES = 2**23
 
 

@@ -82,7 +82,8 @@ METHODS = [
         {"method": method, "compress.budget.share": share, "compress.recover": recover},
         quality,
         f"a12_l6_f{units}-700-600-500-400-300_e384",
-        12_067_202 + round(share * 10_646_784),
+        # Half is what a recipe has that says nothing.
+        12_067_202 + round((share or 0.5) * 10_646_784),
         macs,
     )
     for method, budget, share, recover, quality, units, macs in (
@@ -90,7 +91,7 @@ METHODS = [
         ("stat", "0.5", 0.5, "none", 0.84, 511, 690_000_000),
         ("stat", "0.3", 0.3, "none", 0.79, 400, 420_000_000),
         ("stat", "0.3-kd", 0.3, "kd", 0.86, 401, 420_000_000),
-        ("magnitude", "0.5", 0.5, "none", 0.60, 509, 680_000_000),
+        ("magnitude", "0.5", None, "none", 0.60, 509, 680_000_000),
         ("magnitude", "0.3", 0.3, "none", 0.55, 398, 400_000_000),
         ("rosita", "0.3", 0.3, "none", 0.87, 399, 410_000_000),
     )

@@ -24,7 +24,7 @@ from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 from rosita_core.training import loop
 from rosita_core.training.state import TrainingState
 from tasks.host.hardware import resolve_numerics
-from tests.bench.contenders import DROPOUT, contender, material
+from tests.bench.contenders import DEVICE, DROPOUT, contender, material
 from tests.bench.contenders.watch import replaced
 
 STEP, COLLATION, TEACHER, STUDENT, LOSSES, BACKWARD, UPDATE = (
@@ -78,7 +78,7 @@ def operator_of(event: Any) -> str | None:
 def split(name: str, folder: Path) -> dict[str, float]:
     """The share of each part in the time of all steps, and of some operators wherever they are."""
     chosen = contender(name)
-    precision = chosen.precision(resolve_numerics("cpu", "auto", "auto", False).precision)
+    precision = chosen.precision(resolve_numerics(DEVICE, "auto", "auto", False).precision)
     watched = (
         (loop, "collate", named(COLLATION)),
         (loop, "_gradients", named(STEP)),

@@ -12,7 +12,7 @@ import pytest
 
 from rosita_core.measuring.memory import BYTES_PER_MIB
 from tests.bench.contenders import NAMES, contender
-from tests.bench.training import check_same_work
+from tests.bench.training import check_same_work, table
 
 ROOT = Path(__file__).resolve().parents[2]
 # The smaller ones fill the buffers, which have a size of their own.
@@ -50,6 +50,22 @@ def test_every_contender_computes_the_same_loss_and_has_its_line():
     shares = {name: cells[0] for name, cells in rows.items() if len(cells) == 1}
     for part in ("student: forward", "backward", "clipping and optimizer", "of all: dropout"):
         assert 0 < float(shares[part].rstrip("%")) < 100, part
+
+
+def test_a_machine_that_slows_down_between_rounds_changes_no_ratio():
+    told = {"precision": "fp32", "padding": 0.1, "loss": 3.0}
+    speeds = (1.0, 0.25, 0.5)
+    found = {
+        name: [told | {"examples_per_second": rate * speed} for speed in order]
+        for name, rate, order in (
+            ("authors", 100.0, speeds),
+            ("ours", 300.0, speeds),
+            # Its own slowest round is not that of the others.
+            ("ours_kept", 800.0, (0.5, 0.25, 1.0)),
+        )
+    }
+    ratios = [line.split("|")[4].strip() for line in table(found)[2:]]
+    assert ratios == ["1.00x", "3.00x", "8.00x"]
 
 
 def test_other_work_ends_the_benchmark():

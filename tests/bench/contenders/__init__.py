@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing, framing_of, load_tokenizer
 from rosita_core.model.checkpoint import fresh, with_dropout
@@ -24,6 +26,7 @@ BATCH, MAX_LENGTH, OUTPUTS = 32, 64, 2
 LEARNING_RATE, WEIGHT_DECAY, EPSILON, CLIP = 1e-5, 0.01, 1e-6, 1.0
 DROPOUT = 0.1
 LAYERS, HEADS, UNITS, RANK = 6, 2, 128, 48
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPE = f"a{HEADS}_l{LAYERS}_f{UNITS}_e{RANK}"
 
 NAMES = ("authors", "hugging_face", "text_brewer", "ours", "ours_kept")
@@ -37,7 +40,7 @@ class Material:
         folder: empty, for what it writes.
         rows: word pieces in a file, as this project reads them.
         framing: what stands around texts.
-        precision: fp32, or bf16 where this processor computes it natively.
+        precision: fp32, or bf16 where `DEVICE` computes it natively.
         dropout: of teacher and student.
     """
 
@@ -53,8 +56,9 @@ class Material:
         return [frame(rows.first(i), None, MAX_LENGTH)[0].tolist() for i in range(len(rows))]
 
     def teacher(self) -> RositaForSequenceClassification:
-        """MiniLM with a classifier, in eval mode."""
-        return with_dropout(load_pretrained(locate(TEACHER), OUTPUTS, seed=0), self.dropout)
+        """MiniLM with a classifier, in eval mode, on `DEVICE`."""
+        model = with_dropout(load_pretrained(locate(TEACHER), OUTPUTS, seed=0), self.dropout)
+        return model.to(DEVICE)
 
     def student(self) -> RositaForSequenceClassification:
         """A student of `SHAPE`, in train mode. Its weights decide no speed: they are drawn."""
@@ -62,7 +66,7 @@ class Material:
         config = RositaConfig.from_dict(wide.to_dict())
         config.layer_heads, config.layer_ffn_units = [HEADS] * LAYERS, [UNITS] * LAYERS
         config.embedding_rank = RANK
-        return fresh(config, 1).train()
+        return fresh(config, 1).train().to(DEVICE)
 
 
 def material(rows: Path, folder: Path, precision: str, dropout: float) -> Material:
@@ -78,7 +82,7 @@ class Contender(Protocol):
     """One line for the table."""
 
     def precision(self, native: str) -> str:
-        """What it computes in, where this processor computes `native` natively."""
+        """What it computes in, where `DEVICE` computes `native` natively."""
 
     def train(self, material: Material) -> dict[str, float]:
         """One pass over the rows; returns what else is to be told, such as seconds before it."""

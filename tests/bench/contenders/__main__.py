@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from tasks.host.hardware import resolve_numerics
-from tests.bench.contenders import DROPOUT, contender, material
+from tests.bench.contenders import DEVICE, DROPOUT, contender, material
 from tests.bench.contenders.watch import watched
 
 
 def measured(name: str, folder: Path) -> dict[str, Any]:
     """The loss of one batch without dropout in float32, and then the training that is timed."""
     chosen = contender(name)
-    precision = chosen.precision(resolve_numerics("cpu", "auto", "auto", False).precision)
+    precision = chosen.precision(resolve_numerics(DEVICE, "auto", "auto", False).precision)
     with TemporaryDirectory() as scratch, watched() as once:
         chosen.train(material(folder / "batch.arrow", Path(scratch), "fp32", 0.0))
     with TemporaryDirectory() as scratch, watched() as seen:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from tests.bench.contenders import (
     BATCH,
     CLIP,
+    DEVICE,
     EPSILON,
     LEARNING_RATE,
     MAX_LENGTH,
@@ -65,7 +66,7 @@ def train(material: Material) -> dict[str, float]:
     for row, tokens in enumerate(material.ids()):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         mask[row, : len(tokens)] = 1
-    examples = TensorDataset(ids, mask, torch.zeros_like(ids))
+    examples = TensorDataset(ids.to(DEVICE), mask.to(DEVICE), torch.zeros_like(ids).to(DEVICE))
     optimizer, total = OneByOne(student.parameters()), 0.0
     for input_ids, input_mask, segments in DataLoader(
         examples, sampler=RandomSampler(examples), batch_size=BATCH

@@ -15,6 +15,7 @@ from rosita_core.model.locate import locate
 from tests.bench.contenders import (
     BATCH,
     CLIP,
+    DEVICE,
     EPSILON,
     LEARNING_RATE,
     TEACHER,
@@ -49,7 +50,7 @@ def train(material: Material) -> dict[str, float]:
     columns = {"input_ids": ids, "length": [len(row) for row in ids]}
     arguments = TrainingArguments(
         output_dir=str(material.folder),
-        use_cpu=True,
+        use_cpu=DEVICE == "cpu",
         bf16=material.precision == "bf16",
         train_sampling_strategy="group_by_length",
         per_device_train_batch_size=BATCH,

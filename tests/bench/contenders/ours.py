@@ -10,7 +10,15 @@ from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.loop import train as train_model
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
-from tests.bench.contenders import BATCH, CLIP, LEARNING_RATE, MAX_LENGTH, WEIGHT_DECAY, Material
+from tests.bench.contenders import (
+    BATCH,
+    CLIP,
+    DEVICE,
+    LEARNING_RATE,
+    MAX_LENGTH,
+    WEIGHT_DECAY,
+    Material,
+)
 from tests.shared.small_trainings import DISTILLATION, TRAINING
 
 TITLE = "this project, teacher computed"
@@ -35,7 +43,7 @@ def train(material: Material) -> dict[str, float]:
 
 def distil(material: Material, kept: KeptOutputs | None) -> None:
     """One epoch, with what the teacher says of the rows computed or `kept`."""
-    placement, rows = Placement("cpu", material.precision), material.rows
+    placement, rows = Placement(DEVICE, material.precision), material.rows
     run = TrainingRun(
         *(rows, rows, material.framing, placement),
         *(lambda _: None, NoCheckpoints()),

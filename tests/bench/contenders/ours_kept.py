@@ -11,7 +11,7 @@ from rosita_core.distillation.kept import read_kept
 from rosita_core.stages.targets import TargetsSettings, keep_targets
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.placement import Placement
-from tests.bench.contenders import LAYERS, MAX_LENGTH, Material
+from tests.bench.contenders import DEVICE, LAYERS, MAX_LENGTH, Material
 from tests.bench.contenders.ours import distil
 
 TITLE = "this project, teacher outputs kept"
@@ -26,7 +26,7 @@ def train(material: Material) -> dict[str, float]:
     keep_targets(
         *(material.teacher(), material.rows, material.framing),
         TargetsSettings(tuple(range(LAYERS + 1)), None, MAX_LENGTH, False),
-        *(Placement("cpu", material.precision), material.folder),
+        *(Placement(DEVICE, material.precision), material.folder),
         *(lambda _: None, NoCheckpoints()),
     )
     seconds = time.perf_counter() - began

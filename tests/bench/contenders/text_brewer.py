@@ -17,6 +17,7 @@ from rosita_core.training.optimizer import parameter_groups
 from tests.bench.contenders import (
     BATCH,
     CLIP,
+    DEVICE,
     EPSILON,
     LAYERS,
     LEARNING_RATE,
@@ -53,7 +54,7 @@ def train(material: Material) -> dict[str, float]:
     matches = [{"layer_T": layer, "layer_S": layer, **state} for layer in range(LAYERS + 1)]
     student = material.student()
     distiller = GeneralDistiller(
-        TrainingConfig(output_dir=str(material.folder), device="cpu"),
+        TrainingConfig(output_dir=str(material.folder), device=DEVICE),
         DistillationConfig(
             temperature=1,
             kd_loss_type="ce",

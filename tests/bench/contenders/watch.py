@@ -1,7 +1,8 @@
 """What a training does, seen from outside and alike for every contender.
 
 Whoever trains calls the model's `forward`, `Tensor.backward` and an optimizer's `step`; these three
-are watched for a block.
+are watched for a block. Nothing is read from a GPU until the training has ended: a step ends where
+its kernels do, not where they were asked for.
 """
 
 from __future__ import annotations
@@ -17,18 +18,35 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+from tests.bench.contenders import DEVICE
 
 WARMUP = 5
 """Steps that are not timed, where there are more."""
+
+
+class Moment:
+    """When the work that was asked for so far is done."""
+
+    def __init__(self) -> None:
+        self._at: Any = time.perf_counter()
+        if DEVICE == "cuda":
+            self._at = torch.cuda.Event(enable_timing=True)
+            self._at.record()
+
+    def seconds_until(self, later: Moment) -> float:
+        if DEVICE == "cuda":
+            later._at.synchronize()
+            return float(self._at.elapsed_time(later._at)) / 1e3
+        return float(later._at - self._at)
 
 
 @dataclass
 class Watched:
     """Of each step: when it ended, its rows, its tokens and its positions, padding included."""
 
-    ended: list[float] = field(default_factory=list)
+    ended: list[Moment] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[torch.Tensor] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
 
@@ -36,12 +54,12 @@ class Watched:
     def examples_per_second(self) -> float:
         """Of the steps after the first few."""
         first = min(WARMUP, len(self.ended) - 1)
-        return sum(self.rows[first:]) / (self.ended[-1] - self.ended[first - 1])
+        return sum(self.rows[first:]) / self.ended[first - 1].seconds_until(self.ended[-1])
 
     @property
     def padding(self) -> float:
         """What share of the student's positions is padding."""
-        return 1 - sum(self.tokens) / sum(self.positions)
+        return 1 - sum(int(one) for one in self.tokens) / sum(self.positions)
 
 
 @contextmanager
@@ -69,7 +87,7 @@ def watched() -> Iterator[Watched]:
             # Only the student takes gradients.
             if torch.is_grad_enabled():
                 seen.rows.append(len(attention_mask))
-                seen.tokens.append(int(attention_mask.sum()))
+                seen.tokens.append(attention_mask.sum())
                 seen.positions.append(attention_mask.numel())
             return forward(self, input_ids, attention_mask, *a, **k)
 
@@ -83,7 +101,7 @@ def watched() -> Iterator[Watched]:
         return noted
 
     def step_ended(*_: Any) -> None:
-        seen.ended.append(time.perf_counter())
+        seen.ended.append(Moment())
 
     hook = register_optimizer_step_post_hook(step_ended)
     try:

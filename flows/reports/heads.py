@@ -29,7 +29,7 @@ def head_plots(records: Records, family: str, suffix: str) -> list[Plot]:
             key: sum(bool(r["head_importance"]) for r in prune_records(records, key))
             for key in keys
         }
-        keys = [key for key in keys if ranked[key]][:SEEDS_SHOWN]
+        keys = [key for key in keys if ranked[key]]
         if keys:
             rank = (max(ranked[key] for key in keys), float(cells["score"].mean()))
             if best is None or rank > best[0]:
@@ -37,14 +37,16 @@ def head_plots(records: Records, family: str, suffix: str) -> list[Plot]:
     if best is None:
         return []
     _, name, keys = best
+    shown = keys[:SEEDS_SHOWN]
+    which = f", the first {len(shown)} of {len(keys)}" if len(keys) > len(shown) else ""
     return [
         Plot(
             f"heads{suffix}",
             f"Attention heads of {name}",
             "Top: how many prunes each head survives, by layer (bottom layer below) and the head's "
             "original number; dots mark heads that are kept. Below: importance at the first "
-            "ranking, as a share of the layer's. A column per seed.",
-            partial(_heads, {_seed(records, key): prune_records(records, key) for key in keys}),
+            f"ranking, as a share of the layer's. A column per seed{which}.",
+            partial(_heads, {_seed(records, key): prune_records(records, key) for key in shown}),
         )
     ]
 

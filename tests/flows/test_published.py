@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -74,3 +75,13 @@ def test_quotes_are_held_against_the_reports(made: Path) -> None:
         wrong = wrong_quotes(page, made)
         assert wrong, page
         assert said in wrong[0]
+
+
+def test_a_plot_with_a_column_per_seed_says_how_many_there_are() -> None:
+    said = {}
+    for report in RESULTS.glob("*/report.md"):
+        seeds = pd.read_parquet(report.parent / "records/cells.parquet")["seed"].nunique()
+        found = re.search(r"A column per seed(.*)\.$", report.read_text(), re.MULTILINE)
+        if found is not None:
+            said.setdefault(seeds, set()).add(found[1])
+    assert said == {3: {""}, 5: {", the first 3 of 5"}}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -71,18 +72,19 @@ def augment_data(
         report(Progress(done, total, {}, None, None))
 
     _check_unchanged(settings)
-    shards = Shards(checkpoints, len(train))
-    if shards.done:
-        report(Progress(shards.done, len(train), {}, None, f"goes on from row {shards.done:,}"))
     as_written = reads_as_written(tokenizer)
-    new = augment(train, settings.variants, mlm, vectors, tell, shards.done, as_written)
     path = folder / "augmented.parquet"
-    rows = write_augmented(chain(shards.read(), shards.kept(new)), path)
-    # Again, since vectors are mapped into memory and read as they are needed.
-    _check_unchanged(settings)
-    (folder / "encoded").mkdir()
-    report(Progress(len(train), len(train), {}, None, f"{rows:,} rows from {len(train):,}"))
-    encode(shards.watched(_stream(path)), tokenizer, folder / "encoded" / "train.arrow")
+    with TemporaryDirectory(dir=folder) as scratch:
+        shards = Shards(checkpoints, len(train), Path(scratch))
+        if shards.done:
+            report(Progress(shards.done, len(train), {}, None, f"goes on from row {shards.done:,}"))
+        new = augment(train, settings.variants, mlm, vectors, tell, shards.done, as_written)
+        rows = write_augmented(chain(shards.read(), shards.kept(new)), path)
+        # Again, since vectors are mapped into memory and read as they are needed.
+        _check_unchanged(settings)
+        (folder / "encoded").mkdir()
+        report(Progress(len(train), len(train), {}, None, f"{rows:,} rows from {len(train):,}"))
+        encode(shards.watched(_stream(path)), tokenizer, folder / "encoded" / "train.arrow")
     return {"rows_train": float(rows), "rows_original": float(len(train))}
 
 

@@ -7,12 +7,15 @@ import os
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from interrupted import Stopped, StoppingAt
 from small_trainings import CHOICE, pruning
 
+from rosita_core.augmentation import shards as shards_module
 from rosita_core.augmentation.augment import AugmentSettings
+from rosita_core.augmentation.shards import ROWS_IN_MEMORY, Shards
 from rosita_core.augmentation.vectors import WordVectors
 from rosita_core.compression.schedule import PruneEvent, at_equal_distances, width_targets
 from rosita_core.distillation.objective import distillation_objective
@@ -191,9 +194,11 @@ def test_one_step_pruning(
     assert len(whole.documents["prunes"]) == 1
 
 
+@pytest.mark.parametrize("in_memory", [1, 1_000, ROWS_IN_MEMORY])
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("stops", [[1], [512], [600], [1, 600, 1200], [1300], [600, 1300, 1300]])
-def test_augmentation(tokenizer, tmp_path, monkeypatch, stops, links):
+def test_augmentation(tokenizer, tmp_path, monkeypatch, stops, links, in_memory):
+    monkeypatch.setattr(shards_module, "ROWS_IN_MEMORY", in_memory)
     if not links:
 
         def no_links(source, target):
@@ -240,3 +245,21 @@ def test_augmentation(tokenizer, tmp_path, monkeypatch, stops, links):
     assert resumed == whole
     # While word pieces are cut nothing is new, and stopping then writes nothing.
     assert len(checkpoints.saved) == len(set(stops))
+
+
+def test_rows_that_no_checkpoint_takes_leave_the_memory(tmp_path):
+    rows, batches = 1_000, 200
+    a_row = 100 + 4 + 8  # a text, its offset, and the number of its original
+
+    def made():
+        for number in range(batches):
+            texts = pa.array([f"{number:0100d}"] * rows)
+            origins = pa.array(range(number * rows, (number + 1) * rows), pa.int64())
+            yield pa.RecordBatch.from_arrays([texts, origins], ["text_a", "origin"])
+
+    before, most = pa.total_allocated_bytes(), 0
+    shards = Shards(NoCheckpoints(), rows * batches, tmp_path)
+    for _ in shards.kept(made()):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 1.5 * (ROWS_IN_MEMORY + 2 * rows) * a_row < rows * batches * a_row
+    assert shards.done == rows * batches

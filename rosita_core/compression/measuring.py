@@ -63,7 +63,13 @@ class Measuring:
     def add(self, batch: Batch) -> None:
         """One mini-batch, on the model's device."""
         with _entering(self._entered) as entered:
-            output = self._model(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            # States of all tokens, so that the last layer computes more than the first one's.
+            output = self._model(
+                batch.input_ids,
+                batch.attention_mask,
+                batch.token_type_ids,
+                output_hidden_states=True,
+            )
         if self._labels or not self._regression:
             self._add_gradients(entered, output.logits.float(), batch.labels)
         seen = batch.attention_mask.bool()

@@ -135,7 +135,7 @@ def _embedded(model: RositaForSequenceClassification, batch: Batch) -> torch.Ten
 
 
 def _attended(layer: Layer, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    attended, _ = layer.attention.self(states, mask[:, None, None, :].bool(), False)
+    attended, _ = layer.attention.self(states, states, mask[:, None, None, :].bool(), False)
     return attended
 
 

@@ -76,7 +76,8 @@ def _computing(
 ) -> Callable[[Batch], Outputs]:
     teacher = placed(teacher, placement.device).train(settings.teacher_dropout)
     teacher.requires_grad_(False)
-    return partial(teacher_outputs, teacher, relu_head=settings.relu_teacher_head)
+    states = any(loss.reads_states for loss in settings.losses)
+    return partial(teacher_outputs, teacher, relu_head=settings.relu_teacher_head, states=states)
 
 
 def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool) -> Outputs:
@@ -88,17 +89,24 @@ def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool)
 
 @torch.no_grad()
 def teacher_outputs(
-    teacher: RositaForSequenceClassification, batch: Batch, relu_head: bool
+    teacher: RositaForSequenceClassification, batch: Batch, relu_head: bool, states: bool
 ) -> Outputs:
-    """What a teacher says of a batch on its device, all hidden states among it.
+    """What a teacher says of a batch on its device.
 
     Args:
         teacher: in the mode that it shall have.
         batch: of its device.
         relu_head: see `DistillationSettings.relu_teacher_head`.
+        states: whether all hidden states are among it.
     """
-    found = _outputs(teacher, batch, True)
     if not relu_head:
-        return found
-    pooled = teacher.bert.pooler(found.states[-1])
-    return Outputs(teacher.classifier(F.relu(pooled)), found.states)
+        return _outputs(teacher, batch, states)
+    encoded = teacher.bert(
+        batch.input_ids,
+        batch.attention_mask,
+        batch.token_type_ids,
+        output_hidden_states=states,
+        first_only=True,
+    )
+    logits = teacher.classifier(F.relu(encoded.pooler_output))
+    return Outputs(logits, encoded.hidden_states or ())

@@ -222,8 +222,8 @@ class Embeddings(nn.Module):
 class SelfAttention(nn.Module):
     """Scaled dot-product attention of A heads of size D.
 
-    Returns what was attended (B, T, A x D), and where it is asked for, or where the configuration
-    says `eager`, the probabilities (B, A, T, T).
+    Returns what was attended (B, Q, A x D), and where it is asked for, or where the configuration
+    says `eager`, the probabilities (B, A, Q, T). Q tokens ask: the first, or all.
     """
 
     def __init__(self, config: RositaConfig, heads: int) -> None:
@@ -237,46 +237,48 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, width)
 
     def forward(
-        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+        self,
+        asking_BQH: torch.Tensor,
+        hidden_BTH: torch.Tensor,
+        mask: torch.Tensor | None,
+        probabilities: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        batch, tokens, _ = hidden_BTH.shape
-
         def split(x: torch.Tensor) -> torch.Tensor:
-            return x.view(batch, tokens, -1, self.head_size).transpose(1, 2)
+            return x.view(*x.shape[:2], -1, self.head_size).transpose(1, 2)
 
-        query = split(self.query(hidden_BTH))
+        query = split(self.query(asking_BQH))
         key = split(self.key(hidden_BTH))
         value = split(self.value(hidden_BTH))
-        share_BATT = None
+        share_BAQT = None
         eager = probabilities or self.config._attn_implementation == "eager"
-        if eager or self._faster_unfused(query):
-            score_BATT = query @ key.transpose(2, 3) * self.head_size**-0.5
+        if eager or self._faster_unfused(query, key.shape[2]):
+            score_BAQT = query @ key.transpose(2, 3) * self.head_size**-0.5
             if mask is not None:
-                score_BATT = score_BATT.masked_fill(~mask, torch.finfo(score_BATT.dtype).min)
-            share_BATT = dropped(score_BATT.softmax(-1), self.dropout, self.training)
-            attended_BATD = share_BATT @ value
+                score_BAQT = score_BAQT.masked_fill(~mask, torch.finfo(score_BAQT.dtype).min)
+            share_BAQT = dropped(score_BAQT.softmax(-1), self.dropout, self.training)
+            attended_BAQD = share_BAQT @ value
         else:
-            attended_BATD = F.scaled_dot_product_attention(
+            attended_BAQD = F.scaled_dot_product_attention(
                 query,
                 key,
                 value,
                 attn_mask=mask,
                 dropout_p=self.dropout if self.training else 0.0,
             )
-        return attended_BATD.transpose(1, 2).reshape(batch, tokens, -1), share_BATT
+        return attended_BAQD.transpose(1, 2).flatten(2), share_BAQT
 
-    def _faster_unfused(self, query_BATD: torch.Tensor) -> bool:
+    def _faster_unfused(self, query_BAQD: torch.Tensor, tokens: int) -> bool:
         """Whether a step of training is faster where the probabilities are computed, on a CPU.
 
         With dropout torch computes them too. Without, the backward pass of its fused function is
         the slower one in bfloat16, until the scores leave the caches.
         """
-        if query_BATD.device.type != "cpu" or not query_BATD.requires_grad:
+        if query_BAQD.device.type != "cpu" or not query_BAQD.requires_grad:
             return False
         if self.training and self.dropout:
             return True
-        scores = query_BATD[..., 0].numel() * query_BATD.shape[2]
-        return query_BATD.dtype is torch.bfloat16 and scores <= UNFUSED_SCORES
+        scores = query_BAQD[..., 0].numel() * tokens
+        return query_BAQD.dtype is torch.bfloat16 and scores <= UNFUSED_SCORES
 
 
 class ResidualOutput(nn.Module):
@@ -295,16 +297,22 @@ class ResidualOutput(nn.Module):
 
 
 class Attention(nn.Module):
+    """Q tokens of a layer read all: (B, Q, H)."""
+
     def __init__(self, config: RositaConfig, heads: int) -> None:
         super().__init__()
         self.self = SelfAttention(config, heads)
         self.output = ResidualOutput(config, heads * config.head_size)
 
     def forward(
-        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+        self,
+        asking_BQH: torch.Tensor,
+        hidden_BTH: torch.Tensor,
+        mask: torch.Tensor | None,
+        probabilities: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        attended, share_BATT = self.self(hidden_BTH, mask, probabilities)
-        return self.output(attended, hidden_BTH), share_BATT
+        attended, share_BAQT = self.self(asking_BQH, hidden_BTH, mask, probabilities)
+        return self.output(attended, asking_BQH), share_BAQT
 
 
 class Intermediate(nn.Module):
@@ -318,7 +326,8 @@ class Intermediate(nn.Module):
 
 
 class Layer(nn.Module):
-    """One transformer layer with its own number of heads and FFN units."""
+    """One transformer layer with its own number of heads and FFN units: (B, T, H), or where nobody
+    reads more, of the first token (B, 1, H)."""
 
     def __init__(self, config: RositaConfig, heads: int, units: int) -> None:
         super().__init__()
@@ -327,14 +336,24 @@ class Layer(nn.Module):
         self.output = ResidualOutput(config, units)
 
     def forward(
-        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+        self,
+        hidden_BTH: torch.Tensor,
+        mask: torch.Tensor | None,
+        probabilities: bool,
+        first_only: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        attended_BTH, share_BATT = self.attention(hidden_BTH, mask, probabilities)
-        return self.output(self.intermediate(attended_BTH), attended_BTH), share_BATT
+        # In memory of its own: a slice is multiplied by another function, which rounds otherwise.
+        asking_BQH = hidden_BTH[:, :1].contiguous() if first_only else hidden_BTH
+        attended_BQH, share_BAQT = self.attention(asking_BQH, hidden_BTH, mask, probabilities)
+        return self.output(self.intermediate(attended_BQH), attended_BQH), share_BAQT
 
 
 class Encoder(nn.Module):
-    """Returns L + 1 hidden states, the embeddings first, and L attention probabilities or None."""
+    """Returns L + 1 hidden states, the embeddings first, and L attention probabilities or None.
+
+    Where only the first token is read, the last layer computes no other: of a layer of BERT, keys
+    and values are a sixth.
+    """
 
     # transformers switches it, and then sets `_gradient_checkpointing_func`.
     gradient_checkpointing = False
@@ -346,16 +365,21 @@ class Encoder(nn.Module):
         self.layer = nn.ModuleList(Layer(config, heads, units) for heads, units in sizes)
 
     def forward(
-        self, hidden_BTH: torch.Tensor, mask: torch.Tensor | None, probabilities: bool
+        self,
+        hidden_BTH: torch.Tensor,
+        mask: torch.Tensor | None,
+        probabilities: bool,
+        first_only: bool,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
         states, shares = [hidden_BTH], []
-        for layer in self.layer:
+        for number, layer in enumerate(self.layer, 1):
+            first = first_only and number == len(self.layer)
             if self.gradient_checkpointing and self.training:
                 hidden_BTH, share_BATT = self._gradient_checkpointing_func(
-                    layer.__call__, hidden_BTH, mask, probabilities
+                    layer.__call__, hidden_BTH, mask, probabilities, first
                 )
             else:
-                hidden_BTH, share_BATT = layer(hidden_BTH, mask, probabilities)
+                hidden_BTH, share_BATT = layer(hidden_BTH, mask, probabilities, first)
             states.append(hidden_BTH)
             shares.append(share_BATT)
         return states, shares
@@ -394,7 +418,9 @@ class RositaModel(RositaPreTrainedModel):
     0 = padding), token_type_ids and position_ids (B, T). It returns last_hidden_state (B, T, H) and
     pooler_output (B, H); where they are asked for, by argument or by the configuration,
     hidden_states, a tuple of L + 1 tensors (B, T, H): the embedding output after its LayerNorm and
-    every layer's output; and attentions, a tuple of L tensors (B, A, T, T).
+    every layer's output; and attentions, a tuple of L tensors (B, A, T, T). Whoever reads nothing
+    but pooler_output says so by first_only, and spares the last layer the other tokens:
+    last_hidden_state is (B, 1, H) then, if neither hidden states nor attentions are asked for.
     """
 
     def __init__(self, config: RositaConfig, initialize: bool = True) -> None:
@@ -438,21 +464,22 @@ class RositaModel(RositaPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        first_only: bool = False,
     ) -> BaseModelOutputWithPooling | tuple:
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds must be given")
         config = self.config
         attentions = _given(output_attentions, config.output_attentions)
+        all_states = _given(output_hidden_states, config.output_hidden_states)
         # Whether anything is masked is not asked: an exported graph would keep the answer.
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         hidden_BTH = self.embedded(input_ids, token_type_ids, position_ids, inputs_embeds)
-        states, shares = self.encoder(hidden_BTH, mask, attentions)
+        first_only = first_only and not (all_states or attentions)
+        states, shares = self.encoder(hidden_BTH, mask, attentions, first_only)
         output = BaseModelOutputWithPooling(
             last_hidden_state=states[-1],
             pooler_output=self.pooler(states[-1]),
-            hidden_states=(
-                tuple(states) if _given(output_hidden_states, config.output_hidden_states) else None
-            ),
+            hidden_states=tuple(states) if all_states else None,
             attentions=tuple(shares) if attentions else None,
         )
         return output if _given(return_dict, config.return_dict) else output.to_tuple()
@@ -496,6 +523,7 @@ class RositaForSequenceClassification(RositaPreTrainedModel):
             output_attentions,
             output_hidden_states,
             return_dict=True,
+            first_only=True,
         )
         logits_BC = self.classifier(self.dropout(encoded.pooler_output))
         output = SequenceClassifierOutput(

@@ -191,7 +191,8 @@ def count_macs(shape: Shape, tokens: int) -> int:
     """Multiply-adds of one forward pass over one sequence of `tokens` tokens.
 
     Counts every matrix product (embedding projections, attention projections, scores and weighted
-    sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing.
+    sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing. All hidden
+    states are computed, as papers count; a classifier alone spares `unread_macs` of them.
     """
     hidden, width = shape.frame.hidden_size, shape.frame.embedding_width
     projection = 0 if shape.embedding_rank is None else tokens * shape.embedding_rank * width
@@ -199,6 +200,15 @@ def count_macs(shape: Shape, tokens: int) -> int:
         projection += tokens * width * hidden
     head = hidden * hidden + hidden * shape.frame.outputs
     return projection + encoder_macs(shape, tokens) + head
+
+
+def unread_macs(shape: Shape, tokens: int) -> int:
+    """Of `count_macs`, those of the last layer that no logit depends on: of all tokens but the
+    first, what is neither key nor value."""
+    heads, units = shape.layer_heads[-1], shape.layer_ffn_units[-1]
+    width = heads * shape.frame.head_size
+    per_token = 2 * shape.frame.hidden_size * (width + units) + 2 * tokens * width
+    return (tokens - 1) * per_token
 
 
 def encoder_macs(shape: Shape, tokens: int) -> int:

@@ -140,7 +140,10 @@ def _computed(
         some = order[start : start + ROWS_PER_BATCH]
         batch = collate(rows, group[some], settings.max_length, framing, False)
         with placement.autocast():
-            found = teacher_outputs(teacher, batch.to(placement.device), settings.relu_teacher_head)
+            found = teacher_outputs(
+                *(teacher, batch.to(placement.device), settings.relu_teacher_head),
+                states=bool(settings.states),
+            )
         logits_NC[some] = found.logits.float().cpu()
         for place, state in enumerate(settings.states):
             state_BTH = found.states[state].half().cpu()

@@ -60,7 +60,7 @@ def keep(framing, placement, tmp_path):
 
 def check_outputs(kept, teacher, batch, states, relu_head=False):
     """What is kept of a batch is what the teacher says of it."""
-    said, now = kept(batch), teacher_outputs(teacher, batch, relu_head)
+    said, now = kept(batch), teacher_outputs(teacher, batch, relu_head, states=True)
     torch.testing.assert_close(said.logits, now.logits, rtol=0, atol=1e-5)
     assert len(said.states) == (len(now.states) if states else 0)
     tokens = batch.attention_mask.bool()
@@ -99,7 +99,7 @@ def test_the_authors_head_is_kept_where_it_teaches(rows, framing, keep, teacher)
     folder, _, _ = keep(teacher, data, replace(SETTINGS, relu_teacher_head=True))
     batch = collate(data, np.arange(9), 16, framing, False)
     check_outputs(read_kept(folder), teacher, batch, (0, 2), relu_head=True)
-    own = teacher_outputs(teacher, batch, False).logits
+    own = teacher_outputs(teacher, batch, False, states=False).logits
     assert not torch.allclose(read_kept(folder)(batch).logits, own, atol=1e-3)
 
 

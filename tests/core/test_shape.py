@@ -20,6 +20,7 @@ from rosita_core.model.shape import (
     narrowed,
     shallower,
     uniform_shape,
+    unread_macs,
 )
 
 BERT = Frame(30522, 768, 64, 512, 2, 2)
@@ -109,8 +110,20 @@ def test_multiply_adds_are_half_the_operations_that_torch_counts(config, data):
     model = RositaForSequenceClassification(config).eval()
     # The fused attention kernel of CPUs is not counted; the plain one does the same products.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, tokens, dtype=torch.long))
+        model(torch.zeros(1, tokens, dtype=torch.long), output_hidden_states=True)
     assert 2 * count_macs(shape_of(config), tokens) == counter.get_total_flops()
+
+
+@settings(max_examples=25, deadline=None)
+@given(configs(), st.data())
+def test_a_classifier_computes_no_state_that_no_logit_depends_on(config, data):
+    tokens = data.draw(st.integers(1, config.max_position_embeddings))
+    model = RositaForSequenceClassification(config).eval()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, tokens, dtype=torch.long))
+    shape = shape_of(config)
+    spared = count_macs(shape, tokens) - unread_macs(shape, tokens)
+    assert 2 * spared == counter.get_total_flops()
 
 
 def test_the_papers_encoder_needs_9_times_fewer_multiply_adds():

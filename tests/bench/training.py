@@ -27,8 +27,18 @@ from rosita_core.data.readers import film_reviews
 from rosita_core.data.readers.glue import GLUE, read_glue_dir
 from rosita_core.model.locate import locate
 from tasks.home import Home, home_directory
+from tasks.host.environment import DEFAULTS, WAITING
 from tasks.host.hardware import cores, hardware
-from tests.bench.contenders import BATCH, DEVICE, MAX_LENGTH, NAMES, SHAPE, TEACHER, contender
+from tests.bench.contenders import (
+    BATCH,
+    DEVICE,
+    MAX_LENGTH,
+    NAMES,
+    OURS,
+    SHAPE,
+    TEACHER,
+    contender,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUE_DIR = Path(os.environ.get("GLUE_DIR", ROOT.parent / "shared/data/glue"))
@@ -58,12 +68,18 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     encode([frame.iloc[: 20 * BATCH]], tokenizer, folder / "profiled.arrow")
 
 
-def in_a_process(module: str, arguments: list[str], path: Path | None = None) -> Any:
-    """What `python -m module` prints as its last line; `path` comes before its packages."""
+def in_a_process(module: str, arguments: list[str], ours: bool, path: Path | None = None) -> Any:
+    """What `python -m module` prints as its last line.
+
+    Args:
+        ours: whether in the environment that this project's command trains in; others have torch's.
+        path: comes before the module's packages.
+    """
     own = [str(ROOT)] if path is None else [str(ROOT), str(path)]
+    surroundings = DEFAULTS | WAITING | os.environ if ours else os.environ
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(own), "HF_HUB_OFFLINE": "1"},
+        env={**surroundings, "PYTHONPATH": os.pathsep.join(own), "HF_HUB_OFFLINE": "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -136,7 +152,8 @@ def main(arguments: list[str]) -> None:
         for number in range(given.rounds):
             for name in names:
                 path = given.textbrewer if name == "text_brewer" else None
-                one = in_a_process("tests.bench.contenders", [name, scratch, threads], path)
+                arguments = [name, scratch, threads]
+                one = in_a_process("tests.bench.contenders", arguments, name in OURS, path)
                 found[name].append(one)
                 rate = found[name][-1]["examples_per_second"]
                 print(f"{number + 1}/{given.rounds} {name}: {rate:.1f} a second", file=sys.stderr)
@@ -145,8 +162,8 @@ def main(arguments: list[str]) -> None:
         kept = statistics.median(one["kept_seconds"] for one in found["ours_kept"])
         print(f"\nKeeping the teacher's outputs took {kept:.1f} s, once for all epochs.")
         # What is profiled are calls on a CPU; those of a GPU only ask for work.
-        for name in ("ours", "ours_kept") if DEVICE == "cpu" else ():
-            split = in_a_process("tests.bench.training_split", [name, scratch, threads])
+        for name in OURS if DEVICE == "cpu" else ():
+            split = in_a_process("tests.bench.training_split", [name, scratch, threads], True)
             print(f"\nWhere the time goes, {contender(name).TITLE}:\n")
             print("| part | share |\n|---|---|")
             for part, share in split.items():

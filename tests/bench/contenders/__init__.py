@@ -29,7 +29,8 @@ LAYERS, HEADS, UNITS, RANK = 6, 2, 128, 48
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPE = f"a{HEADS}_l{LAYERS}_f{UNITS}_e{RANK}"
 
-NAMES = ("authors", "hugging_face", "text_brewer", "ours", "ours_kept")
+OURS = ("ours", "ours_kept")
+NAMES = ("authors", "hugging_face", "text_brewer", *OURS)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from flows.recipes.changes import Changes, applied, fields_of
 from flows.recipes.files import SUFFIXES, Document, beside, is_there, read_document
 from flows.recipes.paper import paper, paper_name, paper_settings
 from flows.recipes.schema import (
-    KD,
     Augment,
     Data,
     Depth,
@@ -30,8 +29,7 @@ from tasks.host.wording import meant
 def demo() -> Recipe:
     """MiniLM-L6 on film-review sentences, setting 4, 7.5 times smaller, in minutes on a laptop."""
     recipe = _minilm("film-reviews", _Passes(teacher=3, student=1, depth=1, width=8), 64, 32)
-    # What it keeps otherwise, 2.9 GB, is much for a first try.
-    return recipe.model_copy(update={"name": "demo", "kd": KD(cache="none")})
+    return recipe.model_copy(update={"name": "demo"})
 
 
 def smoke() -> Recipe:

@@ -87,8 +87,7 @@ def test_a_bound_holds_for_states_of_auto_alone() -> None:
 
 
 def test_recipes_that_ship_keep_what_they_ask_often_for() -> None:
-    assert targets(recipe="demo").keys() == set()
-    assert targets("kd.cache=auto", recipe="demo").keys() == {"width"}
+    assert targets(recipe="demo").keys() == {"width"}
     assert targets(recipe="minilm-sst2").keys() == {"width"}
 
 

@@ -8,6 +8,7 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from rosita_core.distillation.kept import KeptOutputs
@@ -74,10 +75,24 @@ def distillation_objective(
 def _computing(
     teacher: RositaForSequenceClassification, settings: DistillationSettings, placement: Placement
 ) -> Callable[[Batch], Outputs]:
-    teacher = placed(teacher, placement.device).train(settings.teacher_dropout)
-    teacher.requires_grad_(False)
+    teacher = frozen(teacher, placement).train(settings.teacher_dropout)
     states = any(loss.reads_states for loss in settings.losses)
     return partial(teacher_outputs, teacher, relu_head=settings.relu_teacher_head, states=states)
+
+
+def frozen(
+    teacher: RositaForSequenceClassification, placement: Placement
+) -> RositaForSequenceClassification:
+    """A teacher on the device, in its mode, that takes no gradients and is not to be saved.
+
+    What autocast would cast in every batch is cast once: the weights of matrix products.
+    """
+    teacher = placed(teacher, placement.device).requires_grad_(False)
+    if placement.precision == "bf16":
+        for module in teacher.modules():
+            if isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+    return teacher
 
 
 def _outputs(model: RositaForSequenceClassification, batch: Batch, states: bool) -> Outputs:

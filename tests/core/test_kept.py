@@ -13,7 +13,7 @@ from small_trainings import pruning
 from rosita_core.compression.schedule import at_equal_distances, width_targets
 from rosita_core.distillation.kept import KeptOutputs, kept_bytes, read_kept
 from rosita_core.distillation.layer_mapping import map_layers
-from rosita_core.distillation.objective import distillation_objective, teacher_outputs
+from rosita_core.distillation.objective import distillation_objective, frozen, teacher_outputs
 from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages import targets
 from rosita_core.stages.depth import DepthSettings, prune_depth
@@ -22,6 +22,7 @@ from rosita_core.training.batches import collate, shuffled_batches
 from rosita_core.training.checkpoints import NoCheckpoints
 from rosita_core.training.group import Group
 from rosita_core.training.loop import train
+from rosita_core.training.placement import Placement
 
 # The largest state of a tiny model is below 8, and 16 bits keep 11 digits of it.
 ROUNDING = 8 * 2**-12
@@ -101,6 +102,32 @@ def test_the_authors_head_is_kept_where_it_teaches(rows, framing, keep, teacher)
     check_outputs(read_kept(folder), teacher, batch, (0, 2), relu_head=True)
     own = teacher_outputs(teacher, batch, False, states=False).logits
     assert not torch.allclose(read_kept(folder)(batch).logits, own, atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [1e6, -1e6, float("nan")])
+def test_states_that_16_bits_do_not_hold_are_refused(rows, keep, teacher, weight):
+    with torch.no_grad():
+        teacher.bert.encoder.layer[1].output.LayerNorm.weight[0] = weight
+    with pytest.raises(ValueError, match="kd.cache must be none or predictions"):
+        keep(teacher, rows(9))
+    # The others are kept.
+    keep(teacher, rows(9), replace(SETTINGS, states=(0,)))
+
+
+def test_a_frozen_teacher_says_the_same_bits(sized, rows, framing):
+    teacher = sized((4, 2), (8, 12), embedding_rank=3)
+    batch = collate(rows(9), np.arange(9), 16, framing, False)
+    bf16 = Placement("cpu", "bf16")
+    own, held = (one.requires_grad_(False) for one in (teacher, frozen(teacher, bf16)))
+    products = [m for m in held.modules() if isinstance(m, torch.nn.Linear)]
+    assert {weight.dtype for m in products for weight in m.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in own.parameters()} == {torch.float32}
+    with bf16.autocast():
+        said, now = (teacher_outputs(one, batch, False, states=True) for one in (own, held))
+    pairs = zip((said.logits, *said.states), (now.logits, *now.states), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    exact = frozen(teacher, Placement("cpu", "fp32"))
+    assert {weight.dtype for weight in exact.parameters()} == {torch.float32}
 
 
 @pytest.fixture

@@ -250,6 +250,30 @@ def test_auto_model_gives_the_encoder(uneven, inputs, tmp_path):
     assert torch.equal(whole.bert.pooler.dense.weight, uneven.bert.pooler.dense.weight)
 
 
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+def test_what_only_the_first_token_needs_changes_no_logit_and_no_gradient(sized, inputs, kind):
+    model = with_attention(sized((3, 1), (7, 20), 5), kind)
+    ids, mask, types = inputs()
+    labels = torch.tensor([0, 1, 1, 0, 1])
+
+    def step(states):
+        model.zero_grad()
+        output = model(ids, mask, types, labels=labels, output_hidden_states=states)
+        output.loss.backward()
+        return output, {name: weight.grad for name, weight in model.named_parameters()}
+
+    (whole, expected), (first, found) = step(True), step(False)
+    assert_close(first.logits, whole.logits)
+    assert first.hidden_states is None and expected.keys() == found.keys()
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient)
+    only = model.bert(ids, mask, types, first_only=True)
+    assert_close(only.last_hidden_state, whole.hidden_states[-1][:, :1])
+    for asked in ("output_hidden_states", "output_attentions"):
+        all_tokens = model.bert(ids, mask, types, first_only=True, **{asked: True})
+        assert_close(all_tokens.last_hidden_state, whole.hidden_states[-1])
+
+
 def test_a_checkpoint_with_the_projection_beside_the_words_is_read(uneven, inputs, tmp_path):
     save(uneven, tmp_path)
     path = tmp_path / "model.safetensors"

@@ -51,7 +51,8 @@ def check_disk(home: Path) -> Check:
         return Check(
             "disk",
             OK,
-            f"{found}; a run of any shipped recipe takes at most {needed[largest] / 1e9:.1f} GB",
+            f"{found}; the models of a shipped recipe take at most {needed[largest] / 1e9:.1f} GB, "
+            "and `rosita plan` says what a run keeps of its teacher's outputs",
         )
     # Recipes come in many variants; the models that they start from are few.
     short = {RECIPES[name]().teacher.model: needed[name] for name in needed if name not in fits}

@@ -47,7 +47,8 @@ def distillation_objective(
     placement: Placement,
     kept: KeptOutputs | None = None,
 ) -> Callable[[RositaForSequenceClassification, Batch], dict[str, torch.Tensor]]:
-    """The sum of the losses, named "loss", and each of them under its own name.
+    """The sum of the losses, named "loss", and each of them under its own name; to be called within
+    `placement.autocast`.
 
     The teacher is read on the device in eval mode and never trained; the one passed in keeps its
     mode and flags. Where what it says of the rows is `kept`, it is not computed. Of a part of a
@@ -85,7 +86,8 @@ def frozen(
 ) -> RositaForSequenceClassification:
     """A teacher on the device, in its mode, that takes no gradients and is not to be saved.
 
-    What autocast would cast in every batch is cast once: the weights of matrix products.
+    What autocast would cast in every batch is cast once, the weights of matrix products, so that in
+    bf16 it answers within `placement.autocast` alone.
     """
     teacher = placed(teacher, placement.device).requires_grad_(False)
     if placement.precision == "bf16":

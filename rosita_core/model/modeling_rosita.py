@@ -4,8 +4,8 @@ What RoBERTa, DistilBERT and ELECTRA have otherwise is an option of the configur
 
 This file is copied into exported checkpoints and imports nothing but torch and transformers.
 
-Letters: B batch, T tokens, H hidden size, D head size, A heads, F FFN units, E embedding rank,
-L layers, C outputs.
+Letters: B batch, T tokens, Q of them that ask in an attention, H hidden size, D head size, A heads,
+F FFN units, E embedding rank, L layers, C outputs.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 # Of 16 random bits.
 CHOICES = 2**16
-# B x A x T x T of a layer, up to which unfused attention trains faster in bfloat16. Measured on
+# B x A x Q x T of a layer, up to which unfused attention trains faster in bfloat16. Measured on
 # AVX512 with BF16 and no AMX: 0.2 to 0.6 of the time up to 7 million, 1.4 and more at 25 million.
 UNFUSED_SCORES = 2**23
 
@@ -488,9 +488,11 @@ class RositaModel(RositaPreTrainedModel):
 class RositaForSequenceClassification(RositaPreTrainedModel):
     """A (pruned) BERT with a pooler and a classifier.
 
-    `forward` takes what `RositaModel` takes, and labels; it returns logits (B, C), with labels a
-    loss by the configuration's `problem_type`: mean squared error for "regression", binary
-    cross-entropy for "multi_label_classification" (labels B, C), else cross-entropy.
+    `forward` takes what `RositaModel` takes but for first_only, and labels; it returns logits
+    (B, C), with labels a loss by the configuration's `problem_type`: mean squared error for
+    "regression", binary cross-entropy for "multi_label_classification" (labels B, C), else
+    cross-entropy. Where no hidden states or attentions are asked for, a hook on the last layer sees
+    the first token alone, (B, 1, H).
     """
 
     def __init__(self, config: RositaConfig) -> None:

@@ -188,11 +188,11 @@ def count_parameters(shape: Shape) -> ParameterCount:
 
 
 def count_macs(shape: Shape, tokens: int) -> int:
-    """Multiply-adds of one forward pass over one sequence of `tokens` tokens.
+    """Multiply-adds of all hidden states and the logits of one sequence of `tokens` tokens.
 
     Counts every matrix product (embedding projections, attention projections, scores and weighted
-    sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing. All hidden
-    states are computed, as papers count; a classifier alone spares `unread_macs` of them.
+    sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing. So papers
+    count; where logits alone are asked for, a model computes `unread_macs` less.
     """
     hidden, width = shape.frame.hidden_size, shape.frame.embedding_width
     projection = 0 if shape.embedding_rank is None else tokens * shape.embedding_rank * width

@@ -87,7 +87,7 @@ def keep_targets(
         checkpoints: counted in rows.
 
     Raises:
-        ValueError: where a hidden state is too large for 16 bits.
+        ValueError: where a hidden state is no number or too large for 16 bits.
     """
     lengths = framed_lengths(rows, framing, settings.max_length)
     total, shape = len(rows), shape_of(teacher.config)
@@ -153,8 +153,8 @@ def _computed(
     # The largest of 16-bit numbers, NaN among them, in a quarter of the time of isfinite.
     if settings.states and not math.isfinite(states_KSH.abs().max()):
         raise ValueError(
-            f"kd.cache must be none or predictions for a teacher whose hidden states exceed "
-            f"{torch.finfo(torch.float16).max:,.0f}, got one that does"
+            f"kd.cache must be none or predictions for a teacher whose hidden states are no "
+            f"numbers or exceed {torch.finfo(torch.float16).max:,.0f}, got such a one"
         )
     return logits_NC, own, states_KSH
 

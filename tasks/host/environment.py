@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.home import Home
@@ -36,15 +37,20 @@ DEFAULTS = {
 # How OpenMP's threads wait for each other, which they do hundreds of times in a step of a training.
 # Where they sleep at once, distilling a small student takes up to twice as long; where they spin as
 # long as by default, it takes twenty times as long on a machine that something else uses as well.
-# A few microseconds of spinning (GNU's, what torch comes with on Linux) avoid both; others sleep.
+# Some ten microseconds of spinning avoid both; where OpenMP is not GNU's, as torch's on Linux is, they
+# sleep.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+
+
+def not_said(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is to be set in an environment; of how threads wait nothing, where it says anything."""
+    waiting = {} if WAITING.keys() & environment.keys() else WAITING
+    return {name: one for name, one in (DEFAULTS | waiting).items() if name not in environment}
 
 
 def prepare_environment() -> None:
     """Set what the user has not set, and keep loopback away from a proxy."""
-    waiting = {} if WAITING.keys() & os.environ.keys() else WAITING
-    for name, value in (DEFAULTS | waiting).items():
-        os.environ.setdefault(name, value)
+    os.environ.update(not_said(os.environ))
     said = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     direct = [name.strip() for name in said.split(",") if name.strip()]
     if "*" not in direct:

@@ -23,7 +23,7 @@ GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 """Devices in /dev without which there is no CUDA, of NVIDIA's or of AMD's."""
 VARIABLES = (
     *("ATEN_", "MKL", "DNNL", "ONEDNN", "OMP_", "KMP_", "CUDA", "NVIDIA", "PYTORCH_", "TORCH_"),
-    "LD_",
+    *("GOMP_", "THP_", "LD_"),
 )
 """How the environment variables begin that torch and its libraries read."""
 

@@ -220,7 +220,7 @@ def main(arguments: list[str]) -> None:
     for job in JOBS:
         for rows in sorted(set(given.rows)):
             asked = ["--one", job, "--rows", str(rows), "--threads", str(given.threads)]
-            one = kept[job][rows] = in_a_process("tests.bench.memory", asked)
+            one = kept[job][rows] = in_a_process("tests.bench.memory", asked, True)
             cells = f"{one['seconds']:.1f} | {one['own_mib']:.0f} | {one['peak_mib']:.0f}"
             print(f"| {job} | {rows:,} | {cells} |", flush=True)
     print("\n| what | own bytes for a further row | at most |\n|---|---|---|")

@@ -27,7 +27,7 @@ from rosita_core.data.readers import film_reviews
 from rosita_core.data.readers.glue import GLUE, read_glue_dir
 from rosita_core.model.locate import locate
 from tasks.home import Home, home_directory
-from tasks.host.environment import DEFAULTS, WAITING
+from tasks.host.environment import not_said
 from tasks.host.hardware import cores, hardware
 from tests.bench.contenders import (
     BATCH,
@@ -76,7 +76,7 @@ def in_a_process(module: str, arguments: list[str], ours: bool, path: Path | Non
         path: comes before the module's packages.
     """
     own = [str(ROOT)] if path is None else [str(ROOT), str(path)]
-    surroundings = DEFAULTS | WAITING | os.environ if ours else os.environ
+    surroundings = os.environ | not_said(os.environ) if ours else os.environ
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env={**surroundings, "PYTHONPATH": os.pathsep.join(own), "HF_HUB_OFFLINE": "1"},
@@ -152,8 +152,8 @@ def main(arguments: list[str]) -> None:
         for number in range(given.rounds):
             for name in names:
                 path = given.textbrewer if name == "text_brewer" else None
-                arguments = [name, scratch, threads]
-                one = in_a_process("tests.bench.contenders", arguments, name in OURS, path)
+                asked = [name, scratch, threads]
+                one = in_a_process("tests.bench.contenders", asked, name in OURS, path)
                 found[name].append(one)
                 rate = found[name][-1]["examples_per_second"]
                 print(f"{number + 1}/{given.rounds} {name}: {rate:.1f} a second", file=sys.stderr)

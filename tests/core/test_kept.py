@@ -104,7 +104,9 @@ def test_the_authors_head_is_kept_where_it_teaches(rows, framing, keep, teacher)
     assert not torch.allclose(read_kept(folder)(batch).logits, own, atol=1e-3)
 
 
-def test_a_frozen_teacher_says_the_same_bits(sized, rows, framing):
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize("relu_head", [True, False])
+def test_a_frozen_teacher_says_the_same_bits(sized, rows, framing, relu_head, states):
     teacher = sized((4, 2), (8, 12), embedding_rank=3)
     batch = collate(rows(9), np.arange(9), 16, framing, False)
     bf16 = Placement("cpu", "bf16")
@@ -113,7 +115,7 @@ def test_a_frozen_teacher_says_the_same_bits(sized, rows, framing):
     assert {weight.dtype for m in products for weight in m.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in own.parameters()} == {torch.float32}
     with bf16.autocast():
-        said, now = (teacher_outputs(one, batch, False, states=True) for one in (own, held))
+        said, now = (teacher_outputs(one, batch, relu_head, states) for one in (own, held))
     pairs = zip((said.logits, *said.states), (now.logits, *now.states), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     exact = frozen(teacher, Placement("cpu", "fp32"))
@@ -227,7 +229,9 @@ def test_what_is_too_large_is_not_kept(rows, framing, keep, teacher):
 
 
 @pytest.mark.parametrize("weight", [1e6, -1e6, float("nan")])
-def test_states_that_16_bits_do_not_hold_are_refused(rows, keep, teacher, weight):
+def test_states_that_16_bits_do_not_hold_or_that_are_no_numbers_are_refused(
+    rows, keep, teacher, weight
+):
     with torch.no_grad():
         teacher.bert.encoder.layer[1].output.LayerNorm.weight[0] = weight
     with pytest.raises(ValueError, match=r"kd\.cache must be none or predictions .* 65,504"):

@@ -9,6 +9,7 @@ from rosita_core.distillation.objectives.predictions import prediction_loss
 from rosita_core.distillation.objectives.states import hidden_loss
 from rosita_core.model.checkpoint import with_dropout
 from rosita_core.training.batches import Batch
+from rosita_core.training.placement import Placement
 
 
 @pytest.fixture
@@ -182,13 +183,17 @@ def test_only_the_authors_teacher_is_noisy(sized, distillation, batch, placement
 
 
 @pytest.mark.parametrize("train_mode", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_teacher_that_is_passed_in_stays_as_it_is(
-    sized, distillation, batch, placement, snapshot, train_mode
+    sized, distillation, batch, snapshot, train_mode, precision
 ):
+    placement = Placement("cpu", precision)
     teacher, student = sized((2,), (6,)).train(train_mode), sized((2,), (6,), seed=1)
     before = snapshot(teacher)
     for settings in (distillation(), distillation(teacher_dropout=True)):
         objective = distillation_objective(teacher, settings, placement)
-        objective(student, batch)["loss"].backward()
+        with placement.autocast():
+            losses = objective(student, batch)
+        losses["loss"].backward()
     assert snapshot.unchanged(teacher, before)
     assert all(p.grad is not None for p in student.parameters())

@@ -105,7 +105,7 @@ def test_the_formula_counts_what_a_model_has(config):
 
 @settings(max_examples=25, deadline=None)
 @given(configs(), st.data())
-def test_multiply_adds_are_half_the_operations_that_torch_counts(config, data):
+def test_multiply_adds_of_all_states_are_half_the_operations_that_torch_counts(config, data):
     tokens = data.draw(st.integers(1, config.max_position_embeddings))
     model = RositaForSequenceClassification(config).eval()
     # The fused attention kernel of CPUs is not counted; the plain one does the same products.

@@ -37,8 +37,8 @@ DEFAULTS = {
 # How OpenMP's threads wait for each other, which they do hundreds of times in a step of a training.
 # Where they sleep at once, distilling a small student takes up to twice as long; where they spin as
 # long as by default, it takes twenty times as long on a machine that something else uses as well.
-# Some ten microseconds of spinning avoid both; where OpenMP is not GNU's, as torch's on Linux is, they
-# sleep.
+# Some ten microseconds of spinning avoid both where OpenMP is GNU's, as torch's on Linux; elsewhere
+# threads sleep.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 
 

@@ -14,7 +14,7 @@ from command_line import rosita
 from typed_command import ROSITA, Home, RunRosita, environment
 
 from flows.cli.options import recipe_names
-from tasks.host.environment import stand_in_for_a_user
+from tasks.host.environment import WAITING, not_said, stand_in_for_a_user
 
 
 def typed(
@@ -41,6 +41,14 @@ def test_settings_of_prefect_that_would_turn_the_cache_off(
     )
     assert done.returncode == 0, done.stderr
     assert {stage["status"] for stage in json.loads(done.stdout)["stages"]} == {"cached"}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_whoever_says_how_threads_wait_says_it_alone(name: str) -> None:
+    assert not_said({}).items() >= WAITING.items()
+    said = not_said({name: "own", "DO_NOT_TRACK": "0"})
+    assert not said.keys() & {*WAITING, "DO_NOT_TRACK"}
+    assert said["THP_MEM_ALLOC_ENABLE"] == "1"
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:

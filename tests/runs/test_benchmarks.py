@@ -12,6 +12,7 @@ import pytest
 
 from rosita_core.measuring.memory import BYTES_PER_MIB
 from tests.bench.contenders import NAMES, contender
+from tests.bench.memory import JOBS
 from tests.bench.training import check_same_work, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,16 @@ def test_what_cannot_be_measured_is_refused(asked):
     done = run("training", *asked)
     assert done.returncode == 2
     assert re.search(rf"{asked[0]} must be at least \d+, got {asked[1]}$", done.stderr.strip())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="own memory is read from Linux's /proc")
+def test_memory_has_a_line_for_every_job_and_size():
+    done = run("memory", "--rows", "100", "200", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    measured = re.findall(r"^\| (\w+) \| ([\d,]+) \| [\d.]+ \| \d+ \| \d+ \|$", done.stdout, re.M)
+    assert measured == [(job, rows) for job in JOBS for rows in ("100", "200")]
+    for job in JOBS:
+        assert re.search(rf"^\| {job} \| -?\d+ \| 100 \|$", done.stdout, re.M)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="own memory is read from Linux's /proc")

@@ -267,7 +267,7 @@ def _stage_times(records: Records) -> Figure:
     times = seconds / scale
     figure = new_figure(1.5 + 0.3 * len(bars))
     axes = figure.subplots()
-    palette = {**colours(_long_stages()), "other": QUIET}
+    palette = {**colours([stage for stage in order if stage != "other"]), "other": QUIET}
     left = dict.fromkeys(bars, 0.0)
     for stage in order:
         values = [float(times.get((bar, stage), 0.0)) for bar in bars]

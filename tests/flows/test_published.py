@@ -13,6 +13,7 @@ from quoted import markdown_tables, marks, wrong_quotes
 
 from flows.grids.records import load
 from flows.reports.heads import head_plots
+from flows.reports.plots import time_plot
 from flows.reports.records import report_records
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +88,11 @@ def test_a_plot_with_a_column_per_seed_says_how_many_there_are(name: str, said: 
     records = report_records([load(RESULTS / name / "records")])
     (plot,) = head_plots(records, records.families[0], "")
     assert plot.caption.endswith(f"A column per {said}")
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in RESULTS.glob("*/records")))
+def test_no_two_stages_of_a_plot_have_one_colour(name: str) -> None:
+    figure = time_plot(report_records([load(RESULTS / name / "records")])).draw()
+    (legend,) = figure.legends
+    colours = [patch.get_facecolor() for patch in legend.get_patches()]
+    assert len(set(colours)) == len(colours) == len(legend.get_texts())

@@ -203,7 +203,7 @@ def targets_settings(request: Request, training: Any, shallow: bool) -> TargetsS
     kd, distillation = request.recipe.kd, getattr(training, "distillation", None)
     if kd.cache == "none" or distillation is None or distillation.teacher_dropout:
         return None
-    reads_states = any(loss.reads_states for loss in distillation.losses)
+    reads_states = distillation.reads_states
     # The authors' hidden loss reads padding, of which there is more or less from batch to batch.
     lacking = kd.cache == "predictions" or request.recipe.fidelity.hidden_on_padding
     if training.training.epochs <= KEPT_ABOVE or (reads_states and lacking):

@@ -40,6 +40,11 @@ class DistillationSettings:
         if not self.losses:
             raise ValueError("losses must be at least one, got none")
 
+    @property
+    def reads_states(self) -> bool:
+        """Whether hidden states are learned, of teacher and student."""
+        return any(loss.reads_states for loss in self.losses)
+
 
 def distillation_objective(
     teacher: RositaForSequenceClassification,
@@ -58,13 +63,12 @@ def distillation_objective(
     "loss_hidden": 0.4}.
     """
     teach = _computing(teacher, settings, placement) if kept is None else kept
-    states = any(loss.reads_states for loss in settings.losses)
 
     def objective(
         student: RositaForSequenceClassification, batch: Batch
     ) -> dict[str, torch.Tensor]:
         taught = teach(batch)
-        learned = _outputs(student, batch, states)
+        learned = _outputs(student, batch, settings.reads_states)
         named: dict[str, torch.Tensor] = {}
         for loss in settings.losses:
             named |= loss.losses(learned, taught, batch)
@@ -77,8 +81,8 @@ def _computing(
     teacher: RositaForSequenceClassification, settings: DistillationSettings, placement: Placement
 ) -> Callable[[Batch], Outputs]:
     teacher = frozen(teacher, placement).train(settings.teacher_dropout)
-    states = any(loss.reads_states for loss in settings.losses)
-    return partial(teacher_outputs, teacher, relu_head=settings.relu_teacher_head, states=states)
+    relu_head, states = settings.relu_teacher_head, settings.reads_states
+    return partial(teacher_outputs, teacher, relu_head=relu_head, states=states)
 
 
 def frozen(

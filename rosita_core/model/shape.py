@@ -192,7 +192,7 @@ def count_macs(shape: Shape, tokens: int) -> int:
 
     Counts every matrix product (embedding projections, attention projections, scores and weighted
     sum, FFN, pooler, classifier); look-ups, normalization and activations count nothing. So papers
-    count; where logits alone are asked for, a model computes `unread_macs` less.
+    count; where logits alone are asked for, the last layer computes its first token alone.
     """
     hidden, width = shape.frame.hidden_size, shape.frame.embedding_width
     projection = 0 if shape.embedding_rank is None else tokens * shape.embedding_rank * width
@@ -200,15 +200,6 @@ def count_macs(shape: Shape, tokens: int) -> int:
         projection += tokens * width * hidden
     head = hidden * hidden + hidden * shape.frame.outputs
     return projection + encoder_macs(shape, tokens) + head
-
-
-def unread_macs(shape: Shape, tokens: int) -> int:
-    """Of `count_macs`, those of the last layer that no logit depends on: of all tokens but the
-    first, what is neither key nor value."""
-    heads, units = shape.layer_heads[-1], shape.layer_ffn_units[-1]
-    width = heads * shape.frame.head_size
-    per_token = 2 * shape.frame.hidden_size * (width + units) + 2 * tokens * width
-    return (tokens - 1) * per_token
 
 
 def encoder_macs(shape: Shape, tokens: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from deployed_stack import ROOT, SETTINGS, until
+from processes import listening, lives, words
 from serving import is_free, serving
 from typed_command import ROSITA, Home, environment
 
@@ -38,12 +39,7 @@ def test_a_schedule_from_a_laptop_starts_all_it_needs_and_ends_it(tmp_path: Path
             lambda: len(list(runs.glob("*/summary.json"))) >= 2, "two scheduled runs", log.read_text
         )
         found = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-        assert {
-            connection.laddr.ip
-            for one in found
-            for connection in one.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        } == {"127.0.0.1"}
+        assert listening(found) == {"127.0.0.1"}
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(90)
@@ -69,9 +65,9 @@ def test_a_schedule_says_that_its_server_is_gone(tmp_path: Path) -> None:
         )
     until(lambda: "runs next" in log.read_text(), "the schedule", log.read_text)
     children = psutil.Process(process.pid).children()
-    [server] = [child for child in children if "flows.services.held" in child.cmdline()]
+    [server] = [child for child in children if "flows.services.held" in words(child)]
     # Else nothing would make the runs that are due.
-    assert OF_A_RUN not in server.cmdline()
+    assert OF_A_RUN not in words(server)
     server.kill()
     assert process.wait(180) == 1
     assert "does not answer any more" in log.read_text().splitlines()[-1]
@@ -82,14 +78,8 @@ def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) 
     with serving(place, "--worker") as running:
         assert "a worker takes runs from the work pool rosita" in running.printed
         children = psutil.Process(running.process.pid).children(recursive=True)
-        assert any("worker" in child.cmdline() for child in children)
-        listening = {
-            connection.laddr.ip
-            for child in children
-            for connection in child.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        assert listening == {"127.0.0.1"}
+        assert any("worker" in words(child) for child in children)
+        assert listening(children) == {"127.0.0.1"}
         of_server = {
             "PREFECT_API_URL": f"{running.url('prefect')}/api",
             "PREFECT_API_AUTH_STRING": (place.home / "prefect" / "password").read_text().strip(),
@@ -109,11 +99,3 @@ def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) 
         assert running.process.wait(30) == 0
     assert all(is_free(port) for port in running.ports.values())
     assert not [child for child in children if lives(child)]
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether it still does anything; one that has ended may wait for whoever adopted it."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Cancelling
+from processes import listening
 
 from flows.services.work_pool import TRAINING_QUEUE, job_template, prepare_work_pool
 from flows.services.worker import POOL
@@ -35,16 +36,6 @@ BEFORE_STUDENT = ("data", "teacher", "augment")
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:
     return {stage["name"]: stage["status"] for stage in summary["stages"]}
-
-
-def listening(processes: list[psutil.Process]) -> set[str]:
-    """Where they wait for connections."""
-    found = set()
-    for process in processes:
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found.add(connection.laddr.ip)
-    return found
 
 
 def resumed(stack: Stack, stage: str, seed: int) -> list[tuple[str, int | None]]:

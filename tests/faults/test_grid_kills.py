@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from grid_homes import SECONDS, SMOKE, command, keys, made
+from processes import lives
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("in_prefect")]
 
@@ -55,7 +56,7 @@ def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
         killed += process.wait() == -signal.SIGKILL
         # Its workers end with it.
         psutil.wait_procs(children, timeout=30)
-        assert not any(child.is_running() for child in children)
+        assert not any(lives(child) for child in children)
     assert killed > KILLS / 2
     done = undisturbed(home)
     found = [r["key"] for r in made(home) if r["status"] == "completed"]

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from command_line import rosita
+from processes import lives
 from serving import STOP_SECONDS, Serving, free_ports, is_free, serving
 from typed_command import Home
 
@@ -81,7 +82,7 @@ def test_ctrl_c_stops_both(smoke_home: Home) -> None:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(STOP_SECONDS) == 0
         assert all(is_free(port) for port in running.ports.values())
-        assert not [child for child in children if child.is_running()]
+        assert not [child for child in children if lives(child)]
 
 
 def test_a_server_that_dies_takes_the_other_along(smoke_home: Home) -> None:
@@ -96,7 +97,7 @@ def test_a_server_that_dies_takes_the_other_along(smoke_home: Home) -> None:
         assert "rosita: mlflow ended with signal SIGKILL; last lines of" in said
         assert "mlflow.log" in said
         # What it had started itself does not stay behind.
-        assert not [child for child in children if child.is_running()]
+        assert not [child for child in children if lives(child)]
 
 
 @pytest.mark.parametrize("option", ["--prefect-port", "--mlflow-port"])

@@ -19,6 +19,7 @@ from grid_homes import SECONDS, SMOKE, command, made
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from processes import lives, words
 
 from flows.grids.files import read_cell
 from tasks.stages.catalogue import catalogue
@@ -208,7 +209,7 @@ def test_stopped_it_saves_and_goes_on(tmp_path: Path) -> None:
     assert "4-s44: interrupted" in said_text
     assert "stage width was stopped and saved after 4 of" in said_text
     assert "Traceback" not in said_text
-    assert not any(worker.is_running() for worker in workers)
+    assert not any(lives(worker) for worker in workers)
     assert {r["stage"]: r["status"] for r in made(home)}["width"] == "interrupted"
 
     done = rosita(*WORKERS, home=home)
@@ -249,7 +250,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_stage_goes_on(tmp_path: Pat
 def workers_of(pid: int) -> list[psutil.Process]:
     """The processes that compute for it."""
     children = psutil.Process(pid).children(recursive=True)
-    return [c for c in children if any("spawn_main" in word for word in c.cmdline())]
+    return [c for c in children if any("spawn_main" in word for word in words(c))]
 
 
 def blocked(process: psutil.Process) -> set[int]:

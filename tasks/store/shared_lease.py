@@ -114,6 +114,7 @@ class Lease:
             logger.warning("a lease could not be given up and ends by itself: %s", error)
 
     def _keep(self) -> None:
+        away = False
         while not self._stop.wait(self._seconds / BEATS):
             try:
                 if self._newest() > self._number:
@@ -122,7 +123,14 @@ class Lease:
                     return
                 self._files.write(self._path(self._number), self._content("held"))
             except SharedStoreError as error:
-                logger.warning("a lease could not be renewed: %s", error)
+                # Once an outage: each beat says the same.
+                if not away:
+                    logger.warning("a lease could not be renewed, tried again: %s", error)
+                away = True
+                continue
+            if away:
+                logger.warning("the lease %s is renewed again", self._path(self._number))
+            away = False
 
     def _silent(self, number: int, content: bytes | None, seconds: float) -> bool:
         """Whether a lease has not changed for as long as its holder said it would take."""

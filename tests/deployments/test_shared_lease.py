@@ -85,7 +85,9 @@ def test_a_lease_is_kept_while_its_holder_lives_and_ends_with_it(url: str) -> No
             assert not lease.try_take()
             time.sleep(0.05)
         assert f"({process.pid})" in lease.holder
-        assert Lease(SharedFiles(url), "other", SECONDS).try_take()
+        other = Lease(SharedFiles(url), "other", SECONDS)
+        assert other.try_take()
+        other.release()
         process.send_signal(signal.SIGKILL)
         process.wait()
         # Its last write may be a moment old or new.
@@ -109,7 +111,9 @@ def test_a_holder_that_was_stopped_finds_that_its_lease_was_taken(url: str) -> N
         # What it gave up was its own lease, not that of the new holder.
         assert not Lease(SharedFiles(url), "k", SECONDS).try_take()
         lease.release()
-        assert Lease(SharedFiles(url), "k", SECONDS).try_take()
+        after = Lease(SharedFiles(url), "k", SECONDS)
+        assert after.try_take()
+        after.release()
     finally:
         process.kill()
         process.wait()
@@ -163,3 +167,33 @@ def test_an_outage_of_the_store_is_no_silence_of_the_holder(url: str) -> None:
     time.sleep(0.4)
     assert waiting.try_take()
     waiting.release()
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(
+    object_store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    lease = Lease(SharedFiles(f"s3://{BUCKET}/{tmp_path.name}"), "k", SECONDS)
+    assert lease.try_take()
+    object_store.stop()
+    until_told("could not be renewed", caplog)
+    # Several more writes fail.
+    time.sleep(3 * SECONDS)
+    object_store.start()
+    until_told("is renewed again", caplog)
+    lease.release()
+    assert [one.message.split(":")[0] for one in caplog.records] == [
+        "a lease could not be renewed, tried again",
+        "the lease locks/k/000000001 is renewed again",
+    ]
+
+
+def until_told(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    deadline = time.monotonic() + 60
+    while what not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        time.sleep(0.1)

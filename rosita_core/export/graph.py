@@ -7,12 +7,12 @@ Letters: B batch, T tokens, C outputs.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,8 @@ def write_runtime(checkpoint: Path, folder: Path) -> None:
     Raises:
         ValueError: where the checkpoint is none of ours.
     """
+    from rosita_core.export.runtime import predict
+
     config = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
     if config["model_type"] != RositaConfig.model_type or not (checkpoint / WEIGHTS).is_file():
         raise ValueError(
@@ -182,8 +184,7 @@ def write_runtime(checkpoint: Path, folder: Path) -> None:
     # Some tokenizers know types that their models do not read.
     said["model_input_names"] = load_tokenizer(checkpoint).model_input_names
     _write_json(said, folder / TOKENIZER_CONFIG)
-    source = files("rosita_core.export.runtime").joinpath(RUNTIME).read_text(encoding="utf-8")
-    (folder / RUNTIME).write_text(source, encoding="utf-8")
+    (folder / RUNTIME).write_text(inspect.getsource(predict), encoding="utf-8")
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:

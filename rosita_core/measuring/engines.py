@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rosita_core.measuring import engine_process
 from rosita_core.measuring.latency import Latency, latency_of
 
-PROCESS = "rosita_core.measuring.engine_process"
 TORCH, ONNX = "torch", "onnx"
 
 
@@ -122,7 +122,7 @@ class _Running:
         # A pipe that nobody reads would fill, and stop the process.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (`__exit__` closes it)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", PROCESS, json.dumps(given)],
+            [sys.executable, "-m", engine_process.__name__, json.dumps(given)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

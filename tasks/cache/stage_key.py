@@ -28,6 +28,7 @@ LIBRARIES = {
     "torch": ("torch",),
     # What it cuts texts with, and writes weights with.
     "transformers": ("transformers", "tokenizers", "safetensors"),
+    "tokenizers": ("tokenizers",),
     "safetensors": ("safetensors",),
     "numpy": ("numpy",),
     "scipy": ("scipy",),
@@ -36,6 +37,9 @@ LIBRARIES = {
     "pyarrow": ("pyarrow",),
     "datasets": ("datasets",),
     "huggingface_hub": ("huggingface-hub",),
+    # What writes a graph for it.
+    "onnx": ("onnx", "onnxscript"),
+    "onnxruntime": ("onnxruntime",),
 }
 """What code imports -> the libraries that decide its numbers, or the bytes that it writes."""
 

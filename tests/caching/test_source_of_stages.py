@@ -25,8 +25,9 @@ def keys():
     found = {}
     kept = "width.epochs=2"
     rank = "compress.rank=magnitude"
+    formats = "export.formats=[hugging-face, onnx]"
     for change in ("kd_setting=4", "kd_setting=none", rank, "method=stat", kept):
-        recipe = load_recipe("smoke", (change, "data.limit_rows=64"))
+        recipe = load_recipe("smoke", (change, "data.limit_rows=64", formats))
         for node in method(check(recipe, Path("home").absolute())):
             artifacts = dict.fromkeys(node.inputs.values(), "0" * 64)
             stage = stage_of(node, artifacts, numerics_of(recipe))
@@ -50,6 +51,8 @@ DISTILLING = {
     for stage in ("student", "depth", "width")
     for change in ("kd_setting=4", "compress.rank=magnitude", "width.epochs=2")
 }
+CHANGES = ("kd_setting=4", "kd_setting=none", "compress.rank=magnitude", "method=stat")
+EXPORTS = {f"export {change}" for change in (*CHANGES, "width.epochs=2")}
 USERS = {
     f"{CRITERIA}/taylor.py": {
         *("width kd_setting=4", "width width.epochs=2", "one-step kd_setting=none"),
@@ -67,6 +70,8 @@ USERS = {
     },
     "rosita_core/stages/targets.py": {"width-targets width.epochs=2"},
     f"{TASKS}/keep_targets.py": {"width-targets width.epochs=2"},
+    "rosita_core/measuring/engine_process.py": EXPORTS,
+    "rosita_core/export/runtime/predict.py": EXPORTS,
     f"{TASKS}/prune_width.py": WIDTHS,
     f"{TASKS}/prune_depth.py": {one for one in DISTILLING if one.startswith("depth ")},
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.metadata
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,8 +14,11 @@ from typing import Any
 
 import pytest
 
-from tasks.cache.stage_key import Stage, library_versions
+from tasks.cache.source_closure import source_closure
+from tasks.cache.stage_key import LIBRARIES, Stage, library_versions
 
+PROJECT = Path(__file__).parents[2]
+KERNELS = PROJECT / "rosita_core"
 NUMERICS = {
     "device": "cpu",
     "precision": "fp32",
@@ -111,6 +116,27 @@ def test_only_what_the_code_imports_counts() -> None:
     assert set(STAGE.components["libraries"]) == {"torch"}
     plain = dataclasses.replace(STAGE, code=("rosita_core.data.task_spec",))
     assert plain.components["libraries"] == plain.components["numerics"] == {}
+
+
+def test_every_library_that_kernels_import_is_counted() -> None:
+    files = [path.relative_to(PROJECT).with_suffix("") for path in KERNELS.rglob("*.py")]
+    modules = [".".join(path.parts).removesuffix(".__init__") for path in files]
+    imported = set(source_closure(modules).packages)
+    assert imported - sys.stdlib_module_names == LIBRARIES.keys()
+
+
+def test_a_module_that_is_named_in_a_text_is_imported_too() -> None:
+    """Else it would be outside the keys of those that start or copy it."""
+    for path in KERNELS.rglob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        texts = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        for text in (text for text in texts if re.fullmatch(r"rosita_core(\.\w+)+", text)):
+            file = PROJECT.joinpath(*text.split(".")).with_suffix(".py")
+            assert not file.is_file(), f"{path} names {text}"
 
 
 def test_a_stage_has_no_key_before_its_inputs_are_known() -> None:

@@ -5,7 +5,7 @@ digests, ids, times. What does not fit is not used.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -192,6 +192,15 @@ class CheckpointAbout(Document):
     """That the stage had taken until then, over all its attempts."""
     again: bool
     """Whether the stage was being computed again on purpose."""
+
+    def is_ahead_of(self, other: Self) -> bool:
+        """Whether it is the further one of the same stage.
+
+        A stage of several phases counts other units in each: then the longer way is ahead.
+        """
+        if self.total == other.total:
+            return self.unit > other.unit
+        return self.seconds > other.seconds
 
 
 class SharedResult(Document):

@@ -171,8 +171,12 @@ class SharedStore:
         for name in sorted(filter(is_number, self.files.names(folder)), key=int, reverse=True):
             about, problem = self._about(f"{folder}/{name}/{ABOUT}", stage)
             if about is not None:
+                if again and not about.again:
+                    return None
                 here = newest(checkpoints_folder(self.home, key))
-                if (again and not about.again) or (here and here.about.unit >= about.unit):
+                if here is not None and again and not here.about.again:
+                    here = None
+                if here is not None and not about.is_ahead_of(here.about):
                     return None
                 problem = self._fetch_checkpoint(f"{folder}/{name}", key, about)
                 if problem is None:

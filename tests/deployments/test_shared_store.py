@@ -18,7 +18,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
-from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder, newest
 from tasks.cache.documents import StageResult
 from tasks.cache.metric_history import observations
 from tasks.cache.policy import stage_options
@@ -285,6 +285,42 @@ def test_a_checkpoint_is_shared_while_the_stage_runs_and_dropped_when_it_is_done
     assert files.names(f"checkpoints/{KEY}") == ["000003"]
     run(tmp_path / "third")
     assert files.names(f"checkpoints/{KEY}") == []
+
+
+def test_a_checkpoint_of_a_later_phase_is_ahead_of_one_with_more_units(tmp_path: Path) -> None:
+    files = SharedFiles(f"file://{tmp_path}/shared")
+
+    def saves(home: Path, unit: int, total: int, again: bool = False) -> None:
+        """As `one-step` does, which ranks batches and then trains steps."""
+        found = StageCheckpoints(checkpoints_folder(home, KEY), "one-step", 60, None, again)
+        time.sleep(0.01)
+        found.save(unit, total, lambda folder: (folder / "phase").write_text(str(total)))
+
+    def sends(home: Path) -> None:
+        found = newest(checkpoints_folder(home, KEY))
+        assert found is not None
+        assert SharedStore(files, home).send_checkpoint(KEY, found.path)
+
+    def fetches(home: Path, again: bool = False) -> int | None:
+        return SharedStore(files, home).fetch_checkpoint(KEY, "one-step", again)
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    saves(one, 900, 1_000)
+    sends(one)
+    assert fetches(other) == 900
+    saves(other, 50, 5_000)
+    # What is shared lags behind: of the phase before, with more units.
+    assert fetches(other) is None
+    sends(other)
+    assert fetches(one) == 50
+    assert fetches(one) is None
+    # One on purpose does not go on from what was there before.
+    third = tmp_path / "third"
+    saves(third, 60, 5_000)
+    saves(other, 20, 5_000, again=True)
+    sends(other)
+    assert fetches(third) is None
+    assert fetches(third, again=True) == 20
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,7 +90,8 @@ def train(
         hooks: what else happens between the steps, such as pruning.
 
     Raises:
-        ValueError: where there is no epoch, or a hook needs more steps than there are.
+        ValueError: where there is no epoch, a hook needs more steps than there are, or a loss or
+            an answer on the selection rows is no finite number (as a too high rate makes them).
     """
     if settings.epochs == 0:
         raise ValueError("epochs must be above 0 to train, got 0")
@@ -110,6 +112,7 @@ def train(
             evaluated = plan.evaluates(step)
             if evaluated or message or step % plan.report_every == 0:
                 metrics = meter.read() | _facts(state, rate)
+                _check_losses(metrics, step)
                 if evaluated:
                     metrics |= _evaluated(state, score, step)
                 shape = str(shape_of(state.model.config))
@@ -197,6 +200,16 @@ def _gradients(
     return computed, examples
 
 
+def _check_losses(metrics: Mapping[str, float], step: int) -> None:
+    """The weights after a loss that is no number are none either."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(
+                f"{name} must stay a finite number (a lower learning_rate may help), "
+                f"got {value} by step {step:,}"
+            )
+
+
 def _facts(state: TrainingState, rate: float) -> dict[str, float]:
     params = float(sum(p.numel() for p in state.model.parameters()))
     return {"train/lr": rate, "shape/params": params}
@@ -247,13 +260,14 @@ class _Meter:
         self.examples += examples
 
     def values(self) -> dict[str, Any]:
-        """What `set` takes back, but for the time that has passed."""
+        """What `set` takes back. The throughput begins anew: examples from before a stop would
+        count without their time."""
         sums = {name: float(total) for name, total in self.sums.items()}
-        return {"sums": sums, "batches": self.batches, "examples": self.examples}
+        return {"sums": sums, "batches": self.batches}
 
     def set(self, values: dict[str, Any]) -> None:
         self.sums = {name: torch.tensor(total) for name, total in values["sums"].items()}
-        self.batches, self.examples = values["batches"], values["examples"]
+        self.batches = values["batches"]
 
     def read(self) -> dict[str, float]:
         means = {f"train/{n}": float(total / self.batches) for n, total in self.sums.items()}

@@ -263,3 +263,26 @@ def test_rows_that_no_checkpoint_takes_leave_the_memory(tmp_path):
         most = max(most, pa.total_allocated_bytes() - before)
     assert most < 1.5 * (ROWS_IN_MEMORY + 2 * rows) * a_row < rows * batches * a_row
     assert shards.done == rows * batches
+
+
+def test_examples_from_before_a_stop_have_no_time_and_do_not_count(
+    sized, rows, run_of, training, tmp_path, monkeypatch
+):
+    """By a clock on which a batch of 4 takes a second."""
+    model, data, seconds = sized((4, 4), (8, 8)), rows(32), [0.0]
+    monkeypatch.setattr("rosita_core.training.loop.time.perf_counter", lambda: seconds[0])
+    settings = training(epochs=5, evaluations_per_epoch=0.2)
+    reports = []
+
+    def objective(model, batch):
+        seconds[0] += 1
+        return hard_label_objective(model, batch)
+
+    def run(checkpoints):
+        rows_of = run_of(data, report=reports.append, checkpoints=checkpoints)
+        return train(model, settings, objective, rows_of, lambda _: {"score": 0.5})
+
+    # Reports come every fourth step.
+    finish(run, StoppingAt(tmp_path, [7, 18]))
+    rates = [r.metrics["train/examples_per_second"] for r in reports if r.metrics]
+    assert rates == [4.0] * 10

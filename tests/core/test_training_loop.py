@@ -422,3 +422,24 @@ def test_predicting_in_train_mode_is_an_error(sized, rows, framing, placement):
     model = sized(HEADS, UNITS).train()
     with pytest.raises(ValueError, match="eval mode to predict, got train mode"):
         predict_logits(model, rows(3), 2, 16, framing, placement)
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_a_loss_that_is_no_number_ends_a_training(sized, rows, run, number):
+    """Its weights would be none, and the best class of such answers is the first."""
+    calls = iter(range(100))
+
+    def objective(model, batch):
+        losses = hard_label_objective(model, batch)
+        return {"loss": losses["loss"] * number} if next(calls) == 3 else losses
+
+    with pytest.raises(ValueError, match=r"^train/loss must stay a finite number .* by step 4$"):
+        run(sized(HEADS, UNITS), rows(30), objective=objective)
+
+
+def test_answers_that_are_no_numbers_have_no_score(sized, rows, scoring, framing, placement):
+    model, data = sized(HEADS, UNITS), rows(6)
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"finite numbers on the 6 rows .*, got others for 6 of"):
+        scorer(data, scoring(), framing, placement)(model.eval())

@@ -209,7 +209,7 @@ class Executor:
                 with owner.running(vertex.name):
                     state: State = task(stage, context, [r.state for r in reads], return_state=True)
                 if not state.is_completed():
-                    return self._failure(vertex, state)
+                    return self._failure(vertex, stage, state)
                 done = Done(stage, context, state, state.result(), state.name == "Cached")
                 if not done.cached:
                     self._settle(vertex, done.result)
@@ -264,10 +264,15 @@ class Executor:
             finally:
                 locks.release_lock(result.key, holder)
 
-    def _failure(self, vertex: Vertex, state: State) -> str:
+    def _failure(self, vertex: Vertex, stage: Stage, state: State) -> str:
         home, name = vertex.request.home, vertex.name
         cause = error_line(state.result(raise_on_failure=False))
-        made = [r for r in attempts(home, name) if r["flow_run_id"] == self._flow_run_id]
+        # Other cells of a grid have stages of this name.
+        made = [
+            record
+            for record in attempts(home, name)
+            if record["key"] == stage.key and record["flow_run_id"] == self._flow_run_id
+        ]
         if not made:
             return f"{_of(vertex)} could not start: {cause}"
         number = made[-1]["number"]

@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rosita_core.data.task_spec import TaskSpec
 
+OF_LESS = frozenset({"people_js", "people_kl", "people_tv", "people_ece", "domains_drop"})
+"""Measured beside the metrics: the less the better, so that there is nothing to keep of them."""
+
 Values = NDArray[np.int64] | NDArray[np.float64]
 
 

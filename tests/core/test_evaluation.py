@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rosita_core.measuring.baselines import baseline_scores
 from rosita_core.measuring.domains import domain_metrics
+from rosita_core.measuring.metrics import OF_LESS
 from rosita_core.measuring.people import people_metrics
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
@@ -90,3 +91,10 @@ def test_the_linear_model_reads_both_texts_of_a_pair():
     train = frame(["x"] * 4, [0, 1, 0, 1], text_b=["no", "yes", "no never", "yes yes"])
     dev = frame(["x", "x"], [1, 0], text_b=["yes", "no"])
     assert baseline_scores(train, dev, ("linear",), "accuracy") == {"linear_score": 1.0}
+
+
+def test_what_is_measured_beside_a_score_is_sorted_by_what_is_better():
+    everything = people_metrics(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    everything |= domain_metrics(0.9, {"films": 0.8})
+    of_more = {"people_agreed_accuracy", "domains_mean", "domains_worst"}
+    assert everything.keys() == OF_LESS | of_more

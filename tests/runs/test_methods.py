@@ -11,7 +11,9 @@ from refusals import refused
 from transformers import AutoModelForSequenceClassification
 from typed_command import Home
 
+from flows.engine.summary import comparison_rows
 from flows.recipes.presets import METHODS, NOT_YET
+from rosita_core.measuring.metrics import OF_LESS
 from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.model.shape import count_parameters
 from tasks.store.artifacts import Store
@@ -99,6 +101,10 @@ def test_evaluation_beside_the_own_rows(warm: Path) -> None:
     assert set(summary["baselines"]) == {"majority", "linear"}
     assert 0.4 < summary["baselines"]["majority"] < 0.6
     assert summary["baselines"]["linear"] > 0.5
+    # Of a distance nothing is kept.
+    change = {row[""].strip(): row["change"] for row in comparison_rows(summary)}
+    assert {name for name in OF_LESS if change[f"dev {name}"]} == set()
+    assert change["dev accuracy_tweets"].endswith("% kept")
 
 
 @pytest.mark.usefixtures("in_prefect")

@@ -76,6 +76,9 @@ class Lease:
         if newest:
             content = self._files.read(self._path(newest))
             about = _about(content)
+            if about.state == "held" and about.holder == self._token:
+                # The store failed after it was taken.
+                return self._taken(newest, "")
             if about.state != "released":
                 self.holder = about.host if about.pid is None else f"{about.host} ({about.pid})"
                 if not self._silent(newest, content, about.seconds or self._seconds):
@@ -88,6 +91,10 @@ class Lease:
             # What was looked at first was out of date: others have come and gone since.
             self._files.remove(self._path(number))
             return False
+        return self._taken(number, abandoned)
+
+    def _taken(self, number: int, abandoned: str) -> bool:
+        """Keep what is ours from now on."""
         self._number, self.took_over = number, abandoned
         for older in self._numbers():
             if older < number:
@@ -165,6 +172,7 @@ class _About(BaseModel):
     """What a lease says of its holder, as far as it can be believed."""
 
     state: str = "held"
+    holder: str | None = None
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,253}$")] = "another machine"
     pid: int | None = None
     seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS)] | None = None

@@ -27,11 +27,12 @@ from rosita_core.measuring.assessment import (
     write_assessment,
 )
 from rosita_core.measuring.disk import disk_mb
+from rosita_core.measuring.engines import TORCH, Engine, Rounds, measure_engines
 from rosita_core.measuring.latency import measure_latency, measure_side_by_side
 from rosita_core.measuring.memory import peak_cuda_mib, peak_resident_mib
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.score import Scoring, predict_logits
-from rosita_core.model.checkpoint import fresh, shape_of
+from rosita_core.model.checkpoint import fresh, save, shape_of
 from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.stages.assess import AssessSettings, assess
@@ -422,3 +423,17 @@ def test_the_summary_takes_latencies_at_the_first_length(assessment: Assessment)
     assert summary["latency_ms_p50_b1"] == by_size[1, 6]
     assert summary["latency_ms_p50_b4"] == by_size[4, 6]
     assert summary["params"] == model.params.total
+
+
+def test_an_engine_that_ends_between_two_passes_is_named(tmp_path: Path) -> None:
+    save(tiny(), tmp_path)
+    before = set(psutil.Process().children())
+
+    def ends() -> None:
+        for child in set(psutil.Process().children()) - before:
+            child.kill()
+            child.wait()
+
+    rounds = Rounds((1,), 8, repeats=3, warmup=0, seed=0, vocabulary=64, threads=1)
+    with pytest.raises(ValueError, match=r"^engine small must run, got "):
+        measure_engines({"small": Engine(tmp_path, TORCH)}, rounds, ends)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from object_store import BUCKET, ObjectStore
 
-from tasks.store.shared_files import SharedFiles
+from tasks.store.shared_files import SharedFiles, SharedStoreError
 from tasks.store.shared_lease import Lease, lease_seconds
 
 pytestmark = pytest.mark.deployments
@@ -197,3 +197,30 @@ def until_told(what: str, caplog: pytest.LogCaptureFixture) -> None:
     while what not in caplog.text:
         assert time.monotonic() < deadline, caplog.text
         time.sleep(0.1)
+
+
+class FailsOnce(SharedFiles):
+    """A store that fails a request after a lease was created."""
+
+    failures = 1
+
+    def names(self, folder: str) -> list[str]:
+        found = super().names(folder)
+        if found and self.failures:
+            self.failures -= 1
+            raise SharedStoreError("once")
+        return found
+
+
+def test_a_holder_that_could_not_see_that_it_has_a_lease_has_it(url: str) -> None:
+    """Else it would wait for itself until its own lease counts as abandoned."""
+    lease = Lease(FailsOnce(url), "k", 60)
+    with pytest.raises(SharedStoreError):
+        lease.try_take()
+    assert lease.try_take()
+    assert lease.took_over == ""
+    assert not Lease(SharedFiles(url), "k", 60).try_take()
+    lease.release()
+    after = Lease(SharedFiles(url), "k", 60)
+    assert after.try_take()
+    after.release()

@@ -53,6 +53,9 @@ def _achieved(best: Mapping[str, Any]) -> str:
     kept = ""
     if pd.notna(best["retention"]):
         kept = f"keeps {percent(best['retention'])} of the teacher's {best['score_name']} "
+        if best["retention_seeds"] < best["seeds"]:
+            of = f"{best['retention_seeds']} of {best['seeds']}"
+            kept += f"in the {of} seeds whose teacher is above 0 "
     else:
         kept = f"reaches {best['score_name']} {score(best['score'])} "
     return (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What comes before a compression, and what only measures or writes it.
-BESIDE = ("data", "teacher", "assess", "export")
+BESIDE = ("data", "teacher", "further", "assess", "export")
 # A share of the plot's width, for the methods of one cost.
 BESIDE_EACH_OTHER = 0.06
 NEEDS_LABELS = ("taylor", "fisher")
@@ -132,7 +132,9 @@ def _said(recipe: dict[str, Any]) -> dict[str, str]:
     budget = _budget(method, compress.get("budget", {}))
     if method == ROSITA:
         trained = {"method": ROSITA, "recovered": "while cut", "budget": budget}
-        labels = recipe.get("kd_setting") == "none"
+        kd, rank = recipe.get("kd_setting"), compress.get("rank") or "taylor"
+        # Setting 1 learns from the teacher alone, and ranks by the labels.
+        labels = kd == "none" or (kd == "1" and rank in NEEDS_LABELS)
         return trained | {"labels": "yes" if labels else "no", "rows": "all"}
     rank = compress["rank"] or METHODS[method].rank
     rearranged = compress["rearrange"]

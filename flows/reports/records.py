@@ -5,13 +5,14 @@ A configuration is a cell without its seed; cells of one configuration are told 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from flows.grids.records import GridRecords
+from flows.recipes.presets import ROSITA
 
 COLUMNS = {
     "cells": (
@@ -23,6 +24,8 @@ COLUMNS = {
     "predictions": ("cell", "split", "row", "label", "prediction"),
     "prunes": ("key", "stage", "record"),
 }
+RECORDED_BY = {"curves": ["key"], "prunes": ["key"], "predictions": ["cell", "split"]}
+"""What tells the records of one stage or cell from others."""
 AXIS = "axis."
 KD_TITLES = {"none": "no distillation"} | {n: f"setting {n}" for n in "1234"}
 SHORT_AXES = {
@@ -98,10 +101,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
                     f"{name} of the records must have a column {absent[0]}, "
                     f"got {', '.join(map(str, table.columns)) or 'none'}"
                 )
-        frames[name] = pd.concat(tables, ignore_index=True)
-    # Grids that share a stage have each recorded its curve, its prunes and its predictions.
-    for name in ("curves", "prunes", "predictions"):
-        frames[name] = frames[name].drop_duplicates(ignore_index=True)
+        frames[name] = _of_the_first(tables, RECORDED_BY.get(name, ()))
     cells = frames["cells"]
     if cells.empty:
         raise ValueError("records must hold at least one finished cell, got none")
@@ -110,7 +110,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         raise ValueError(f"each cell must be there once, got {twice} twice")
     axes = tuple(c.removeprefix(AXIS) for c in cells.columns if c.startswith(AXIS))
     cells = cells.assign(
-        configuration=_configurations(cells, axes),
+        configuration=_configurations(cells, axes, _methods_of(parts)),
         family=cells["grid"] + " on " + cells["task"],
     )
     return Records(
@@ -137,11 +137,32 @@ def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
     return None
 
 
-def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+def _of_the_first(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """The rows of all grids; what several have recorded, as the first has it.
+
+    Grids that share a stage have each recorded its curve, its prunes and its predictions, which
+    differ in their last bits where the machines did.
+    """
+    frame = pd.concat([table.assign(part=n) for n, table in enumerate(tables)], ignore_index=True)
+    if by:
+        frame = frame[frame["part"] == frame.groupby([*by], observed=True)["part"].transform("min")]
+    return frame.drop(columns="part").reset_index(drop=True)
+
+
+def _methods_of(parts: Sequence[GridRecords]) -> dict[str, str]:
+    """Cell -> its method; records from before there were methods have none."""
+    recipes = [one for part in parts for one in part.grid["recipes"].items()]
+    return {cell: str(recipe.get("method", ROSITA)) for cell, recipe in recipes}
+
+
+def _configurations(
+    cells: pd.DataFrame, axes: Sequence[str], methods: Mapping[str, str]
+) -> list[str]:
     """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
     kd = kd_axis(cells, axes)
+    shapes = cells.groupby(["grid", "task"])["shape"].transform("nunique")
     names = []
-    for _, cell in cells.iterrows():
+    for (_, cell), count in zip(cells.iterrows(), shapes, strict=True):
         parts = []
         for axis in axes:
             value = cell[AXIS + axis]
@@ -149,8 +170,13 @@ def _configurations(cells: pd.DataFrame, axes: Sequence[str]) -> list[str]:
                 parts.append(KD_TITLES.get(str(cell["kd_setting"]), str(value)))
             elif pd.notna(value):
                 parts.append(_axis_text(axis, value))
-        # A grid of seeds alone has no axis.
-        names.append(", ".join(parts) or f"{KD_TITLES[cell['kd_setting']]}, {cell['shape']}")
+        if not parts:
+            # A grid of seeds alone has no axis. What a method keeps may differ by seed.
+            method = methods[cell["cell"]]
+            parts.append(KD_TITLES[cell["kd_setting"]] if method == ROSITA else method)
+            if count == 1:
+                parts.append(cell["shape"])
+        names.append(", ".join(parts))
     return names
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from flows.reports.parts import (
+    ABSENT,
     Shown,
     Table,
     count,
@@ -52,7 +54,7 @@ def results(records: Records) -> Table:
             shown.append(spread_column(metric, column, f"{column}_sd", score))
     shown += [
         number_column("seeds", "seeds", count),
-        number_column("kept", "retention", percent),
+        Shown("kept", "retention", kept_share),
     ]
     # Not twice, where the shape is what the configurations are called by.
     if any(row["shape"] != row["configuration"] for row in rows if row["configuration"] != TEACHER):
@@ -73,9 +75,19 @@ def results(records: Records) -> Table:
     return Table("results", "Results", note, frame, tuple(shown))
 
 
+def kept_share(row: Mapping[str, Any]) -> str:
+    """The share of the teacher's score; of how many seeds, where a teacher scored nothing."""
+    if pd.isna(row["retention"]):
+        return ABSENT
+    of, seeds = row["retention_seeds"], row["seeds"]
+    return percent(row["retention"]) + (f" ({of} of {seeds} seeds)" if of < seeds else "")
+
+
 def _measured(cells: pd.DataFrame) -> dict[str, Any]:
     first = cells.iloc[0]
-    row: dict[str, Any] = {name: first[name] for name in ("family", "task", "kd_setting", "shape")}
+    row: dict[str, Any] = {name: first[name] for name in ("family", "task", "kd_setting")}
+    shapes = cells["shape"].nunique()
+    row["shape"] = first["shape"] if shapes == 1 else f"{shapes} shapes"
     row |= {column: first[column] for column in cells.columns if column.startswith(AXIS)}
     over_seeds = spread(cells["score"].tolist())
     row |= {"seeds": over_seeds.count, "score_name": first["score_name"]}
@@ -87,6 +99,7 @@ def _measured(cells: pd.DataFrame) -> dict[str, Any]:
             row |= {column: found.mean, f"{column}_sd": found.sd}
     kept = cells["retention"].dropna()
     row["retention"] = float(kept.mean()) if len(kept) else None
+    row["retention_seeds"] = len(kept)
     for column in (*COSTS, *LATENCIES):
         row[column] = float(cells[column].mean()) if column in cells else None
     return row
@@ -105,7 +118,9 @@ def _teacher(cells: pd.DataFrame) -> dict[str, Any]:
         "score": over_seeds.mean,
         "score_sd": over_seeds.sd,
         "teacher_score": over_seeds.mean,
-        "retention": 1.0,
+        # Of a teacher that scores nothing, nothing can be kept.
+        "retention": 1.0 if (kept := int((seeds["teacher_score"] > 0).sum())) else None,
+        "retention_seeds": kept,
         "params": float(first["teacher_params"]),
         "macs": float(first["teacher_macs"]) if "teacher_macs" in first else None,
         "compression": 1.0,

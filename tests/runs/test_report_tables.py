@@ -14,10 +14,11 @@ from made_records import SEEDS, make_records
 
 from flows.grids.definition import Grid
 from flows.grids.loading import load_grid
-from flows.grids.records import load
+from flows.grids.records import GridRecords, load
 from flows.reports import curves as report_curves
 from flows.reports.build import build
 from flows.reports.headline import environment
+from flows.reports.methods import method_table
 from flows.reports.records import report_records
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -266,3 +267,114 @@ def test_one_method_alone_is_no_comparison_of_methods(records: Path) -> None:
     report = build(report_records([load(records / "kd-settings")]))
     assert "methods" not in [table.name for table in report.tables]
     assert "methods_macs" not in [plot.name for plot in report.plots]
+
+
+def seeds_alone(folder: Path, method: str) -> GridRecords:
+    """A grid of seeds alone of a method by which each seed keeps other heads."""
+    records = load(make_records(folder, "kd-settings", rows=200))
+    cells = records.cells[records.cells["axis.kd_setting"] == "4"].drop(columns="axis.kd_setting")
+    shapes = ["a3-5_l2_f90-110_e32", "a4-4_l2_f100-100_e32", "a5-3_l2_f110-90_e32"]
+    recipes = records.grid["recipes"]
+    document = records.grid | {
+        "recipes": {name: one | {"method": method} for name, one in recipes.items()}
+    }
+    return replace(records, grid=document, cells=cells.assign(shape=shapes))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [("fisher-mask-search", "fisher-mask-search"), ("rosita", "setting 4")]
+)
+def test_seeds_alone_are_one_configuration_whatever_each_keeps(
+    tmp_path: Path, method: str, name: str
+) -> None:
+    report = build(report_records([seeds_alone(tmp_path, method)]))
+    tables = {table.name: table.frame for table in report.tables}
+    results = tables["results"].set_index("configuration")
+    assert list(results.index) == [name, "teacher"]
+    assert results.loc[name, ["seeds", "shape"]].tolist() == [3, "3 shapes"]
+    assert results.loc[name, "score_sd"] > 0
+    assert "differences" not in tables
+
+
+def test_what_is_kept_says_of_how_many_seeds(tmp_path: Path) -> None:
+    """Of a teacher at or below 0, as a matthews correlation may be, nothing can be kept."""
+    records = seeds_alone(tmp_path, "rosita")
+    cells = records.cells.assign(teacher_score=[0.6, 0.0, -0.05], score=[0.54, 0.0, -0.1])
+    cells["retention"] = [0.9, None, None]
+    report = build(report_records([replace(records, cells=cells)]))
+    table = next(table for table in report.tables if table.name == "results")
+    kept = [column.title for column in table.shown].index("kept")
+    assert [row[kept] for row in table.rows()] == [
+        "90.0 % (1 of 3 seeds)",
+        "100.0 % (1 of 3 seeds)",
+    ]
+    said = "keeps 90.0 % of the teacher's accuracy in the 1 of 3 seeds whose teacher is above 0 at"
+    assert said in report.headline[0]
+    nothing = replace(records, cells=cells.assign(teacher_score=0.0, retention=None))
+    table = next(t for t in build(report_records([nothing])).tables if t.name == "results")
+    assert [row[kept] for row in table.rows()] == ["-", "-"]
+
+
+def test_a_teacher_that_two_grids_share_is_compared_by_its_first_record(tmp_path: Path) -> None:
+    """Machines differ in the last bit: its numbers are not there twice then."""
+    one = load(make_records(tmp_path, "kd-settings", "stsb", seeds=(42,), rows=60))
+
+    def named(grid: str, frame: pd.DataFrame, last_bit: bool = False) -> pd.DataFrame:
+        names = frame["cell"].astype(str).str.replace("kd-settings-stsb", grid)
+        changed = frame.assign(cell=names)
+        if "grid" in frame:
+            changed["grid"] = grid
+        if last_bit:
+            changed["prediction"] = np.nextafter(frame["prediction"], np.inf)
+        return changed
+
+    def renamed(grid: str, last_bit: bool) -> GridRecords:
+        recipes = {
+            name.replace("kd-settings-stsb", grid): one_
+            for name, one_ in one.grid["recipes"].items()
+        }
+        return replace(
+            one,
+            grid=one.grid | {"recipes": recipes},
+            cells=named(grid, one.cells),
+            stages=named(grid, one.stages),
+            predictions=named(grid, one.predictions, last_bit),
+            curves=one.curves.assign(value=one.curves["value"] * (1 + 1e-9 * last_bit)),
+        )
+
+    both = report_records([renamed("a", False), renamed("b", True)])
+    assert len(both.curves) == len(one.curves)
+    teacher = both.predictions[both.predictions["cell"].str.startswith("teacher:")]
+    assert len(teacher) == 60
+    assert len({table.name: table.frame for table in build(both).tables}["against_teacher"]) == 10
+
+
+def test_a_method_takes_its_own_time_and_reads_what_it_ranks_by(tmp_path: Path) -> None:
+    records = load(make_records(tmp_path, "methods"))
+    cell = records.cells["cell"].iloc[0]
+    before = method_table(report_records([records]))
+    further = records.stages[records.stages["cell"] == cell].iloc[:1]
+    further = further.assign(stage="further", seconds=600.0, key="f" * 64)
+    stages = pd.concat([records.stages, further], ignore_index=True)
+    after = method_table(report_records([replace(records, stages=stages)]))
+    assert before is not None
+    assert after is not None
+    assert before.frame["seconds"].tolist() == after.frame["seconds"].tolist()
+
+    def labels(kd: str, rank: str | None) -> str:
+        changed = {
+            name: one | {"kd_setting": kd, "compress": one["compress"] | {"rank": rank}}
+            if one["method"] == "rosita"
+            else one
+            for name, one in records.grid["recipes"].items()
+        }
+        grid = records.grid | {"recipes": changed}
+        table = method_table(report_records([replace(records, grid=grid)]))
+        assert table is not None
+        said = table.frame.set_index("method")["labels"]
+        return str(said["rosita"])
+
+    assert [labels(kd, None) for kd in ("none", "1", "2", "3", "4")] == [
+        *("yes", "yes", "no", "no", "no")
+    ]
+    assert labels("1", "magnitude") == "no"

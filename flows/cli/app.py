@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
 import signal
 import sys
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from tasks.host.put_off import looks
 from tasks.host.redaction import redacted
 from tasks.host.signals import heeded
 from tasks.host.terminal import silence
+from tasks.host.wording import shortened
 
 IMPORTED_OBJECTS = 50_000
 
@@ -220,6 +222,9 @@ def _register_commands() -> None:
 def main() -> None:
     """Entry point: exit codes 0 done, 1 failed, 2 wrong request."""
     out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # A terminal that lacks a letter gets its number, not an error after all was computed.
+        out.reconfigure(errors="backslashreplace")
     try:
         _prepare(home_directory())
         with private_files():
@@ -229,6 +234,8 @@ def main() -> None:
                 out.flush()
     except BrokenPipeError:
         _unread(out)
+    except UnicodeEncodeError as error:
+        _fail(f"text must be in UTF-8, got {shortened(ascii(error.object))}", WRONG_REQUEST)
     except ValueError as error:
         _fail(str(error), WRONG_REQUEST)
     except (Failure, OSError) as error:

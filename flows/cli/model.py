@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flows.serving.lookup import FoundModel
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU such as cuda:1.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16 or auto.")]
 ModelOption = Annotated[
     str | None,

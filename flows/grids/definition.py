@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -19,6 +20,7 @@ from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
 from rosita_core.model.shape import count_parameters
 
 # They become file names, columns and MLflow's params.
+MOST_CELLS = 10_000
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 Changes = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -135,6 +137,12 @@ def cells_of(grid: Grid) -> tuple[Cell, ...]:
     """
     base = base_recipe(grid)
     _check_exclude(grid)
+    count = prod(map(len, (grid.seeds, *grid.axes.values())))
+    if count > MOST_CELLS:
+        raise ValueError(
+            f"axes and seeds must give at most {MOST_CELLS:,} cells, got {count:,} of grid "
+            f"{grid.name}"
+        )
     cells: dict[str, Cell] = {}
     for seed in grid.seeds:
         for labels in product(*grid.axes.values()):

@@ -44,6 +44,8 @@ BYTES_PER_PARAMETER = 4
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
 # Of each split, to be tokenized in a moment.
+FIRST_WORDS = 1_000
+"""Of word vectors, that are read before anything is computed."""
 SAMPLED_ROWS = 2_000
 SAMPLED_LETTERS = 1_000_000
 
@@ -237,6 +239,10 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
             path = locate_vectors(proposers.vectors)
         place, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
         vectors = Found(path, files_digest(place, (pattern,)))
+        try:
+            _check_vectors(vectors, min(augment.vocabulary, FIRST_WORDS))
+        except ValueError as error:
+            raise ValueError(f"augment.proposers.vectors must be word vectors: {error}") from None
     return mlm, vectors
 
 
@@ -258,6 +264,23 @@ def _check_proposer(mlm: Found, candidates: int) -> None:
         return True
 
     fact("proposer-loads", depends_on, loads)
+
+
+@lru_cache(maxsize=4)
+def _check_vectors(vectors: Found, words: int) -> None:
+    """Read the first of the vectors once, as the stage will read all that it wants."""
+
+    def depends_on() -> dict[str, Any]:
+        asked = [vectors.digest, words]
+        return {"asked": asked, **code_and_libraries("rosita_core.augmentation.vectors")}
+
+    def loads() -> bool:
+        from rosita_core.stages.augment import load_vectors
+
+        load_vectors(vectors.path, words)
+        return True
+
+    fact("vectors-load", depends_on, loads)
 
 
 def check_home(home: Path, parameters: int) -> None:

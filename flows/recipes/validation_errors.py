@@ -73,9 +73,11 @@ def _bound(item: Any) -> str:
     context = item.get("ctx", {})
     if item["type"] in COMPARED:
         word, limit = COMPARED[item["type"]]
-        return f"{word} {context[limit]:g}"
+        return f"{word} {context[limit]:.15g}"
     if item["type"] == "string_too_long":
         return f"at most {context['max_length']} letters"
+    if item["type"] == "string_pattern_mismatch":
+        return f"text that matches {context['pattern']}"
     if item["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")
     for prefix, words in _TYPES.items():

@@ -158,7 +158,10 @@ class _Base:
 
 def _named(what: str, attribute: str = "") -> _Named:
     """A stand-in for what the body of a module names; a function must not have one."""
-    if attribute.startswith("__") and attribute != "__version__":
+    if attribute == "__version__":
+        # Who asks for it decides by it, and may do so where no frame can be seen (pyarrow's C).
+        raise LibraryNeeded(what)
+    if attribute.startswith("__"):
         # Whoever looks for such a name asks what kind of thing it is.
         raise AttributeError(attribute)
     frame = sys._getframe(2)

@@ -53,6 +53,13 @@ def swallowed():
         return "swallowed"
 
 
+def tabled():
+    # Its C reads the version of pandas, where no frame of Python is seen.
+    import pyarrow.dataset
+
+    return pyarrow.dataset.__name__
+
+
 def imported():
     import torch.utils.data as data
 
@@ -103,6 +110,7 @@ def test_the_body_of_a_module_names_what_it_likes(tmp_path: Path) -> None:
         ("kernel.told(1)", "False"),
         ("kernel.swallowed()", "2.0"),
         ("kernel.imported()", "Dataset"),
+        ("kernel.tabled()", "pyarrow.dataset"),
         ("bool(kernel.torch.__version__)", "True"),
     ],
 )

@@ -327,6 +327,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"axes": {"a": {"b": {}}}, "exclude": [{"a": "c"}]}, "exclude.a must be one of b, got 'c'"),
     ({"axes": {"a": {"b": {}}}, "exclude": [{"a": "b"}]}, "exclude must leave at least 1 cell"),
     (
+        {"axes": {"width.epochs": [*range(1, 102)]}, "seeds": [*range(100)]},
+        "axes and seeds must give at most 10,000 cells, got 10,100 of grid",
+    ),
+    (
         {"axes": {"a": {"x": {}, "x-y": {}}, "b": {"y-z": {}, "z": {}}}},
         "axes must give every cell its own id, got two x-y-z-s42",
     ),

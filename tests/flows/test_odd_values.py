@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import csv_file, recipe_file
 from refusals import refused
+from typed_command import ROSITA, environment
 
 from flows.grids.definition import cells_of, grid_of
 from flows.recipes.changes import fields_of, texts_of
@@ -45,9 +47,12 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ({"depth.hidden": 1}, "depth.hidden must be none or states, got "),
         ({"method": ["stat"]}, "method must be "),
         ({"compress.rank": {}}, "compress.rank must be "),
-        ({"width.epochs": 1e308}, "width.epochs must be at most 1e+06, got 1e+308"),
-        ({"teacher.epochs": 1e18}, "teacher.epochs must be at most 1e+06, got 1e+18"),
-        ({"teacher.accumulate": 10**400}, "teacher.accumulate must be at most 1e+09, got 1"),
+        ({"width.epochs": 1e308}, "width.epochs must be at most 1000000, got 1e+308"),
+        ({"teacher.epochs": 1e18}, "teacher.epochs must be at most 1000000, got 1e+18"),
+        (
+            {"teacher.accumulate": 10**400},
+            "teacher.accumulate must be at most 1000000000, got 1",
+        ),
         ({"augment.copies": 10**24}, "augment.copies must be at most 10000, got 1"),
         ({"numerics.threads": 10**21}, "numerics.threads must be auto or at most 65536, got 1"),
         ({"assess.latency_repeats": 10**400}, "assess.latency_repeats must be at most 65536"),
@@ -56,7 +61,7 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ({"assess.latency_batch_sizes": [1, 1]}, "must be a list that has each once, got"),
         ({"assess.baselines": ["majority"] * 2}, "assess.baselines must be a list that has each"),
         ({"student.temperature": 1e-320}, "student.temperature must be at least 0.01, got 1e-320"),
-        ({"kd.cache_gb": 1e308}, "kd.cache_gb must be at most 1e+06, got 1e+308"),
+        ({"kd.cache_gb": 1e308}, "kd.cache_gb must be at most 1000000, got 1e+308"),
         ({"name": ""}, f"name {NAME}, got ''"),
         ({"name": ".."}, f"name {NAME}, got '..'"),
         ({"name": "a\nb"}, f"name {NAME}, got 'a\\nb'"),
@@ -152,6 +157,25 @@ def test_a_value_of_the_command_line(text: str, home: Path) -> None:
 )
 def test_a_path_that_cannot_be(arguments: tuple[str, ...], message: str, home: Path) -> None:
     assert message in refused(home, *arguments)
+
+
+def test_a_file_that_holds_no_word_vectors(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na film,1\n", encoding="utf-8")
+    said = refused(home, "--recipe", "smoke", "--set", f"augment.proposers.vectors={path}")
+    assert f"augment.proposers.vectors must be word vectors: line 1 of {path} must hold a" in said
+
+
+def test_letters_that_a_terminal_lacks(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(ROSITA), "plan", "--recipe", "smoke", "--set", "name=caf\u00e9"],
+        env=environment(tmp_path / "home", tmp_path / "prefect", {"PYTHONIOENCODING": "ascii"}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "caf\\xe9" in done.stdout
 
 
 def test_letters_of_two_halves_stay_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from broken_vectors import broken_vectors
 from command_line import rosita
 from compressions import cached_home, client
 from typed_command import Home, RunRosita
@@ -29,8 +30,7 @@ def test_what_the_user_sees_of_a_stage_that_fails(
     smoke_home: Home, mlflow_tables: Path, in_own_process: RunRosita, tmp_path: Path
 ) -> None:
     home = cached_home(smoke_home.home, tmp_path / "home", mlflow_tables)
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("the 0.1 0.2\nfilm 0.1\n", encoding="utf-8")
+    vectors = broken_vectors(tmp_path / "vectors.txt")
     change = f"augment.proposers.vectors={vectors}"
     done = in_own_process("compress", "--recipe", "smoke", "--set", change, home=home)
     assert done.returncode == 1

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from broken_vectors import broken_vectors
 from command_line import rosita
 from grid_homes import CELLS, SMOKE, GridHome, grid_file, keys, made
 
@@ -63,8 +64,7 @@ def test_second_call_computes_nothing(grid_home: GridHome, copied_grid: Path) ->
 
 
 def test_failed_cell_stops_no_other(copied_grid: Path, tmp_path: Path) -> None:
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("the 0.1 0.2\nfilm 0.1\n", encoding="utf-8")
+    vectors = broken_vectors(tmp_path / "vectors.txt")
     axes = {
         "vectors": {
             "bad": {"augment.proposers.vectors": str(vectors)},

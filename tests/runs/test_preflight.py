@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_vectors import BROKEN_LINE, broken_vectors
 from command_line import csv_file, recipe_file, rosita
 
 from flows.engine.checks import prepare_request
@@ -111,9 +112,9 @@ def test_what_is_cached_is_not_computed_again(warm: Path, tmp_path: Path) -> Non
     assert 0 < report.disk_mb < report.free_mb
     assert files(warm) == before
 
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("the 0.1 0.2\nfilm 0.1\n", encoding="utf-8")
-    with pytest.raises(PreflightError, match=f"stage augment .* line 2 of {vectors} must hold"):
+    vectors = broken_vectors(tmp_path / "vectors.txt")
+    said = f"stage augment .* line {BROKEN_LINE} of {vectors} must hold"
+    with pytest.raises(PreflightError, match=said):
         flown(asked(f"augment.proposers.vectors={vectors}"))
     # Where the augmented rows are cached, what proposed the words is not needed.
     assert files(warm) == before | {"logs/preflight.txt"}

@@ -107,7 +107,8 @@ def test_away_when_a_stage_fails(
 def test_away_from_the_start(home_before: MakeHome) -> None:
     """Nothing is computed that nobody could see."""
     place = home_before("width")
-    done = place.compress(env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    server = "http://127.0.0.1:9/api"
+    done = place.compress(env={"PREFECT_API_URL": server})
     assert (done.code, done.stdout) == (1, "")
-    assert done.last_line.startswith("rosita: the run did not start: ")
+    assert done.last_line.startswith(f"rosita: Prefect's server at {server} does not answer: ")
     assert place.attempts("width") == []

@@ -19,8 +19,8 @@ from flows.recipes.validation_errors import first_complaint
 from rosita_core.data.task_spec import FILM_REVIEWS, GLUE
 from rosita_core.model.shape import count_parameters
 
-# They become file names, columns and MLflow's params.
 MOST_CELLS = 10_000
+# They become file names, columns and MLflow's params.
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 Changes = dict[str, Any]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

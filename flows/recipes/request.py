@@ -43,9 +43,9 @@ BYTES_PER_PARAMETER = 4
 # Teacher, BERT(student), the shallow and the final model, each at most as large as the teacher,
 # and room for a temporary copy of one of them.
 MODELS_ON_DISK = 5
-# Of each split, to be tokenized in a moment.
 FIRST_WORDS = 1_000
 """Of word vectors, that are read before anything is computed."""
+# Of each split, to be tokenized in a moment.
 SAMPLED_ROWS = 2_000
 SAMPLED_LETTERS = 1_000_000
 
@@ -272,7 +272,7 @@ def _check_vectors(vectors: Found, words: int) -> None:
 
     def depends_on() -> dict[str, Any]:
         asked = [vectors.digest, words]
-        return {"asked": asked, **code_and_libraries("rosita_core.augmentation.vectors")}
+        return {"asked": asked, **code_and_libraries("rosita_core.stages.augment")}
 
     def loads() -> bool:
         from rosita_core.stages.augment import load_vectors

@@ -78,7 +78,8 @@ class Lease:
             about = _about(content)
             if about.state == "held" and about.holder == self._token:
                 # The store failed after it was taken.
-                return self._taken(newest, "")
+                self._hold(newest, "")
+                return True
             if about.state != "released":
                 self.holder = about.host if about.pid is None else f"{about.host} ({about.pid})"
                 if not self._silent(newest, content, about.seconds or self._seconds):
@@ -91,9 +92,10 @@ class Lease:
             # What was looked at first was out of date: others have come and gone since.
             self._files.remove(self._path(number))
             return False
-        return self._taken(number, abandoned)
+        self._hold(number, abandoned)
+        return True
 
-    def _taken(self, number: int, abandoned: str) -> bool:
+    def _hold(self, number: int, abandoned: str) -> None:
         """Keep what is ours from now on."""
         self._number, self.took_over = number, abandoned
         for older in self._numbers():
@@ -102,7 +104,6 @@ class Lease:
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep, name="shared-lease", daemon=True)
         self._thread.start()
-        return True
 
     def forget_silence(self) -> None:
         """While the store was away nobody could renew a lease: a holder gets its time anew."""

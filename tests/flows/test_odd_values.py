@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import csv_file, recipe_file
+from command_line import csv_file, recipe_file, rosita
 from refusals import refused
-from typed_command import ROSITA, environment
+from typed_command import ROSITA, Home, environment
 
 from flows.grids.definition import cells_of, grid_of
 from flows.recipes.changes import fields_of, texts_of
@@ -176,6 +176,13 @@ def test_letters_that_a_terminal_lacks(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "caf\\xe9" in done.stdout
+
+
+def test_an_argument_that_is_no_text(smoke_home: Home) -> None:
+    """As a shell passes a byte that is not UTF-8."""
+    done = rosita("predict", "a\udcffb", home=smoke_home.home)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "rosita: text must be in UTF-8, got 'a\\udcffb'"
 
 
 def test_letters_of_two_halves_stay_one(tmp_path: Path) -> None:

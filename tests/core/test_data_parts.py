@@ -77,6 +77,7 @@ FAULTS = {
     ],
     "own.tsv": [b"text\tlabel\na\n", b"text\tlabel\n \t1\n", b"text\tlabel\na\t1\n\xff\t1"],
     "own.jsonl": [
+        b"\n",
         b'{"text": "a", "label": 1}\n{"text"\n',
         b'{"text": "a", "label": 1}\n3\n',
         b'{"text": "a", "label": 1}\n{"text": null, "label": 1}\n',
@@ -146,5 +147,7 @@ def test_a_folder_of_parquet_files_is_one_file(tmp_path):
     found = row_file(tmp_path, "text", None, None, 2).parts(2)
     assert [one["text_a"].tolist() for one, _ in found] == [["1", "2"], ["3"], ["4"]]
     pq.write_table(pa.table({"text": ["5"], "more": [1]}), tmp_path / "c.parquet")
-    with pytest.raises(ValueError, match="must have the columns and classes of the first file"):
+    with pytest.raises(
+        ValueError, match="must have the same columns in each of its files, got others"
+    ):
         row_file(tmp_path, "text", None, None, 2)

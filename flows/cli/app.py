@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
+from typer.exceptions import TyperException
 
 from flows.cli.options import (
     INTERRUPTED,
@@ -229,11 +230,18 @@ def main() -> None:
         _prepare(home_directory())
         with private_files():
             try:
-                app()
+                # Without arguments it shows its help, which Typer alone writes.
+                code = app(standalone_mode=len(sys.argv) < 2)
             finally:
                 out.flush()
+        if code:
+            raise SystemExit(code)
     except BrokenPipeError:
         _unread(out)
+    except TyperException as error:
+        _fail(error.format_message(), WRONG_REQUEST)
+    except typer.Abort:
+        _fail("aborted", STAGE_FAILED)
     except UnicodeEncodeError as error:
         _fail(f"text must be in UTF-8, got {shortened(ascii(error.object))}", WRONG_REQUEST)
     except ValueError as error:
@@ -247,7 +255,9 @@ def main() -> None:
         # Typer turns Ctrl-C into this exit code and says nothing.
         if ended.code != INTERRUPTED:
             raise
-        _fail("interrupted; the same command goes on with the next unfinished stage", INTERRUPTED)
+        resumes = set(sys.argv[1:2]) & {"compress", "rerun", "grid"}
+        goes_on = "; the same command goes on with the next unfinished stage" if resumes else ""
+        _fail(f"interrupted{goes_on}", INTERRUPTED)
     finally:
         gc.freeze()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.model import (
+from flows.cli.model import check_pair
+from flows.cli.options import (
     BatchOption,
     DeviceOption,
     FirstOption,
@@ -19,7 +19,7 @@ from flows.cli.model import (
     PrecisionOption,
     SecondOption,
     ThreadsOption,
-    check_pair,
+    print_json,
 )
 from flows.serving import PREDICTION_BATCH
 
@@ -96,7 +96,7 @@ def evaluate(
     run = record(document, found, input_, home) if recorded else None
     document = said | document | {"mlflow_run_id": run}
     if json_:
-        print(json.dumps(document, indent=2))
+        print_json(document)
         return
     show_evaluation(document)
     if output is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.model import ModelOption
-from flows.cli.options import JsonOption
+from flows.cli.options import JsonOption, ModelOption, print_json
 
 
 def export(
@@ -64,7 +62,7 @@ def export(
             document["hub"] = publish(hub, target, push_to_hub)
         size_of_files = size_of(target)
     if json_:
-        print(json.dumps(document | {"bytes": size_of_files}, indent=2))
+        print_json(document | {"bytes": size_of_files})
         return
     if found.run_id is not None:
         print(f"recipe {found.recipe}, run {found.run_id}", file=sys.stderr)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from flows.cli.options import JsonOption, print_json
 
 GridOption = Annotated[
     str,
@@ -53,7 +54,7 @@ def grid(
     gpus: Annotated[
         int | None, typer.Option("--gpus", help="Of the estimate: GPUs (or other devices); 1.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Run many recipes as one DAG: stages that several cells need run once.
 
@@ -80,7 +81,7 @@ def grid(
     asked = grid_request(definition, only or (), max_cells, workers, cluster, download=runs)
     if plan:
         if json_:
-            print(json.dumps(plan_document(definition, asked.cells, asked.plan), indent=2))
+            print_json(plan_document(definition, asked.cells, asked.plan))
         else:
             show_grid_plan(definition, asked.cells, asked.requests, asked.plan)
         return
@@ -89,7 +90,7 @@ def grid(
 
         cost = cost_of(asked.plan, gpus or 1)
         if json_:
-            print(json.dumps(cost_document(definition, cost), indent=2))
+            print_json(cost_document(definition, cost))
         else:
             show_cost(definition, cost)
         return
@@ -103,7 +104,7 @@ def grid(
     except GridError as error:
         document, failure = error.document, str(error)
     if json_:
-        print(json.dumps(document, indent=2))
+        print_json(document)
     else:
         show_grid(document)
     if failure is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.cli.options import JsonOption, print_json
 
 if TYPE_CHECKING:
     import subprocess
@@ -96,7 +97,7 @@ def ui(
 
 
 def doctor(
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Check whether this machine can run the pipeline, and every artifact in the store.
 
@@ -110,7 +111,7 @@ def doctor(
     problems = [check.name for check in checks if check.status == PROBLEM]
     if json_:
         rows = [{"name": c.name, "status": c.status, "detail": c.detail} for c in checks]
-        print(json.dumps({"ok": not problems, "checks": rows}, indent=2))
+        print_json({"ok": not problems, "checks": rows})
     else:
         show_checks(checks)
     if problems:

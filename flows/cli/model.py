@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.options import (
+    BatchOption,
+    DeviceOption,
+    FirstOption,
+    JsonOption,
+    LengthOption,
+    ModelOption,
+    PrecisionOption,
+    SecondOption,
+    ThreadsOption,
+    print_json,
+)
 from flows.serving import PREDICTION_BATCH
+from rosita_core.class_names import is_blank
 
 if TYPE_CHECKING:
     from flows.serving.input_file import Source
     from flows.serving.lookup import FoundModel
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU such as cuda:1.")]
-PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16 or auto.")]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
-]
-FirstOption = Annotated[
-    str | None,
-    typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
-]
-SecondOption = Annotated[
-    str | None,
-    typer.Option("--text-b-column", help="Its column of the second text; default likewise."),
-]
-BatchOption = Annotated[int, typer.Option(help="Rows at a time.")]
-LengthOption = Annotated[
-    int | None, typer.Option(help="Tokens per text; default what the model can read.")
-]
-ThreadsOption = Annotated[str, typer.Option(help="CPU threads: a number, or auto for all cores.")]
 
 
 def predict(
@@ -106,12 +97,12 @@ def predict(
     if output is not None:
         write_answers(predictor, source, batch_size, max_length, output)
         # The file takes the place of the list: it may be long.
-        print(json.dumps(document, indent=2) if json_ else f"{source.rows:,} rows: {output}")
+        print_json(document) if json_ else print(f"{source.rows:,} rows: {output}")
         return
     answers = (part for _, part in answered(predictor, source, batch_size, max_length))
     if json_:
         listed = [row for part in answers for row in part.to_dict(orient="records")]
-        print(json.dumps(document | {"predictions": listed}, indent=2))
+        print_json(document | {"predictions": listed})
         return
     for part in answers:
         for row in part.itertuples(index=False):
@@ -181,7 +172,7 @@ def benchmark(
     if plot is not None:
         plot_speed(document, plot)
     if json_:
-        print(json.dumps(document, indent=2))
+        print_json(document)
     else:
         show_speed(document)
 
@@ -195,7 +186,7 @@ def runs(json_: JsonOption = False) -> None:
 
     found = list_runs(home_directory())
     if json_:
-        print(json.dumps({"runs": [asdict(one) for one in found]}, indent=2))
+        print_json({"runs": [asdict(one) for one in found]})
     else:
         show_runs(found, home_directory())
 
@@ -217,7 +208,7 @@ def promote(
     document = register(run, home_directory(), force)
     registered = document["registered_model"]
     if json_:
-        print(json.dumps(document, indent=2))
+        print_json(document)
     elif registered is None:
         print("MLflow does not answer: `rosita sync` sends what is kept")
     else:
@@ -247,7 +238,7 @@ def _check_request(
         if value is not None and input_ is None:
             raise ValueError(f"{name} must be given together with --input, got {value!r} alone")
     for name, value in (("text", text), ("text_b", text_b)):
-        if value is not None and not value.strip():
+        if value is not None and is_blank(value):
             raise ValueError(f"{name} must not be empty, got {value!r}")
     if text is None and input_ is None and sys.stdin.isatty():
         raise ValueError(

@@ -45,6 +45,25 @@ PreflightOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU such as cuda:1.")]
+PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16 or auto.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="A checkpoint directory, or a run (see `rosita runs`); else the newest."),
+]
+FirstOption = Annotated[
+    str | None,
+    typer.Option("--text-a", help="Its column of the (first) text; default as in training."),
+]
+SecondOption = Annotated[
+    str | None,
+    typer.Option("--text-b-column", help="Its column of the second text; default likewise."),
+]
+BatchOption = Annotated[int, typer.Option(help="Rows at a time.")]
+LengthOption = Annotated[
+    int | None, typer.Option(help="Tokens per text; default what the model can read.")
+]
+ThreadsOption = Annotated[str, typer.Option(help="CPU threads: a number, or auto for all cores.")]
 
 
 def checked_request(recipe: str, changes: list[str] | None, download: bool) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from flows.cli.options import JsonOption, print_json
 
 
 def report(
@@ -23,7 +24,7 @@ def report(
         list[str] | None,
         typer.Option("--format", help="markdown, html or tables (CSV, Parquet); all by default."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Write tables and plots of finished grids: Markdown, CSV, Parquet, PNG and one HTML page.
 
@@ -53,7 +54,7 @@ def report(
         if collected:
             save_all(collected, out / "records")
     if json_:
-        print(json.dumps(as_json(made, found, files), indent=2))
+        print_json(as_json(made, found, files))
         return
     for sentence in made.headline:
         print(sentence)

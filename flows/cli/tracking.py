@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+
+from flows.cli.options import JsonOption, print_json
 
 
 def sync(
@@ -18,7 +19,7 @@ def sync(
         bool,
         typer.Option("--refused", help="Ask MLflow again for what it did not accept before."),
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Send to the MLflow of MLFLOW_TRACKING_URI what it has not taken of the runs of this home.
 
@@ -36,7 +37,7 @@ def sync(
     except OSError as error:
         raise Failure(str(error)) from error
     if json_:
-        print(json.dumps(asdict(report), indent=2))
+        print_json(asdict(report))
     else:
         _show(report)
     left = [run for run in report.runs if run.problem is not None]

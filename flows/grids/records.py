@@ -5,7 +5,7 @@
     curves.parquet       a row per observation of a training, once per distinct stage key
     predictions.parquet  a row per cell, split and row; teachers are cells `teacher:<stage key>`
     prunes.parquet       a row per prune, as JSON (rosita_core.compression.prune_record)
-    grid.json            definition, seeds, recipes, environment, commit, date, missing cells
+    grid.json            definition, seeds, recipes, environments, commits, date, missing cells
 
 They name no place of the machine that they come from.
 """
@@ -31,7 +31,7 @@ from tasks.store.json_files import read_file, read_json
 
 DOCUMENT = "grid.json"
 # From a slash that starts a path and not the rest of an address, to the path's last part.
-PLACE = re.compile(r"(?<![\w.:/])/(?:[^\s/;,'\"]+/)*([^\s/;,'\"]*)")
+PLACE = re.compile(r"(?<![\w.:/])/(?:[^\s/;,'\"]+/)*([^\s/;,'\"]+)")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def collect(home: Path, grid_name: str) -> GridRecords:
         "prunes": [row for stage in distinct.values() for row in prunes(home, stage)],
     }
     return GridRecords(
-        grid=_document(grid, tuple(known), measured, missing),
+        grid=_document(home, grid, tuple(known), measured, missing),
         cells=pd.DataFrame([_cell_row(cell) for cell in measured]),
         predictions=_predictions(measured),
         **{name: pd.DataFrame(rows, columns=COLUMNS[name]) for name, rows in tables.items()},
@@ -219,32 +219,58 @@ def _predictions(measured: list[MeasuredCell]) -> pd.DataFrame:
 
 
 def _document(
-    grid: Grid, cells: tuple[Cell, ...], measured: list[MeasuredCell], missing: dict[str, str]
+    home: Path,
+    grid: Grid,
+    cells: tuple[Cell, ...],
+    measured: list[MeasuredCell],
+    missing: dict[str, str],
 ) -> dict[str, Any]:
     newest = max((cell.document for cell in measured), key=lambda document: document["finished"])
     commits = {cell.document["git_commit"] for cell in measured} - {None}
+    environments: list[dict[str, Any]] = []
+    for cell in measured:
+        found = {name: cell.document[name] for name in ("versions", "hardware")}
+        found["numerics"] = cell.summary["numerics"]
+        if found not in environments:
+            environments.append(found)
     document = {
         "definition": grid.model_dump(mode="json"),
         "seeds": sorted({cell.cell.seed for cell in measured}),
         "recipes": {f"{grid.name}/{c.id}": c.recipe.model_dump(mode="json") for c in cells},
         "missing": missing,
-        "environment": {
-            "versions": newest["versions"],
-            "hardware": newest["hardware"],
-            "numerics": measured[-1].summary["numerics"],
-        },
-        "commit": newest["git_commit"],
+        "environments": environments,
         "commits": sorted(commits),
         "date": newest["finished"],
     }
-    cleaned: dict[str, Any] = _without_places(document)
+    return without_places(document, str(home), str(Path.home()))
+
+
+def without_places(document: dict[str, Any], *places: str) -> dict[str, Any]:
+    """Absolute paths as their last part, inside texts too: elsewhere they say nothing.
+
+    Those are known that stand by themselves somewhere, and `places`; they may have spaces.
+    """
+    known = sorted({*places, *_places(document)}, key=len, reverse=True)
+    cleaned: dict[str, Any] = _without(document, known)
     return cleaned
 
 
-def _without_places(value: Any) -> Any:
-    """Absolute paths as their last part, inside texts too: elsewhere they say nothing."""
+def _places(value: Any) -> Iterator[str]:
+    """The texts that are absolute paths."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _places(item)
+    elif isinstance(value, str) and value.startswith("/") and Path(value).name:
+        yield value
+
+
+def _without(value: Any, known: list[str]) -> Any:
     if isinstance(value, dict):
-        return {name: _without_places(item) for name, item in value.items()}
+        return {name: _without(item, known) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    return PLACE.sub(r"\1", value) if isinstance(value, str) else value
+        return [_without(item, known) for item in value]
+    if not isinstance(value, str):
+        return value
+    for place in known:
+        value = value.replace(place, Path(place).name)
+    return PLACE.sub(r"\1", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from rosita_core.data.spreadsheet import spreadsheet_safe
 TABLES = "tables"
 WRITTEN = (f"{PLOTS}/*.png", f"{TABLES}/*.csv", f"{TABLES}/*.parquet")
 """What a report leaves in its folders."""
+LIST = ".report.json"
+"""Names those files, so that the next report replaces them and no others."""
 FORMATS = ("markdown", "html", "tables")
 
 
@@ -112,10 +115,8 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
         for table in report.tables:
             text = spreadsheet_safe(table.frame).to_csv(index=False, lineterminator="\n")
             files[folder / TABLES / f"{table.name}.csv"] = text.encode()
-    for pattern in WRITTEN:
-        # What an earlier report left; other files in the folder are the user's own.
-        for old in folder.glob(pattern):
-            old.unlink()
+    for old in _left_by_a_report(folder):
+        old.unlink()
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -125,7 +126,19 @@ def _write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
             path = folder / TABLES / f"{table.name}.parquet"
             table.frame.to_parquet(path, index=False)
             written.append(path)
+    names = [path.relative_to(folder).as_posix() for path in written if path.parent != folder]
+    (folder / LIST).write_text(json.dumps(sorted(names), indent=1) + "\n", encoding="utf-8")
     return written
+
+
+def _left_by_a_report(folder: Path) -> list[Path]:
+    """Plots and tables of an earlier report; other files in the folder are the user's own."""
+    try:
+        names = json.loads((folder / LIST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    there = [path for pattern in WRITTEN for path in folder.glob(pattern)]
+    return [path for path in there if path.relative_to(folder).as_posix() in names]
 
 
 def report_for_prefect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,10 +13,10 @@ import yaml
 from flows.grids.loading import SMOKE
 from flows.grids.shipped import TEMPLATES
 from flows.recipes.shipped import RECIPES
-from flows.reports.differences import ALPHA, METHOD
+from flows.reports.differences import ALPHA, METHOD, SPLIT
 from flows.reports.parts import Table, percent, points, rows_of, score
 from flows.reports.records import Records
-from flows.reports.tables import TEACHER
+from flows.reports.tables import is_teacher
 from rosita_core.measuring.significance.comparison import spread
 
 NAMES_SHOWN = 12
@@ -30,7 +30,7 @@ def headline(records: Records, results: Table, pairs: Table | None) -> tuple[str
     said = []
     for family in records.families:
         rows = [row for row in rows_of(results.frame) if row["family"] == family]
-        students = [row for row in rows if row["configuration"] != TEACHER]
+        students = [row for row in rows if not is_teacher(row)]
         best = max(students, key=lambda row: float(row["score"]))
         lead = f"{family}: " if len(records.families) > 1 else ""
         said.append(lead + _achieved(best))
@@ -125,15 +125,13 @@ def _above(name: str, rows: pd.DataFrame) -> str:
 def methods(records: Records, compared: bool) -> tuple[str, ...]:
     """How the numbers came about."""
     scored = ", ".join(
-        f"{name} on {task}"
+        f"{name} on {_rows_of(records, task)}{task}"
         for task, name in dict.fromkeys(
             zip(records.cells["task"], records.cells["score_name"], strict=True)
         )
     )
-    rows = records.predictions.groupby(["cell", "split"], observed=True).size()
-    counted = f" on {int(rows.max()):,} dev rows" if len(rows) else ""
     texts = [
-        f"Scores: {scored}{counted}, which chose nothing unless a recipe says so; checkpoints are "
+        f"Scores: {scored}, which chose nothing unless a recipe says so; checkpoints are "
         "chosen on rows of the training data. Everything here is computed from the records of "
         "finished cells; nothing was trained again.",
     ]
@@ -143,6 +141,15 @@ def methods(records: Records, compared: bool) -> tuple[str, ...]:
     if spread([float(s) for s in seeds]).count < 3:
         texts.append("Fewer than three seeds: read the spread of the trainings as unknown.")
     return tuple(texts)
+
+
+def _rows_of(records: Records, task: str) -> str:
+    """How many dev rows of a task were scored, as `872 dev rows of `; nothing where unknown."""
+    cells = records.cells.loc[records.cells["task"] == task, "cell"]
+    known = records.predictions
+    known = known[(known["split"] == SPLIT) & known["cell"].isin(cells)]
+    rows = known.groupby("cell", observed=True).size()
+    return f"{int(rows.max()):,} dev rows of " if len(rows) else "dev rows of "
 
 
 def environment(records: Records) -> tuple[tuple[str, str], ...]:
@@ -155,18 +162,22 @@ def environment(records: Records) -> tuple[tuple[str, str], ...]:
             known.append(str(value))
 
     for document in records.documents:
-        note("command", _command(document.get("definition", {})))
+        note("command", _command(document["definition"], document["seeds"]))
         note("seeds", ", ".join(map(str, document.get("seeds", []))))
-        for field in ("date", "commit"):
-            if document.get(field):
-                note(field, document[field])
-        for field, value in _flat(document.get("environment", {})):
-            note(field, value)
+        if document.get("date"):
+            note("date", document["date"])
+        for commit in document.get("commits") or [document.get("commit")]:
+            if commit:
+                note("commit", commit)
+        # Records of one environment were written before there could be several.
+        for found in document.get("environments") or [document.get("environment", {})]:
+            for field, value in _flat(found):
+                note(field, value)
     return tuple((name, "; ".join(values)) for name, values in facts.items())
 
 
-def _command(definition: Mapping[str, Any]) -> str:
-    """What runs the grid again. Only shipped grids have their recipe in their names."""
+def _command(definition: Mapping[str, Any], seeds: Sequence[int]) -> str:
+    """What runs these cells again. Only shipped grids have their recipe in their names."""
     name, base = definition["name"], definition["base"]
     shipped = base in RECIPES and name in {f"{template}-{base}" for template in TEMPLATES}
     if not shipped and name != SMOKE:
@@ -175,7 +186,7 @@ def _command(definition: Mapping[str, Any]) -> str:
         f" --set {shlex.quote(f'{field}={_as_yaml(value)}')}"
         for field, value in sorted(definition["set"].items())
     )
-    return f"rosita grid --grid {name}{changes} --seeds {','.join(map(str, definition['seeds']))}"
+    return f"rosita grid --grid {name}{changes} --seeds {','.join(map(str, seeds))}"
 
 
 def _as_yaml(value: Any) -> str:

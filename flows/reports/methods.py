@@ -63,11 +63,14 @@ def method_table(records: Records) -> Table | None:
             }
         )
     frame = pd.DataFrame(rows)
+    several = cells["family"].nunique() > 1
+    names = " / ".join(dict.fromkeys(cells["score_name"]))
     shown = (
+        *([text_column("grid and task", "family")] if several else []),
         text_column("configuration", "configuration"),
         text_column("method", "method"),
         text_column("then trained", "recovered"),
-        spread_column(str(cells["score_name"].iloc[0]), "score", "score_sd", score),
+        spread_column(names, "score", "score_sd", score),
         number_column("seeds", "seeds", count),
         number_column("encoder parameters", "params_encoder", count),
         number_column("multiply-adds", "macs", millions),

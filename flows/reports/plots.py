@@ -90,10 +90,14 @@ def score_label(cells: pd.DataFrame) -> str:
 
 
 def teacher_line(axes: Axes, cells: pd.DataFrame, vertical: bool) -> None:
-    """The mean of the teachers' scores, dashed."""
+    """The mean over the seeds of each teacher's score, dashed."""
+    for _, taught in cells.groupby("teachers"):
+        _line_at(axes, float(taught.drop_duplicates("seed")["teacher_score"].mean()), vertical)
+
+
+def _line_at(axes: Axes, mean: float, vertical: bool) -> None:
     from flows.reports.style import QUIET
 
-    mean = cells.drop_duplicates("seed")["teacher_score"].mean()
     draw = axes.axvline if vertical else axes.axhline
     draw(mean, color=QUIET, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
     if vertical:

@@ -43,8 +43,9 @@ class Records:
     Attributes:
         name: of the grid, or of the grids.
         documents: grid.json of each grid.
-        cells: a row per finished cell, with `configuration` (its name for people) and `family`
-            (grid and task: what may be compared).
+        cells: a row per finished cell, with `configuration` (its name for people), `family` (grid
+            and task: what may be compared) and `teachers` (a number: configurations of a family
+            that learn from the same teachers have one).
         stages, curves, predictions, prunes: as the grid recorded them.
         axes: the axes of the cells, in order.
         missing: cells that are not finished -> why.
@@ -113,6 +114,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         configuration=_configurations(cells, axes, _methods_of(parts)),
         family=cells["grid"] + " on " + cells["task"],
     )
+    cells = cells.assign(teachers=_teachers(cells, frames["stages"]))
     return Records(
         name=", ".join(dict.fromkeys(cells["grid"])),
         documents=tuple(part.grid for part in parts),
@@ -135,6 +137,21 @@ def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
                 continue
             return axis
     return None
+
+
+def _teachers(cells: pd.DataFrame, stages: pd.DataFrame) -> pd.Series:
+    """A number per cell; configurations of a family that share the teacher of a seed have one."""
+    trained = stages[stages["stage"] == "teacher"].drop_duplicates("cell")
+    keys = cells["cell"].map(trained.set_index("cell")["key"]).fillna("")
+    number: dict[tuple[str, str], int] = {}
+    for (family, _), own in keys.groupby([cells["family"], cells["configuration"]], sort=False):
+        mine = [(str(family), key) for key in own]
+        shared = {number[one] for one in mine if one in number}
+        chosen = min(shared, default=len(number))
+        number |= dict.fromkeys(mine, chosen)
+        number = {one: chosen if n in shared else n for one, n in number.items()}
+    found = [number[one] for one in zip(cells["family"], keys, strict=True)]
+    return pd.Series(found, cells.index)
 
 
 def _of_the_first(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:

@@ -34,14 +34,20 @@ LATENCIES = ("latency_ms_p50_b1", "latency_ms_p50_b32")
 
 
 def results(records: Records) -> Table:
-    """A row per configuration, and one for the teacher."""
+    """A row per configuration, and one for each teacher."""
     rows = []
     for family in records.families:
         for name in records.configurations:
             cells = records.of(name, family)
             if len(cells):
                 rows.append({"configuration": name, **_measured(cells)})
-        rows.append(_teacher(records.cells[records.cells["family"] == family]))
+        cells = records.cells[records.cells["family"] == family]
+        several = cells["teachers"].nunique() > 1
+        for _, taught in cells.groupby("teachers", sort=False):
+            whose = list(dict.fromkeys(taught["configuration"]))
+            more = f" and {len(whose) - 1} more" if len(whose) > 1 else ""
+            name = f"{TEACHER} of {whose[0]}{more}" if several else TEACHER
+            rows.append({"configuration": name, **_teacher(taught)})
     frame = pd.DataFrame(rows)
     shown = [text_column("configuration", "configuration")]
     if len(records.families) > 1:
@@ -57,7 +63,7 @@ def results(records: Records) -> Table:
         Shown("kept", "retention", kept_share),
     ]
     # Not twice, where the shape is what the configurations are called by.
-    if any(row["shape"] != row["configuration"] for row in rows if row["configuration"] != TEACHER):
+    if any(row["shape"] != row["configuration"] for row in rows if not is_teacher(row)):
         shown.append(text_column("shape", "shape"))
     shown += [
         number_column("parameters", "params", count),
@@ -73,6 +79,11 @@ def results(records: Records) -> Table:
         "that lead to a cell, shared ones in full."
     )
     return Table("results", "Results", note, frame, tuple(shown))
+
+
+def is_teacher(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the results is about a teacher: those have no KD setting."""
+    return bool(pd.isna(row.get("kd_setting")))
 
 
 def kept_share(row: Mapping[str, Any]) -> str:
@@ -109,7 +120,6 @@ def _teacher(cells: pd.DataFrame) -> dict[str, Any]:
     seeds = cells.drop_duplicates("seed")
     first, over_seeds = seeds.iloc[0], spread(seeds["teacher_score"].tolist())
     row: dict[str, Any] = {
-        "configuration": TEACHER,
         "family": first["family"],
         "task": first["task"],
         "shape": first.get("teacher_shape"),
@@ -178,7 +188,7 @@ def _kd_strategies(records: Records) -> Table | None:
     rows = [
         ({"kd_setting": kd}, records.cells[records.cells["kd_setting"] == kd]) for kd in settings
     ]
-    teacher = records.cells.drop_duplicates(["family", "seed"])
+    teacher = records.cells.drop_duplicates(["family", "teachers", "seed"])
     rows.append(({"kd_setting": TEACHER}, teacher.assign(score=teacher["teacher_score"])))
     frame = _by_task(records, rows)
     shown = [
@@ -280,7 +290,7 @@ def every_cell(records: Records) -> Table:
         number_column("parameters", "params", count),
         number_column("time", "seconds", whole_duration),
     )
-    return Table("cells", "Every cell", "", records.cells, shown)
+    return Table("cells", "Every cell", "", records.cells.drop(columns="teachers"), shown)
 
 
 def stage_times(records: Records) -> Table:

@@ -13,7 +13,7 @@ from command_line import rosita
 from grid_homes import CELLS, SMOKE, GridHome, everything
 
 from flows.grids.files import read_cell
-from flows.grids.records import TABLES, collect, load, save
+from flows.grids.records import TABLES, collect, load, save, without_places
 from rosita_core.compression.prune_record import from_json
 from rosita_core.measuring.assessment import read_assessment
 from tasks.cache.records import attempts
@@ -175,3 +175,20 @@ def test_plan_of_what_has_never_run_says_unknown(tmp_path: Path) -> None:
     assert done.document["seconds"] is None
     assert done.document["stages_without_estimate"] == done.document["distinct_stages"] == 21
     assert not (tmp_path / "home").exists()
+
+
+def test_no_place_of_the_machine_is_named_whatever_is_in_it() -> None:
+    told = {
+        "data": {"train": "/home/Jane Doe/my data/x.csv", "path": None},
+        "missing": {
+            "a": "failed: [Errno 2] No such file: '/home/Jane Doe/my data/x.csv' (or /b/c)"
+        },
+        "hardware": {"cpu": "AMD EPYC / Intel"},
+        "url": "http://127.0.0.1:9/a/b",
+    }
+    assert without_places(told) == {
+        "data": {"train": "x.csv", "path": None},
+        "missing": {"a": "failed: [Errno 2] No such file: 'x.csv' (or c)"},
+        "hardware": {"cpu": "AMD EPYC / Intel"},
+        "url": "http://127.0.0.1:9/a/b",
+    }

@@ -35,7 +35,7 @@ def written(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_all_formats_are_written(written: tuple[Path, Done]) -> None:
     out, done = written
     names = {path.name for path in out.iterdir()}
-    assert names == {"report.md", "report.html", "tables", "plots"}
+    assert names == {".report.json", "report.md", "report.html", "tables", "plots"}
     tables = {path.name for path in (out / "tables").iterdir()}
     stems = {"results", "kd_strategies", "differences", "against_teacher", "stages", "cells"}
     assert {f"{stem}.{form}" for stem in stems for form in ("csv", "parquet")} <= tables
@@ -105,11 +105,13 @@ def test_a_second_report_leaves_nothing_of_the_first(
     out = tmp_path / "out"
     shutil.copytree(written[0], out)
     assert (out / "plots" / "curves_one_step.png").exists()
-    (out / "notes.txt").write_text("mine")
+    own = [out / name for name in ("notes.txt", "plots/photo.png", "tables/rows.csv")]
+    for path in own:
+        path.write_text("mine")
     published(records / "architecture", out)
     assert not (out / "plots" / "curves_one_step.png").exists()
     assert (out / "plots" / "scores.png").read_bytes().startswith(PNG)
-    assert (out / "notes.txt").read_text() == "mine"
+    assert [path.read_text() for path in own] == ["mine"] * 3
 
 
 def test_records_of_earlier_reports_are_replaced(records: Path, tmp_path: Path) -> None:

@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_records import SEEDS, make_records
+from matplotlib.figure import Figure
 
 from flows.grids.definition import Grid
 from flows.grids.loading import load_grid
 from flows.grids.records import GridRecords, load
 from flows.reports import curves as report_curves
 from flows.reports.build import build
-from flows.reports.headline import environment
+from flows.reports.headline import environment, methods
 from flows.reports.methods import method_table
+from flows.reports.plots import teacher_line
 from flows.reports.records import report_records
+from flows.reports.tables import results
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -208,7 +211,8 @@ def test_made_predictions_score_what_their_cells_say(records: Path) -> None:
 def _command_for(records: Path, grid: Grid) -> str:
     """What a report on the records of `grid` says runs it again."""
     kept = load(records / "kd-settings")
-    changed = replace(kept, grid={**kept.grid, "definition": grid.model_dump(mode="json")})
+    ran = {"definition": grid.model_dump(mode="json"), "seeds": list(grid.seeds)}
+    changed = replace(kept, grid={**kept.grid, **ran})
     return dict(environment(report_records([changed])))["command"]
 
 
@@ -378,3 +382,66 @@ def test_a_method_takes_its_own_time_and_reads_what_it_ranks_by(tmp_path: Path) 
         *("yes", "yes", "no", "no", "no")
     ]
     assert labels("1", "magnitude") == "no"
+
+
+def test_each_teacher_has_a_row_and_a_line_of_its_own(records: Path) -> None:
+    """Where an axis changes the teacher, one of them does not stand for all."""
+    kept = load(records / "architecture")
+    other = kept.cells["axis.shape"].isin(["a4_l2_f540_e48", "a4_l1_f1240_e48"])
+    names = set(kept.cells.loc[other, "cell"])
+    theirs = kept.stages["cell"].isin(names) & (kept.stages["stage"] == "teacher")
+    stages = kept.stages.assign(key=kept.stages["key"].mask(theirs, kept.stages["key"].str[::-1]))
+    cells = kept.cells.assign(teacher_score=kept.cells["teacher_score"] + 0.05 * other)
+    changed = report_records([replace(kept, cells=cells, stages=stages)])
+    table = results(changed).frame.set_index("configuration")
+    first, second = ("teacher of a2_l6_f128_e48 and 3 more", "teacher of a4_l2_f540_e48 and 1 more")
+    assert table.index[-2:].tolist() == [first, second]
+    assert table.loc[second, "score"] == pytest.approx(table.loc[first, "score"] + 0.05)
+    assert table.loc[[first, second], "seeds"].tolist() == [3, 3]
+    assert "keeps" in build(changed).headline[0]
+    axes = Figure().subplots()
+    teacher_line(axes, changed.cells, vertical=False)
+    assert [line.get_ydata()[0] for line in axes.get_lines()] == pytest.approx(
+        table.loc[[first, second], "score"].tolist()
+    )
+
+
+def test_the_rows_of_a_score_are_those_of_its_own_task_and_split(
+    records: Path, tmp_path: Path
+) -> None:
+    kept = load(records / "kd-settings")
+    domain = kept.predictions.assign(split="domain:books")
+    more = pd.concat([kept.predictions, domain, domain.assign(row=domain["row"] + 900)])
+    other = load(make_records(tmp_path, "kd-settings", "mrpc", seeds=(42,), rows=60))
+    found = report_records([replace(kept, predictions=more), other])
+    assert methods(found, compared=False)[0].startswith(
+        "Scores: accuracy on 300 dev rows of sst2, accuracy on 60 dev rows of mrpc, which chose"
+    )
+
+
+def test_methods_of_two_grids_are_told_apart(tmp_path: Path) -> None:
+    folders = [
+        make_records(tmp_path / task, "methods", task, seeds=(42,), rows=60)
+        for task in ("sst2", "cola")
+    ]
+    table = method_table(report_records([load(folder) for folder in folders]))
+    assert table is not None
+    assert [column.title for column in table.shown][:2] == ["grid and task", "configuration"]
+    assert "accuracy / mcc" in [column.title for column in table.shown]
+    assert table.frame["family"].nunique() == 2
+
+
+def test_facts_are_those_of_all_cells(records: Path) -> None:
+    """Not of the call that measured the last of them."""
+    kept = load(records / "kd-settings")
+    machines = [{"hardware": {"cpu": name}, "versions": {"torch": "2.13.0"}} for name in "ab"]
+    grid = kept.grid | {"seeds": [42, 45], "commits": ["1" * 40, "2" * 40]}
+    grid["definition"] = load_grid("kd-settings-minilm-sst2", None, (), (45,)).model_dump(
+        mode="json"
+    )
+    found = dict(
+        environment(report_records([replace(kept, grid=grid | {"environments": machines})]))
+    )
+    assert found["command"].endswith("--seeds 42,45")
+    assert found["commit"] == f"{'1' * 40}; {'2' * 40}"
+    assert (found["hardware.cpu"], found["versions.torch"]) == ("a; b", "2.13.0")

@@ -169,11 +169,13 @@ def make_records(
         "missing": missing,
         "seeds": list(seeds),
         "recipes": recipes,
-        "environment": {
-            "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
-            "hardware": {"cpu": "two made-up cores", "memory_gib": 24},
-        },
-        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "environments": [
+            {
+                "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
+                "hardware": {"cpu": "two made-up cores", "memory_gib": 24},
+            }
+        ],
+        "commits": ["0123456789abcdef0123456789abcdef01234567"],
         "date": "2026-11-22",
     }
     (folder / "grid.json").write_text(json.dumps(document, indent=1), encoding="utf-8")

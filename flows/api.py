@@ -179,6 +179,9 @@ def run_prepared(
     tell_of_dead_runs(home)
     # A form refuses what a person may well type.
     flow = flow.with_options(validate_parameters=False, retries=0)
+    # A deployment's limit frees its worker. Who waits here stops a run with Ctrl-C, which saves a
+    # checkpoint. with_options takes None for nothing said.
+    flow.timeout_seconds = None
     with prepared(request):
         return run_flow(home, flow.name, lambda: flow(**given), expected)
 

@@ -136,9 +136,9 @@ def grid(asked: GridRequest) -> dict[str, Any]:
     """
     definition, cells, graph = asked.definition, asked.cells, asked.plan.graph
     home, flow_run_id = home_directory(), str(runtime.flow_run.id)
-    write_definition(home, definition)
     began, tracking, board = time.monotonic(), Tracking(home), Board(definition.name, cells)
     with _workers(asked, home) as workers:
+        write_definition(home, definition)
         run = tracking.start_parent(
             cells[0].recipe.of_problem,
             definition.name,

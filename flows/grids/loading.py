@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.grids.definition import Cell, Grid, cells_of, changed, grid_of
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
-from flows.recipes.changes import Changes, fields_of
+from flows.recipes.changes import Changes, check_writable, fields_of
 from flows.recipes.files import SUFFIXES, beside, read_document
 from flows.recipes.shipped import RECIPES, load_recipe
 from tasks.host.wording import meant
@@ -108,6 +108,8 @@ def words_for(cell: Cell) -> set[str]:
 
 def _split(name: str) -> tuple[str | None, str | None]:
     """The shipped grid and the recipe in `name`; None where it has none."""
+    if Path(name).suffix in SUFFIXES:
+        return None, None
     if name in TEMPLATES:
         return name, None
     for template in TEMPLATES:
@@ -155,6 +157,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     values = read_document(path, "grid").values
     base = values.get("base")
     if isinstance(base, str) and base not in RECIPES:
+        check_writable(base, "base")
         # A recipe beside the grid is found from anywhere.
         values["base"] = str((path.parent / base).resolve())
     if isinstance(values.get("set"), dict):

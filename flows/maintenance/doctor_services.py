@@ -14,6 +14,7 @@ from flows.services.servers import HELD
 from rosita_core.model.locate import MODELS, of_hub
 from tasks.home import Home
 from tasks.host.network import unreachable
+from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.host.wording import counted
 
 Status = Literal["ok", "warning", "problem"]
@@ -43,13 +44,11 @@ def check_hub() -> Check:
 
     if constants.HF_HUB_OFFLINE:
         return Check("hub", OK, "switched off (HF_HUB_OFFLINE)")
-    problem = unreachable(constants.ENDPOINT, (200,))
+    problem, shown = unreachable(constants.ENDPOINT, (200,)), redacted(constants.ENDPOINT)
     if problem is None:
-        return Check("hub", OK, f"{constants.ENDPOINT} answers")
+        return Check("hub", OK, f"{shown} answers")
     local = ", ".join(name for name in MODELS if not of_hub(name))
-    return Check(
-        "hub", OK, f"{constants.ENDPOINT} cannot be reached ({problem}); {local} do not need it"
-    )
+    return Check("hub", OK, f"{shown} cannot be reached ({problem}); {local} do not need it")
 
 
 def check_prefect() -> Check:
@@ -61,10 +60,12 @@ def check_prefect() -> Check:
         return Check("prefect", OK, "no PREFECT_API_URL: each run starts a server of its own")
     # A server that wants to know who asks is there.
     problem = unreachable(f"{url.rstrip('/')}/health", (200, 401, 403))
+    shown = redacted(url)
     if problem is None:
-        return Check("prefect", OK, f"{url} answers")
+        return Check("prefect", OK, f"{shown} answers")
     return Check(
-        "prefect", PROBLEM, f"{url} does not answer ({problem}); start it, or unset PREFECT_API_URL"
+        *("prefect", PROBLEM),
+        f"{shown} does not answer ({problem}); start it, or unset PREFECT_API_URL",
     )
 
 
@@ -73,7 +74,11 @@ def check_processes() -> Check:
     left = []
     for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
         command = process.info["cmdline"] or []
-        if HELD in command and str(process.info["ppid"]) != command[command.index(HELD) + 1]:
+        if (
+            HELD in command
+            and _numbers_processes_as_here(process.pid)
+            and str(process.info["ppid"]) != command[command.index(HELD) + 1]
+        ):
             left.append(str(process.info["pid"]))
     if not left:
         return Check("processes", OK, "no server was left behind by a run that is gone")
@@ -83,6 +88,17 @@ def check_processes() -> Check:
         f"left behind by commands that are gone: {', '.join(left)}; `kill {' '.join(left)}` "
         "ends them",
     )
+
+
+def _numbers_processes_as_here(pid: int) -> bool:
+    """Not so in a container, seen from outside; nor known of another user's processes."""
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    except FileNotFoundError:
+        # Without /proc there are no containers to be looked into; with it the process has ended.
+        return not Path("/proc/self/ns/pid").exists()
+    except OSError:
+        return False
 
 
 def check_shared_store() -> Check:
@@ -100,7 +116,6 @@ def check_shared_store() -> Check:
 
 def check_mlflow(home: Path) -> Check:
     """The store that runs are recorded in."""
-    from tasks.host.redaction import default_uri, redacted, tracking_uri
     from tasks.tracking.lost_history import lost_history
 
     full = tracking_uri(home)

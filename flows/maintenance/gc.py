@@ -205,8 +205,11 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
 
 
 def _leftovers(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
-    for folder in (Home(home).unfinished_artifacts, Home(home).scratch):
+    for folder in (Home(home).unfinished_artifacts, Home(home).scratch, Home(home).results):
         for path in sorted(folder.glob("*")):
+            if folder == Home(home).results and (path.is_dir() or is_digest(path.name)):
+                # Others there are the errors of failed stages, which Prefect leaves.
+                continue
             used = _newest(path)
             recent = referred.used_since(used) or age(used, now) < DAY
             if not path.name.startswith(REMOVED) and recent:

@@ -108,8 +108,11 @@ def _of_running_runs(home: Path, days: float, now: float) -> list[Mapping[str, A
 
 
 def _is_in_use(home: Path, record: Mapping[str, Any], days: float, now: float) -> bool:
+    if record["status"] == RUNNING and is_locked(home, record["key"]):
+        # Also of a process that seems gone: containers of one name number their own.
+        return True
     if may_run(record):
-        if attempt_state(record) == RUNNING or is_locked(home, record["key"]):
+        if attempt_state(record) == RUNNING:
             return True
         # Of another machine, which cannot be asked: for ever would be too long.
         return age(_began(record), now) < max(days, 1) * DAY

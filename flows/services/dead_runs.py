@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -28,15 +29,21 @@ def tell_of_dead_runs(home: Path) -> None:
     with get_client(sync_client=True) as client:
         try:
             for run in client.read_flow_runs(flow_run_filter=running):
-                if str(run.id) in dead:
+                begun = run.state.timestamp if run.state is not None else None
+                # A run that Prefect has begun again since then has no attempt of its own yet.
+                if begun is not None and begun < dead.get(str(run.id), begun):
                     client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
         except httpx.HTTPError:
             # A note on runs of the past keeps no other from running.
             return
 
 
-def _dead(home: Path) -> set[str]:
-    """Runs whose newest attempt says that it is running, while its process is gone."""
+def _dead(home: Path) -> dict[str, datetime]:
+    """Runs whose newest attempt says that it is running, while its process is gone -> its start."""
     records = [record for stage in catalogue() for record in attempts(home, stage)]
     newest = {one["flow_run_id"]: one for one in sorted(records, key=lambda one: one["started"])}
-    return {str(id_) for id_, one in newest.items() if id_ and attempt_state(one) == DIED}
+    return {
+        str(id_): datetime.fromisoformat(one["started"])
+        for id_, one in newest.items()
+        if id_ and attempt_state(one) == DIED
+    }

@@ -31,6 +31,9 @@ WATCH_SECONDS = 5.0
 Times = CronSchedule | IntervalSchedule
 
 
+LONGEST = 366 * 24 * 60 * 60
+
+
 def times(cron: str | None, interval: float | None, timezone: str) -> Times:
     """The schedule of a cron expression or of an interval in seconds.
 
@@ -41,8 +44,10 @@ def times(cron: str | None, interval: float | None, timezone: str) -> Times:
         given = "neither" if cron is None else "both"
         raise ValueError(f"schedule must have --cron or --interval, got {given}")
     if interval is not None:
-        if not interval >= 1:
-            raise ValueError(f"interval must be at least 1 second, got {interval:g}")
+        if not 1 <= interval <= LONGEST:
+            raise ValueError(
+                f"interval must be in [1, {LONGEST:,}] seconds, a year, got {interval:g}"
+            )
         return IntervalSchedule(interval=timedelta(seconds=interval))
     try:
         CronSchedule(cron="0 0 * * *", timezone=timezone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from flows.grids.files import read_cell
+from flows.recipes.files import is_there
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
-from tasks.host.redaction import tracking_uri
+from tasks.host.redaction import is_own, tracking_uri
 from tasks.host.terminal import progress_display
 from tasks.store.artifacts import Store
 from tasks.store.json_files import read_file, read_json
@@ -76,7 +79,7 @@ def compressed_model(model: str | None, home: Path) -> FoundModel:
     """
     if model is None:
         return _exported(newest_summary(home), home)
-    if (folder := Path(model)).is_dir():
+    if is_there(folder := Path(model)) and folder.is_dir():
         return FoundModel(folder, None, None)
     found = _exported(run_of(model, home), home)
     address = ADDRESS.match(model)
@@ -150,7 +153,11 @@ def _registered(word: str, home: Path) -> ModelVersion | None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri(home), tracking_uri(home))
+    uri = tracking_uri(home)
+    if is_own(home, uri) and not Home(home).mlflow_database.is_file():
+        # Looking would make one.
+        return None
+    client = MlflowClient(uri, uri)
     try:
         if found["alias"] is None:
             return client.get_model_version(found["name"], found["version"])
@@ -165,21 +172,24 @@ def stage_folder(summary: RunSummary, stage: str, home: Path) -> Path:
     Raises:
         ValueError: where the run had no such stage, or the store has lost or damaged its artifact.
     """
-    # Not the paths in the summary: a home may have been moved.
-    artifacts = {one.name: one.artifact for one in summary.stages}
-    if stage not in artifacts:
+    stages = {one.name: one for one in summary.stages}
+    if stage not in stages:
         raise ValueError(
-            f"run must have a stage {stage}, got {', '.join(artifacts)} in {summary.run_id}"
+            f"run must have a stage {stage}, got {', '.join(stages)} in {summary.run_id}"
         )
-    store = Store(home)
-    problem = store.verify(artifacts[stage])
+    # Not the paths in the summary: a home may have been moved.
+    store, found = Store(home), stages[stage]
+    problem = store.verify(found.artifact)
     if problem is not None:
         raise ValueError(
             f"the artifact of stage {stage} of run {summary.run_id} must be whole in the store, "
-            f"got {store.path(artifacts[stage])}: {problem}; "
+            f"got {store.path(found.artifact)}: {problem}; "
             f"`rosita compress --recipe {summary.recipe}` makes it again"
         )
-    return store.path(artifacts[stage])
+    # What is looked up is in use, however long ago it was made; of another user it stays as it is.
+    with contextlib.suppress(OSError):
+        os.utime(Home(home).results / found.key)
+    return store.path(found.artifact)
 
 
 def read_summary(path: Path) -> RunSummary:

@@ -25,6 +25,7 @@ from tasks.cache.records import read_record, record_content, results_folder, ver
 from tasks.cache.stage_key import Stage
 from tasks.home import Home
 from tasks.host.logs import warn
+from tasks.host.wording import error_line
 from tasks.store.json_files import sealed, unsealed
 
 SERIALIZER = "rosita-stage-result"
@@ -109,7 +110,7 @@ class StageResultSerializer(Serializer):
         """The record; of a failed task its error, which nothing reads."""
         if isinstance(obj, StageResult):
             return record_content(obj)
-        return sealed({"error": f"{obj.__class__.__name__}: {obj}"})
+        return sealed({"error": error_line(obj)})
 
     def loads(self, blob: bytes) -> StageResult:
         """The result in a record. Raises ValueError for whatever is none."""

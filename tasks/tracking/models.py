@@ -22,6 +22,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from tasks.host.private_files import make_private
+from tasks.tracking.errors import is_refusal
 from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
 from tasks.tracking.tags import (
     ARTIFACT_TAG,
@@ -260,7 +261,10 @@ def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> 
     """The alias `champion` goes to a version that is better on the same dev rows, or the first."""
     try:
         champion = client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
+    except MlflowException as error:
+        # A server that fails to answer has not said that there is none.
+        if not is_refusal(error):
+            raise
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return
     theirs, ours = champion.tags, version.tags

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+
 from tasks.home import Home
 from tasks.host.one_machine import writer_for_now
 from tasks.host.redaction import default_uri, redacted, with_credentials
@@ -108,8 +110,13 @@ def _sync(home: Path, work: _Work, refused_too: bool) -> int:
                 in_use += sum(run.state == WAITING for run in mine)
                 continue
             for run in mine:
-                if run.status == "RUNNING":
-                    _close(home, run)
+                try:
+                    if run.status == "RUNNING":
+                        _close(home, run)
+                except MlflowException as error:
+                    # A store that cannot be written has no place for what a copy is noted in.
+                    work.failed(run, brief(error))
+                    continue
                 if run.state == WAITING:
                     work.copy(run)
     return in_use
@@ -131,6 +138,9 @@ class _Work:
         self._home, self._uri, self._only, self._stop = home, uri, only, stop
         self._mirrors: dict[str, Mirror] = {}
         self._unreachable: dict[str, str] = {}
+
+    def failed(self, run: OpenRun, problem: str) -> None:
+        self.done.append(Synced(run.name, None, redacted(self._uri or run.uri or ""), problem))
 
     def copy(self, run: OpenRun) -> None:
         target = self._uri or with_credentials(run.uri or "")

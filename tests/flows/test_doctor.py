@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 from command_line import rosita
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typed_command import Home, RunRosita
 
 from flows.maintenance import doctor, doctor_home
-from flows.maintenance.doctor_services import OK, PROBLEM, WARNING, Check, check_mlflow
+from flows.maintenance.doctor_services import (
+    OK,
+    PROBLEM,
+    WARNING,
+    Check,
+    check_hub,
+    check_mlflow,
+    check_prefect,
+)
 from tasks.host.liveness import this_process
 from tasks.host.network import unreachable
 
@@ -151,3 +160,14 @@ def test_silence_is_no_answer() -> None:
         silent.listen()
         problem = unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", (200,))
     assert problem is not None
+
+
+def test_no_password_of_an_address_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://ann:s3cret@127.0.0.1:9")
+    with temporary_settings({PREFECT_API_URL: "http://ann:s3cret@127.0.0.1:9/api"}):
+        for found in (check_hub(), check_prefect()):
+            assert "http://127.0.0.1:9" in found.detail
+            assert "s3cret" not in found.detail

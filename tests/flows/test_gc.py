@@ -14,6 +14,8 @@ from old_homes import DAY, aged, all_of, artifacts, found, gc, keys
 from test_plan import NAMES, everything, planned
 from typed_command import ROSITA, Home, environment
 
+from flows.serving.lookup import compressed_model
+from tasks.cache.policy import StageResultSerializer
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
 from tasks.store.removal import REMOVED
@@ -185,3 +187,23 @@ def test_nothing_to_free_in_a_home_that_does_not_exist(tmp_path: Path) -> None:
     assert done.code == 0
     assert "nothing to free" in done.stdout
     assert not (tmp_path / "home").exists()
+
+
+def test_a_model_that_is_looked_up_is_in_use(copied_home: Home) -> None:
+    aged(copied_home.home, 31)
+    compressed_model(None, copied_home.home)
+    assert gc(copied_home.home, "--yes").code == 0
+    assert set(Store(copied_home.home).digests()) == {artifacts(copied_home)["export"]}
+    assert compressed_model(None, copied_home.home).folder.is_dir()
+
+
+def test_what_prefect_leaves_of_a_failed_stage_goes_after_a_day(copied_home: Home) -> None:
+    error = OSError("GET http://ann:s3cret@host/x failed")
+    left = copied_home.home / "results" / ("0" * 32)
+    left.write_bytes(StageResultSerializer().dumps(error))
+    assert b"s3cret" not in left.read_bytes()
+    assert found(copied_home.home) == set()
+    os.utime(left, (time.time() - 2 * DAY,) * 2)
+    assert found(copied_home.home) == {("leftover", left.name)}
+    assert gc(copied_home.home, "--yes").code == 0
+    assert not left.exists()

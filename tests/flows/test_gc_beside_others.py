@@ -43,6 +43,9 @@ def test_what_a_running_stage_holds_stays(copied_home: Home) -> None:
     died = running | {"status": "running", "process_started": -1.0}
     path.with_name("000002.json").write_text(json.dumps(died))
     assert found(home) == all_of(copied_home) | {("checkpoint", "1" * 64)}
+    # Another container of the same name, which numbers its processes itself.
+    with StageLocks(home / "locks").held("1" * 64, "a stage"):
+        assert ("artifact", artifacts(copied_home)["depth"]) not in found(home)
 
 
 def test_a_running_run_keeps_what_it_has_made_and_used(copied_home: Home) -> None:

@@ -418,3 +418,11 @@ def test_recipes_lists_the_grids(tmp_path: Path) -> None:
     assert listed == [*TEMPLATES, "smoke-grid"]
     shown = rosita("recipes", home=tmp_path / "home").stdout
     assert all(name in shown for name in listed)
+
+
+def test_a_file_may_begin_as_a_shipped_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("methods-mine.yaml").write_text("base: demo\nseeds: [1, 2]\n", encoding="utf-8")
+    assert load_grid("methods-mine.yaml", None, (), None).name == "methods-mine"

@@ -7,10 +7,12 @@ import inspect
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect_server import PrefectServer
 from typed_command import Home, environment
 
@@ -193,3 +195,18 @@ def test_a_mapping_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match="keep_heads"):
         compress(given, {"width.keep_heads": 5})
     assert given == before
+
+
+@pytest.mark.usefixtures("in_prefect")
+def test_a_run_that_somebody_waits_for_has_no_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a deployment would end it without a checkpoint."""
+    monkeypatch.setenv("ROSITA_HOME", str(tmp_path))
+
+    @flow(timeout_seconds=0.2)
+    def slow() -> str:
+        time.sleep(0.6)
+        return "done"
+
+    assert flows.api.run_prepared(None, slow, {}, ()) == "done"

@@ -136,11 +136,11 @@ def cut(text: str, as_written: bool) -> Sentence:
 
 
 def reads_as_written(tokenizer: Any) -> bool:
-    """Whether a tokenizer sees case, or the spaces around punctuation marks.
+    """Whether a tokenizer sees case, accents, or the spaces around punctuation marks.
 
-    One of an uncased BERT sees neither.
+    One of an uncased BERT sees none of them.
     """
-    written, plain = ("The film.", "the film .")
+    written, plain = ("The café.", "the cafe .")
     pieces = tokenizer([written, plain], add_special_tokens=False)["input_ids"]
     return bool(pieces[0] != pieces[1])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
         ResidualOutput,
         RositaForSequenceClassification,
     )
-
-Enters: TypeAlias = "Callable[[Layer, torch.Tensor, torch.Tensor], torch.Tensor]"
-"""From a layer, its hidden states (B, T, H) and mask to what enters a weight of it (B, T, K)."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +79,17 @@ def repaired(
             ("attention", _attended, _attention_output, size),
             ("ffn", _activated, _ffn_output, 1),
         ):
-            wanted = [
-                _before_norm(output_of(reference), enters(reference, states, mask), states)
-                for states, mask in zip(theirs, masks, strict=True)
-            ]
+            # One after another in their places: states of all rows are what takes memory here.
+            for place, (states, mask) in enumerate(zip(theirs, masks, strict=True)):
+                entering = enters(reference, states, mask)
+                theirs[place] = _before_norm(output_of(reference), entering, states)
             output = output_of(layer)
             entered = partial(enters, layer)
-            system = _system(entered, output.dense, own, wanted, masks, columns)
+            system = _system(entered, output.dense, own, theirs, masks, columns)
             fits.append(_fit(f"{number}.{part}", output.dense, system, repair))
-            theirs = [output_of(reference).LayerNorm(states) for states in wanted]
-            own = [
-                output(entered(states, mask), states)
-                for states, mask in zip(own, masks, strict=True)
-            ]
+            for place, (states, mask) in enumerate(zip(own, masks, strict=True)):
+                theirs[place] = output_of(reference).LayerNorm(theirs[place])
+                own[place] = output(entered(states, mask), states)
     return Repaired(copied(student, "cpu").train(pruned.training), tuple(fits))
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from rosita_core.distillation.objectives import Outputs
 from rosita_core.model.shape import Shape
-from rosita_core.training.batches import Batch
+from rosita_core.training.batches import Batch, sent
 
 FACTS = "kept.json"
 LOGITS, STARTS, STATES = "logits", "starts", "states"
@@ -114,7 +114,7 @@ class KeptOutputs:
         found = list(zip(groups, inside, strict=True))
         logits_BC = torch.from_numpy(np.stack([group.logits_NC[row] for group, row in found]))
         states = self._states(batch, found) if self._facts.states else ()
-        return Outputs(logits_BC.to(batch.input_ids.device, non_blocking=True), states)
+        return Outputs(sent(logits_BC, batch.input_ids.device), states)
 
     def _states(self, batch: Batch, found: list[tuple[_Group, int]]) -> tuple[torch.Tensor, ...]:
         hidden = found[0][0].states_KSH.shape[-1]
@@ -123,7 +123,7 @@ class KeptOutputs:
         for number, (group, row) in enumerate(found):
             start, end = group.starts[row], group.starts[row + 1]
             states_BTSH[number, : end - start] = group.states_KSH[start:end]
-        placed_BTSH = torch.from_numpy(states_BTSH).to(batch.input_ids.device, non_blocking=True)
+        placed_BTSH = sent(torch.from_numpy(states_BTSH), batch.input_ids.device)
         states = [placed_BTSH.new_empty(0)] * self._facts.of_states
         for place, state in enumerate(self._facts.states):
             states[state] = placed_BTSH[:, :, place]

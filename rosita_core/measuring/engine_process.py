@@ -22,7 +22,7 @@ Run = Callable[[dict[str, np.ndarray]], None]
 
 
 def torch_run(folder: Path, device: str, precision: str, compiled: bool, threads: int) -> Run:
-    """A pass of PyTorch, from token ids on the device to logits."""
+    """A pass of PyTorch from token ids to logits in memory, on a GPU with the copies to and fro."""
     import torch
 
     from rosita_core.model.checkpoint import placed

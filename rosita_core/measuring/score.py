@@ -111,7 +111,7 @@ def scorer(
         if not np.isfinite(logits).all():
             # argmax would turn them into class 0 without a word.
             raise ValueError(
-                f"model must answer finite numbers on the {len(data):,} rows that choose weights, "
+                f"model must answer finite numbers on the {len(data):,} selection rows, "
                 f"got others for {np.count_nonzero(~np.isfinite(logits).all(1)):,} of them"
             )
         return score_logits(logits, data.labels, scoring)

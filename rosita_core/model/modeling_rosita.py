@@ -215,7 +215,8 @@ class Embeddings(nn.Module):
                 summed = summed + self.token_type_embeddings(token_type_ids)
         normalized = self.dropout(self.LayerNorm(summed))
         if hasattr(self, "hidden_projection"):
-            return self.hidden_projection(normalized)
+            # Of autocast's type it would make all of the residual stream so.
+            return self.hidden_projection(normalized).to(normalized.dtype)
         return normalized
 
 

@@ -33,8 +33,9 @@ from rosita_core.training.progress import Progress, Report
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
-TOKENS_PER_FILE = 16_384
-"""What a stop may cost, and what is held in memory."""
+TOKENS_PER_FILE, ROWS_PER_FILE = 16_384, 4_096
+"""What a stop may cost, and what is held in memory; the second where no state is kept, of files
+that would be small and many."""
 ROWS_PER_BATCH = 32
 
 
@@ -98,7 +99,7 @@ def keep_targets(
         write_facts(folder, KeptFacts(0, (), 0, 0))
         return {"rows": 0.0, "needed_mb": size * 1e3}
     report(Progress(0, total, {}, None, f"{total:,} rows take {size * 1e3:,.1f} MB"))
-    groups = _groups(lengths)
+    groups = _groups(lengths, bool(settings.states))
     done = _resumed(checkpoints, folder)
     teacher = frozen(teacher, placement).eval()
     for number, group in enumerate(groups):
@@ -114,9 +115,12 @@ def keep_targets(
     return {"rows": float(total), "needed_mb": size * 1e3}
 
 
-def _groups(lengths: np.ndarray) -> list[np.ndarray]:
-    """Numbers of rows that share a file: neighbours of about as many tokens as all others."""
-    number = np.cumsum(lengths) // TOKENS_PER_FILE
+def _groups(lengths: np.ndarray, states: bool) -> list[np.ndarray]:
+    """Numbers of rows that share a file: neighbours of about as many tokens, or rows, as others."""
+    if states:
+        number = np.cumsum(lengths) // TOKENS_PER_FILE
+    else:
+        number = np.arange(len(lengths)) // ROWS_PER_FILE
     return np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(number)) + 1)
 
 

@@ -42,21 +42,22 @@ class Batch:
     rows: np.ndarray | None = None
 
     def to(self, device: str) -> Batch:
-        """The batch on `device`; to CUDA through pinned memory, so that nothing waits for it."""
-        pinned = torch.device(device).type == "cuda" and self.labels.device.type == "cpu"
-
-        def there(tensor: torch.Tensor) -> torch.Tensor:
-            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
-
+        """The batch on `device`."""
         return Batch(
-            there(self.input_ids),
-            there(self.attention_mask),
-            there(self.token_type_ids),
-            there(self.labels),
+            sent(self.input_ids, device),
+            sent(self.attention_mask, device),
+            sent(self.token_type_ids, device),
+            sent(self.labels, device),
             self.rows_share,
             self.tokens_share,
             self.rows,
         )
+
+
+def sent(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """A tensor on `device`; to CUDA through pinned memory, so that nothing waits for it."""
+    pinned = torch.device(device).type == "cuda" and tensor.device.type == "cpu"
+    return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
 
 
 def shuffled_batches(

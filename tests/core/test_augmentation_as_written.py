@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.normalizers import BertNormalizer
 from transformers import PreTrainedTokenizerBase
 
 from rosita_core.augmentation.augment import AugmentSettings
@@ -124,3 +125,11 @@ def test_the_stage_makes_variants_as_its_tokenizer_reads(
         plain[plain["copy"] > 0]["text_a"].iloc[0].split()[1]
         in variants["text_a"].iloc[0].lower().split()
     )
+
+
+def test_an_uncased_tokenizer_that_keeps_accents_sees_them() -> None:
+    tokenizer = load_tokenizer(locate("minilm-l6"))
+    assert not reads_as_written(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = BertNormalizer(lowercase=True, strip_accents=False)
+    assert reads_as_written(tokenizer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -278,3 +280,23 @@ def test_no_point_beats_one_on_the_pareto_front(rng):
         )
         assert (i in front) != beaten
     assert [costs[i] for i in front] == sorted(costs[i] for i in front)
+
+
+def test_memory_does_not_grow_with_the_classes(rng):
+    labels = rng.integers(0, 300, 2_000)
+    models = np.where(rng.random((2, 2_000)) < 0.7, labels, rng.integers(0, 300, (2, 2_000)))
+    tracemalloc.start()
+    paired_bootstrap(
+        "macro_f1",
+        labels,
+        models[:1],
+        models[1:],
+        same_seeds=True,
+        resamples=300,
+        confidence=0.95,
+        seed=0,
+    )
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Two arrays of 4 million numbers of 8 bytes, and what is made of them.
+    assert most < 150e6

@@ -283,3 +283,12 @@ def test_distilled_and_pruned_step_by_step_it_stops_and_goes_on_to_the_same_bits
     assert whole.state_dict().keys() == again.state_dict().keys()
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_in_16_bits_the_residual_stream_stays_in_32(tmp_path: Path) -> None:
+    """Also where narrow embeddings are projected, by a product that autocast computes in 16."""
+    own("electra").save_pretrained(tmp_path)
+    model = load_pretrained(tmp_path, 3, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**inputs("electra", "no", False), output_hidden_states=True)
+    assert {state.dtype for state in found.hidden_states} == {torch.float32}

@@ -38,6 +38,7 @@ def teacher(sized):
 def many_files(monkeypatch):
     """A few rows a file, and a few of them at a time, as in a large training."""
     monkeypatch.setattr(targets, "TOKENS_PER_FILE", 60)
+    monkeypatch.setattr(targets, "ROWS_PER_FILE", 10)
     monkeypatch.setattr(targets, "ROWS_PER_BATCH", 3)
 
 
@@ -266,3 +267,10 @@ def test_reading_is_lazy_and_once(rows, framing, keep, teacher, monkeypatch):
     assert torch.equal(kept(batch).states[0], before.states[0])
     last = collate(data, np.array([49]), 16, framing, False)
     assert not kept(last).states[2][0, -1, -4:].any()
+
+
+def test_logits_alone_are_kept_in_few_files(rows, keep, teacher, monkeypatch):
+    """However long the texts are: a system maps so many files and no more."""
+    monkeypatch.setattr(targets, "ROWS_PER_FILE", 20)
+    folder, _, _ = keep(teacher, rows(50), replace(SETTINGS, states=()))
+    assert len(list(folder.glob("rows-*"))) == 3

@@ -1,5 +1,7 @@
 """Repairs: the error of a sub-layer does not grow, and nothing that was whole changes."""
 
+import gc
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -127,3 +129,19 @@ def test_padding_is_not_fitted(model, inputs):
     padded = repaired(model, pruned, [longer], Dense(1e-3), "cpu")
     for ours, theirs in zip(plain.fits, padded.fits, strict=True):
         assert ours.after == pytest.approx(theirs.after, rel=1e-3)
+
+
+def test_two_sets_of_states_are_held_at_a_time(model, inputs):
+    batches = [Batch(*inputs(seed=seed), torch.zeros(5).long()) for seed in range(20)]
+    size = (*batches[0].input_ids.shape, model.config.hidden_size)
+    held = []
+
+    class Counting(Scale):
+        def weight(self, weight, system):
+            tensors = (one for one in gc.get_objects() if type(one) is torch.Tensor)
+            held.append(sum(one.shape == size for one in tensors))
+            return super().weight(weight, system)
+
+    repaired(model, prune(model, KEPT), batches, Counting(), "cpu")
+    assert len(held) == 4
+    assert max(held) <= 2 * len(batches) + 4

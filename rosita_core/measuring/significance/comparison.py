@@ -134,7 +134,7 @@ def paired_bootstrap(
     drawn_a = _seed_weights(rng, len(first), resamples)
     drawn_b = drawn_a if same_seeds else _seed_weights(rng, len(second), resamples)
     differences = np.empty(resamples)
-    at_once = max(1, _ELEMENTS // rows.groups)
+    at_once = max(1, _ELEMENTS // rows.elements(metric))
     for begin in range(0, resamples, at_once):
         end = min(begin + at_once, resamples)
         scores = resampled_scores(metric, rows, rows.draw(rng, end - begin))

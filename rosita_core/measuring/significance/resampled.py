@@ -34,6 +34,14 @@ class GroupedRows:
     def groups(self) -> int:
         return len(self.sizes)
 
+    @property
+    def classes(self) -> int:
+        return int(max(self.labels.max(), self.predictions.max())) + 1
+
+    def elements(self, metric: str) -> int:
+        """Numbers that one resample needs at a time."""
+        return max(self.groups, self.classes**2) if metric in OF_CONFUSIONS else self.groups
+
     def draw(self, rng: np.random.Generator, resamples: int) -> Floats:
         """(R, U) how often each group was drawn among N rows, with replacement."""
         rows = int(self.sizes.sum())
@@ -80,10 +88,11 @@ def resampled_scores(metric: str, rows: GroupedRows, weights_RU: Floats) -> Floa
 def _confusions(rows: GroupedRows, model: NDArray[np.generic], weights_RU: Floats) -> Floats:
     """(R, C, C) rows by true and predicted class."""
     true, predicted = rows.labels.astype(np.int64), model.astype(np.int64)
-    classes = int(max(true.max(), rows.predictions.max())) + 1
-    cell_UK = np.zeros((len(true), classes * classes))
-    cell_UK[np.arange(len(true)), true * classes + predicted] = 1
-    return (weights_RU @ cell_UK).reshape(-1, classes, classes)
+    cell_U = true * rows.classes + predicted
+    counted_RK = np.empty((len(weights_RU), rows.classes**2))
+    for counted_K, weights_U in zip(counted_RK, weights_RU, strict=True):
+        counted_K[:] = np.bincount(cell_U, weights_U, minlength=len(counted_K))
+    return counted_RK.reshape(-1, rows.classes, rows.classes)
 
 
 def _f1(confusions: Floats) -> Floats:

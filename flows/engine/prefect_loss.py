@@ -36,26 +36,10 @@ def achieved(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def forget() -> None:
-    """Before a new flow run: what an earlier one came to says nothing about it."""
-    global _achieved, _begun
-    _achieved, _begun = None, False
-
-
 def begun() -> None:
     """Note that a flow run has begun to work."""
     global _begun
     _begun = True
-
-
-def has_begun() -> bool:
-    """Whether the last flow run of this process came as far as that."""
-    return _begun
-
-
-def last_achieved() -> dict[str, Any] | None:
-    """What the last flow run of this process returned, or would have."""
-    return _achieved
 
 
 def hidden(
@@ -101,7 +85,9 @@ def run_flow(
         name: of the file in the home's logs that has the traceback then.
         expected: failures that speak for themselves.
     """
-    forget()
+    global _achieved, _begun
+    # What an earlier run came to says nothing about this one.
+    _achieved, _begun = None, False
     summarize_losses()
     try:
         with private_files():
@@ -117,10 +103,10 @@ def run_flow(
             trace.write_text(trace_of(error), encoding="utf-8")
         cause = error_line(error)
         lost = f"Prefect was not told how it ended ({cause}); its traceback is {trace}"
-        if (document := last_achieved()) is not None:
+        if (document := _achieved) is not None:
             print(f"rosita: the run is complete, but {lost}", file=sys.stderr)
             return document
         if (failure := hidden(error, expected)) is not None:
             raise Failure(f"{failure}; {lost}") from error
-        came_to = "ended early" if has_begun() else "did not start"
+        came_to = "ended early" if _begun else "did not start"
         raise Failure(f"the run {came_to}: {cause}; its traceback is {trace}") from error

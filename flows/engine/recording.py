@@ -29,7 +29,6 @@ from flows.engine.summary import (
 )
 from flows.method import method
 from flows.recipes.request import Request
-from rosita_core.data.spreadsheet import spreadsheet_safe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.records import Context, StageResult
 from tasks.cache.stage_key import Stage
@@ -274,7 +273,7 @@ class CellRun:
         tracking.log_document(parent, write_summary(summary, request.home))
         rows = differing_rows(assessment, dev)
         if rows is not None:
-            text = spreadsheet_safe(rows).to_csv(index=False)
+            text = rows.to_csv(index=False)
             with noted("the rows on which student and teacher differ"):
                 Home(request.home).errors(self.run_id).write_text(text, encoding="utf-8")
             tracking.log_text(parent, Home(request.home).errors(self.run_id).name, text)

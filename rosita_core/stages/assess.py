@@ -18,7 +18,7 @@ from rosita_core.measuring.latency import Latency, check_latency_request, measur
 from rosita_core.measuring.metrics import with_suffix
 from rosita_core.measuring.people import people_metrics
 from rosita_core.measuring.score import Scoring, predict_logits, score_logits
-from rosita_core.model.checkpoint import build, shape_of
+from rosita_core.model.checkpoint import placed, shape_of
 from rosita_core.model.shape import count_macs, count_parameters
 from rosita_core.training.placement import Placement
 from rosita_core.training.progress import Progress, Report
@@ -83,7 +83,7 @@ def assess(
     from scipy.special import softmax
 
     _check(models, dev, settings)
-    on_device = {name: _on_device(model, placement) for name, model in models.items()}
+    on_device = {name: placed(model, placement.device).eval() for name, model in models.items()}
     check_latency_request(
         on_device,
         settings.latency_batch_sizes,
@@ -160,14 +160,6 @@ def _check(
             raise ValueError(
                 f"{field} must be in [1, {positions}], the models' positions, got {tokens}"
             )
-
-
-def _on_device(
-    model: RositaForSequenceClassification, placement: Placement
-) -> RositaForSequenceClassification:
-    """A model of the same weights in eval mode; on the CPU they are shared, not copied."""
-    state = {name: tensor.to(placement.device) for name, tensor in model.state_dict().items()}
-    return build(model.config, state).eval()
 
 
 def _logits(

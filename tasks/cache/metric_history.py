@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rosita_core.training.progress import Progress
 from tasks.cache.documents import Observation
 from tasks.cache.records import attempt_path, attempts, attempts_folder
-from tasks.host.terminal import ProgressEvent
 from tasks.store.json_files import read_file, read_json
 
 
@@ -20,7 +20,7 @@ def history_path(home: str | Path, stage_name: str, number: int) -> Path:
     return attempt_path(home, stage_name, number).with_suffix(".history.jsonl")
 
 
-def append(path: Path, event: ProgressEvent) -> None:
+def append(path: Path, event: Progress) -> None:
     """Add one observation."""
     line = {
         "step": event.step,

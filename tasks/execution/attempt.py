@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rosita_core.training.progress import Progress
 from tasks.cache.metric_history import append, history_path
 from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
 from tasks.cache.stage_key import Stage
@@ -17,7 +18,7 @@ from tasks.host.liveness import this_process
 from tasks.host.logs import noted, warn
 from tasks.host.redaction import redacted
 from tasks.host.signals import signals_caught
-from tasks.host.terminal import ProgressEvent, StageProgress, progress_display
+from tasks.host.terminal import StageProgress, progress_display
 from tasks.host.wording import trace_of
 from tasks.store.artifacts import Store, write_json
 from tasks.tracking.runs import ID_SECONDS, Tracking
@@ -108,7 +109,7 @@ class Attempt:
         if unit is not None:
             self._page.resumed(unit)
 
-    def report(self, event: ProgressEvent) -> None:
+    def report(self, event: Progress) -> None:
         """Show a kernel's progress and log its metrics at its step."""
         self._progress.update(event)
         self._page.update(event, self._progress.said)

@@ -9,8 +9,8 @@ from contextvars import copy_context
 from typing import cast
 from uuid import UUID
 
+from rosita_core.training.progress import Progress
 from tasks.host.logs import Logger, run_logger
-from tasks.host.terminal import ProgressEvent
 
 FIRST_SECONDS = 10.0
 """A stage that is done before this needs no bar."""
@@ -39,7 +39,7 @@ class PrefectPage:
         """Say where it goes on."""
         self._logger.info("%s: goes on from step %s", self._title, f"{unit:,}")
 
-    def update(self, event: ProgressEvent, said: str) -> None:
+    def update(self, event: Progress, said: str) -> None:
         """Show how far it is, where the last time is long enough ago.
 
         Args:

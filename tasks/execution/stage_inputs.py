@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from rosita_core.training.progress import Progress
 from tasks.cache.records import Context
 from tasks.cache.stage_key import Stage
-from tasks.host.terminal import ProgressEvent
 from tasks.store.artifacts import Store
 
 
@@ -32,5 +32,5 @@ class StageInputs:
             )
         return path
 
-    def report(self, event: ProgressEvent) -> None:
+    def report(self, event: Progress) -> None:
         """Nobody listens here."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from rosita_core.training.progress import Progress
 from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
 from tasks.cache.records import Context
 from tasks.cache.stage_key import Stage
 from tasks.execution.stage_inputs import StageInputs
 from tasks.host.hardware import hardware
 from tasks.host.signals import able_to_save
-from tasks.host.terminal import ProgressEvent
 from tasks.store.disk import DiskFull, is_full, no_room
 
 
@@ -40,7 +40,7 @@ class Listener(Protocol):
     def resumed(self, unit: int | None) -> None:
         """It begins; `unit` says after which one it goes on, None from the start."""
 
-    def report(self, event: ProgressEvent) -> None:
+    def report(self, event: Progress) -> None:
         """It has come so far."""
 
 
@@ -88,7 +88,7 @@ class Work(StageInputs):
         with able_to_save():
             yield self.checkpoints
 
-    def report(self, event: ProgressEvent) -> None:
+    def report(self, event: Progress) -> None:
         """Tell of a kernel's progress, and its metrics at its step. Pass it as `report=`."""
         self._listener.report(event)
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rosita_core.training.progress import Progress
 from tasks.cache.records import Context
 from tasks.cache.source_closure import source_closure
 from tasks.cache.stage_key import Stage, library_versions
@@ -21,7 +22,7 @@ from tasks.execution.places import Compute
 from tasks.execution.work import Computed, Work
 from tasks.host.hardware import computes_with, cores
 from tasks.host.signals import can_save, forget_signals, request_stop
-from tasks.host.terminal import ProgressEvent, progress_display
+from tasks.host.terminal import progress_display
 from tasks.store.artifacts import json_digest
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class _Teller:
     def resumed(self, unit: int | None) -> None:
         self.tell("resumed", unit)
 
-    def report(self, event: ProgressEvent) -> None:
+    def report(self, event: Progress) -> None:
         self.tell("report", dict(vars(event)))
 
 

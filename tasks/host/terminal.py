@@ -9,35 +9,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
 
+from rosita_core.training.progress import Progress
 from tasks.host.wording import whole_duration
 
 PLAIN_SECONDS = 10.0
-
-
-class ProgressEvent(Protocol):
-    """What a kernel reports: `rosita_core.training.progress.Progress` has this form."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def total_steps(self) -> int: ...
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-    @property
-    def shape(self) -> str | None: ...
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def phase(self) -> str | None: ...
 
 
 class StageProgress:
@@ -58,7 +43,7 @@ class StageProgress:
         self.said = title
         """The last event as a line."""
 
-    def update(self, event: ProgressEvent) -> None:
+    def update(self, event: Progress) -> None:
         """Show an event. What it leaves out (a dev score, a shape) stays as it was last."""
         now = self._display.clock()
         self._metrics |= event.metrics
@@ -91,7 +76,7 @@ class StageProgress:
             self._display.live.remove_task(self._row)
         self._display.leave()
 
-    def _describe(self, event: ProgressEvent, now: float) -> str:
+    def _describe(self, event: Progress, now: float) -> str:
         parts = self._scores()
         if self._message is not None:
             parts.append(self._message)
@@ -124,7 +109,7 @@ class ProgressDisplay:
     ) -> None:
         """Write to `stream` (None: stderr), live if `terminal` (None: if it is a terminal)."""
         self.clock = clock
-        self.live: Progress | None = None
+        self.live: Bars | None = None
         self.prefix: str | None = None
         self.header: Callable[[], RenderableType] | None = None
         """What stands above the live line, made anew at every refresh."""
@@ -208,7 +193,7 @@ class ProgressDisplay:
         self.live.start()
 
 
-class _Live(Progress):
+class _Live(Bars):
     """The live line below the display's header."""
 
     def __init__(self, display: ProgressDisplay, *columns: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Classes of own data: what a label is called, and which names a task has."""
+"""What a class is called: one name however it was typed, in data and in models."""
 
 import math
 import re
@@ -12,6 +12,8 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PLAIN = re.compile(r"([+-]?)(0|[1-9][0-9]*|(?=\.[0-9]))(?:\.([0-9]*))?")
 # What Unicode counts as space, and the two marks without width that editors leave behind.
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
+# Marks that nobody sees and that join nothing: soft hyphen, marks of direction, word joiner.
+_UNSEEN = re.compile("[\u00ad\u200e\u200f\u2060]")
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -23,14 +25,19 @@ def label_name(value: object) -> str:
     """
     if isinstance(value, Decimal) or (isinstance(value, float) and math.isfinite(value)):
         value = format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
-    text = _SPACE.sub(" ", unicodedata.normalize("NFC", str(value))).strip()
+    text = plain(str(value))
     number = _PLAIN.fullmatch(text)
     return text if number is None else _shortest(*number.groups())
 
 
+def plain(text: str) -> str:
+    """A text without what says nothing: other spaces, marks that are unseen, parts of letters."""
+    return _SPACE.sub(" ", _UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip()
+
+
 def is_blank(text: str) -> bool:
     """Whether a text has nothing to read: only space, marks without width, and NUL."""
-    return not _SPACE.sub("", text).strip("\0")
+    return not plain(text).strip("\0 ")
 
 
 def labels_to_index(train_labels: Iterable[object]) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
-"""What is wrong with rows, in messages of one line that a person can read."""
+"""Messages of one line that a person can read, and what can stand in one."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 SHOWN = 10
 LONGEST = 60
+# Controls, separators of lines and paragraphs, halves of letters.
+_BREAKING = ("Cc", "Zl", "Zp", "Cs")
 
 
 def some(names: Sequence[str]) -> str:
@@ -18,6 +21,14 @@ def some(names: Sequence[str]) -> str:
 def brief(text: str) -> str:
     """A text for a message, cut where it is long."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def is_a_line(name: str) -> bool:
+    """Whether a name can stand in a line: no sign of it ends one or steers a terminal.
+
+    Marks without width are allowed, such as those that join Persian words and emoji.
+    """
+    return bool(name.strip()) and not any(unicodedata.category(one) in _BREAKING for one in name)
 
 
 @contextmanager

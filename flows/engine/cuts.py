@@ -105,9 +105,9 @@ def _tokenizer(request: Request) -> Any:
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, _digest: str) -> Any:
     """Once, however many cells of a grid have it."""
-    from transformers import AutoTokenizer
+    from rosita_core.data.framing import load_tokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return load_tokenizer(folder)
 
 
 def _ordered(splits: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from flows.recipes.files import read_text
@@ -32,6 +33,8 @@ def fields_of(changes: Changes) -> dict[str, Any]:
             raise ValueError(f"--set must be field=value, got {change!r}")
         try:
             fields[field] = read_text(text)
+        except DuplicateKeyError as error:
+            raise ValueError(f"--set {field} must have each key once, got {text!r}") from error
         except YAMLError:
             fields[field] = text
         except ValueError as error:
@@ -65,8 +68,15 @@ def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, A
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise ValueError(f"{path} must be a field of a recipe, got {parent} without fields")
-        target[last] = value
+        target[last] = merged(target.get(last), value)
     return result
+
+
+def merged(base: Any, changes: Any) -> Any:
+    """`base` with the fields of `changes`, section by section; what is no section is replaced."""
+    if not (isinstance(base, dict) and isinstance(changes, Mapping)):
+        return changes
+    return base | {name: merged(base.get(name), value) for name, value in changes.items()}
 
 
 def check_writable(values: Any, field: str = "") -> None:

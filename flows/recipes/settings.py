@@ -296,6 +296,7 @@ def export_settings(request: Request) -> ExportSettings:
         pair=request.spec.pair,
         columns=_columns(recipe),
         labels=request.labels,
+        classes=() if request.labels == request.spec.labels else request.spec.labels,
         teacher=Path(recipe.teacher.model).name,
         method=recipe.method,
         kd_setting=recipe.kd_setting,

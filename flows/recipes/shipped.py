@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.recipes.changes import Changes, applied, fields_of
+from flows.recipes.changes import Changes, applied, fields_of, merged
 from flows.recipes.files import SUFFIXES, Document, beside, is_there, read_document
 from flows.recipes.paper import paper, paper_name, paper_settings
 from flows.recipes.schema import (
@@ -186,14 +186,5 @@ def _with_base(name: str, values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(base, str) or base not in RECIPES:
         raise ValueError(f"base must be a shipped recipe, got {base!r}{meant(str(base), RECIPES)}")
     start = RECIPES[base]().model_dump(mode="json") | {"name": name, "problem": None}
-    return _merged(start, values)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `changes`, section by section."""
-    result = dict(base)
-    for name, value in changes.items():
-        inner = result.get(name)
-        both = isinstance(value, dict) and isinstance(inner, dict)
-        result[name] = _merged(inner, value) if both and inner is not None else value
-    return result
+    found: dict[str, Any] = merged(start, values)
+    return found

@@ -114,6 +114,7 @@ def _classes(
     if not labels or weights.outputs != outputs:
         return tuple(range(outputs)), labels
     config = config_of(folder)
+    names = class_names(config, str(folder))
     try:
         order = order_of(labels, config, given or {}, str(folder))
     except ValueError:
@@ -121,7 +122,6 @@ def _classes(
             raise
         # Training teaches it which class is which.
         return tuple(range(outputs)), labels
-    names = class_names(config, str(folder))
     if not as_it_is:
         return order, labels
     return order, telling_names(labels, tuple(names[output] for output in order))

@@ -72,8 +72,6 @@ def check_output(path: Path, columns: tuple[str, ...]) -> None:
     """
     if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"output must end in one of {', '.join(_WRITERS)}, got {path}")
-    if path.is_dir():
-        raise ValueError(f"output must be a file, got the directory {path}")
     for name in columns:
         if name in ANSWERS or columns.count(name) > 1:
             raise ValueError(
@@ -81,6 +79,8 @@ def check_output(path: Path, columns: tuple[str, ...]) -> None:
                 f"{PROBABILITY} and {SCORE}, got {name}"
             )
     try:
+        if path.is_dir():
+            raise ValueError(f"output must be a file, got the directory {path}")
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:

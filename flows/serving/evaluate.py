@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from flows.serving.answer_file import Writer, answer_file, answers_of
 from flows.serving.input_file import PART_ROWS
 from flows.serving.lookup import FoundModel, run_of
 from flows.serving.predict import Predictor, answers, predict
+from rosita_core.class_names import label_name
 from rosita_core.data.readers.files import encoded_labels
 from rosita_core.data.readers.parts import RowFile
 from rosita_core.data.sources import source_digest
@@ -31,6 +33,7 @@ CLASSIFICATION = ("accuracy", "macro_f1", "mcc")
 REGRESSION = ("pearson", "spearman")
 MOST_CLASSES = 20
 """So many are shown one by one."""
+LONGEST = 200  # letters of a class in the name of a metric
 
 
 def evaluate(
@@ -64,7 +67,7 @@ def evaluate(
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     regression = not predictor.labels
-    true_N = _true(rows, predictor.labels)
+    true_N = _true(rows, predictor)
     positions = predictor.model.config.max_position_embeddings
     logits, count = [], 0
     for texts, beside in rows.parts(PART_ROWS):
@@ -107,13 +110,19 @@ def evaluate(
     return {"rows": count, "metrics": metrics, "classes": classes, "confusion": confusion}
 
 
-def _true(rows: RowFile, labels: tuple[str, ...]) -> np.ndarray:
-    """The labels of all rows as numbers."""
-    kind: Kind = "classification" if labels else "regression"
+def _true(rows: RowFile, predictor: Predictor) -> np.ndarray:
+    """The labels of all rows as numbers: by the model's names of classes, or the data's."""
+    kind: Kind = "classification" if predictor.labels else "regression"
+    index: dict[str, int] = {}
+    for names in (predictor.classes, predictor.labels):
+        for position, name in enumerate(names):
+            index.setdefault(label_name(name), position)
     found: list[int] | list[float] = []
     for texts, _ in rows.parts(PART_ROWS):
-        found += encoded_labels(texts["label"].tolist(), kind, labels, len(found) + 1)  # type: ignore[arg-type]
-    return np.array(found, np.int64 if labels else np.float64)
+        found += encoded_labels(  # type: ignore[arg-type]
+            texts["label"].tolist(), kind, index, "the model's classes", len(found) + 1
+        )
+    return np.array(found, np.int64 if predictor.labels else np.float64)
 
 
 class WrongRows:
@@ -165,16 +174,25 @@ def record(document: dict[str, Any], found: FoundModel, source: Path, home: Path
     rows = {"rows": document["rows"]}
     tracking.log_dataset(run, source.name, digest, str(source), rows, "evaluation")
     classes = document.get("classes", {})
+    called = metric_names(tuple(classes)) if len(classes) <= MOST_CLASSES else {}
     of_classes = {
-        f"{name}/{label}": value
+        f"{name}/{called[label]}": value
         for label, values in classes.items()
         for name, value in values.items()
-        if len(classes) <= MOST_CLASSES
+        if label in called
     }
     tracking.log_text(run, "evaluation.json", json.dumps(document, indent=2))
     tracking.finish(run, "FINISHED", document["metrics"] | of_classes, {})
     tracking.flush(FLUSH_SECONDS)
     return tracking.run_id(run)
+
+
+def metric_names(labels: tuple[str, ...]) -> dict[str, str]:
+    """What MLflow takes as the names of classes: by their numbers where one is none of its own."""
+    plain = {label: re.sub(r"[^\w\- ]", "_", label) for label in labels}
+    if len(set(plain.values())) == len(labels) and all(len(one) <= LONGEST for one in labels):
+        return plain
+    return {label: f"class {number}" for number, label in enumerate(labels)}
 
 
 def show_evaluation(document: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from rosita_core.data.messages import named
 from rosita_core.data.readers.parts import RowFile, row_file
 from rosita_core.export import COLUMNS
+from rosita_core.messages import named
 from rosita_core.model.locate import config_of
 from rosita_core.training.progress import Progress
 from tasks.host.terminal import progress_display
@@ -98,7 +98,12 @@ def input_file(
         ValueError: in the words of the command's options, naming what is wrong.
     """
     config = config_of(model)
-    known: dict[str, Any] = USUAL | (config.get(COLUMNS) or {})
+    noted = config.get(COLUMNS) or {}
+    if not isinstance(noted, dict) or not all(isinstance(name, str) for name in noted.values()):
+        raise ValueError(
+            f"model must have {COLUMNS} of names of columns, got {noted!r:.80} in {model}"
+        )
+    known: dict[str, Any] = USUAL | noted
     if not config.get("text_pair"):
         known["text_b"] = None
     asked = known | {

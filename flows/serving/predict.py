@@ -13,17 +13,17 @@ import pandas as pd
 import torch
 
 from flows.serving import PREDICTION_BATCH
+from rosita_core.class_names import is_blank
 from rosita_core.data.encoding import Encoded, encode
 from rosita_core.data.framing import check_tokenizer, framing_of, load_tokenizer
-from rosita_core.data.labels import is_blank
 from rosita_core.data.table import split_lines
-from rosita_core.export import GRAPH
+from rosita_core.export import CLASSES, GRAPH
 from rosita_core.export.graph import GraphClassifier
 from rosita_core.measuring.score import predict_logits
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.classifier import Classifier
 from rosita_core.model.labels import check_names, class_names
-from rosita_core.model.locate import config_of
+from rosita_core.model.locate import TOKENIZERS, config_of, has_tokenizer
 from rosita_core.model.pretrained import load_pretrained
 from rosita_core.model.weights import INDEX, SINGLE_FILE, Weights, check_classifier, check_weights
 from rosita_core.training.placement import Placement
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
 LABEL, PROBABILITY, SCORE = "prediction", "probability", "score"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 WEIGHT_FILES = (SINGLE_FILE, INDEX)
 # The classifier of a checkpoint is never drawn here; loading asks for a seed all the same.
 UNUSED_SEED = 0
@@ -50,6 +49,7 @@ class Predictor:
         labels: class names in index order; empty for regression.
         numerics: device and precision.
         pair: whether it reads two texts; None where nobody noted it.
+        classes: what the data that it was trained on calls the labels, where it has other names.
     """
 
     model: Classifier
@@ -57,6 +57,7 @@ class Predictor:
     labels: tuple[str, ...]
     numerics: ResolvedNumerics
     pair: bool | None
+    classes: tuple[str, ...] = ()
 
     def predict(
         self,
@@ -113,9 +114,9 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
 
     transformers_logging.disable_progress_bar()
     config = config_of(folder)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         raise ValueError(
-            f"model must have a tokenizer ({' or '.join(TOKENIZER_FILES)}), got none in {folder}"
+            f"model must have a tokenizer ({', '.join(TOKENIZERS)}), got none in {folder}"
         )
     kinds = config.get("architectures") or []
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
@@ -135,7 +136,14 @@ def load_predictor(folder: Path, numerics: ResolvedNumerics) -> Predictor:
     else:
         labels = class_names(config, str(folder))
     tokenizer = load_tokenizer(folder)
-    return Predictor(model, tokenizer, labels, numerics, model.config.text_pair)
+    classes = config.get(CLASSES) or []
+    if classes and (not isinstance(classes, list) or len(classes) != len(labels)):
+        raise ValueError(
+            f"model must have {CLASSES} of a name for each of {len(labels)} classes, "
+            f"got {classes!r:.80} in {folder}"
+        )
+    pair = model.config.text_pair
+    return Predictor(model, tokenizer, labels, numerics, pair, tuple(map(str, classes)))
 
 
 def load_classifier(folder: Path) -> RositaForSequenceClassification:

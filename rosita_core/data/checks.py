@@ -5,10 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from rosita_core.data.labels import is_blank
-from rosita_core.data.messages import brief, some
+from rosita_core.class_names import is_blank
 from rosita_core.data.preparation import Splits
 from rosita_core.data.table import text_columns
+from rosita_core.messages import brief, some
+
+LARGEST = 1e18
+"""The square of a label, by which regressions learn, is a number of float32."""
 
 
 def check_splits(splits: Splits, needed_rows: Mapping[str, int]) -> None:
@@ -62,6 +65,13 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
     if len(bad):
         raise ValueError(
             f"label of {split} must be finite, got {labels[bad[0]]} in row {bad[0] + 1}"
+        )
+    large = np.flatnonzero(np.abs(labels) > LARGEST)
+    if len(large):
+        row = large[0]
+        raise ValueError(
+            f"label of {split} must be in [-{LARGEST:g}, {LARGEST:g}], got {labels[row]:g} in row "
+            f"{row + 1}"
         )
     # A correlation with what does not vary is none.
     if split in ("train", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:

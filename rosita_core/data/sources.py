@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from rosita_core.data.checks import check_splits
-from rosita_core.data.messages import named
 from rosita_core.data.preparation import Splits, prepare
 from rosita_core.data.readers import film_reviews
 from rosita_core.data.readers.files import (
@@ -33,9 +32,9 @@ from rosita_core.data.task_spec import (
     custom_task,
     extra_name,
 )
+from rosita_core.messages import named
 
 NOT_IN_KEY = {"in_key": False}
-SOURCES = ("glue-dir", "hub", "files", "packaged")
 
 # The fields of a recipe, in which people think, by the arguments of `prepare` and `read_table`.
 CUT = {name: f"data.{name}" for name in ("dev_rows", "select_fraction")}
@@ -51,7 +50,7 @@ class SourceSettings:
     Attributes:
         task: a GLUE task, "film-reviews" or "custom".
         kind: of a custom task.
-        source: one of SOURCES.
+        source: glue-dir, hub, files or packaged.
         digest: of the source files' contents (`source_digest`).
         text_a, text_b, label: column names of a custom task; text_b None for single texts.
         select_fraction: part of the training rows on which checkpoints are chosen.
@@ -229,6 +228,9 @@ def _limited(splits: Splits, rows: int | None, seed: int) -> Splits:
     if rows is None:
         return splits
     stratified = splits.kind == "classification"
+    classes = splits.train["label"].nunique() if stratified else 1
+    if rows < classes:
+        raise ValueError(f"data.limit_rows must be at least {classes}, a row a class, got {rows}")
     return replace(
         splits,
         train=sample(splits.train, rows, seed, stratified),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rosita_core.class_names import plain
 from rosita_core.data.task_spec import Kind
 
 GZIP = b"\x1f\x8b"
@@ -67,11 +68,12 @@ def text_columns(frame: pd.DataFrame) -> list[str]:
 def text_keys(frame: pd.DataFrame) -> list[str]:
     """One key per row; rows with equal keys are duplicates of each other.
 
-    Case and the amount of whitespace do not count; the boundary between the two texts of a pair
-    does.
+    Case, the amount of whitespace and how Unicode composes a letter do not count; the boundary
+    between the two texts of a pair does.
     """
     parts = [
-        [" ".join(text.casefold().split()) for text in frame[name]] for name in text_columns(frame)
+        [" ".join(plain(text).casefold().split()) for text in frame[name]]
+        for name in text_columns(frame)
     ]
     # \x1f is whitespace for str.split, so no normalized text contains it.
     return ["\x1f".join(texts) for texts in zip(*parts, strict=True)]

@@ -13,6 +13,9 @@ CHECKPOINT = "hugging-face"
 
 COLUMNS = "rosita_columns"
 """In config.json: role (text_a, text_b, label) -> the column of the data that it was trained on."""
+CLASSES = "rosita_classes"
+"""In config.json: what that data calls the classes, in their order, where the model has other names
+for them."""
 GRAPH = "model.onnx"
 TORCH, ONNX = "torch", "onnx"
 """What computes a model; see `rosita_core.measuring.engines`."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rosita_core.data.framing import check_tokenizer, load_tokenizer
-from rosita_core.export import COLUMNS
+from rosita_core.export import CLASSES, COLUMNS
 from rosita_core.export.model_card import CardFacts, render_card
 from rosita_core.model.checkpoint import build, save, shape_of
+from rosita_core.model.locate import TOKENIZERS, has_tokenizer
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 MODEL_SOURCE = "modeling_rosita.py"
 CARD_FILE = "README.md"
 REGRESSION_OUTPUT = "score"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 LENGTH_SETTINGS = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
 
 
@@ -82,9 +82,10 @@ def _config_to_export(
     config.label2id = {name: index for index, name in enumerate(names)}
     config.text_pair = card.pair
     # Those of an exported model that was the teacher are not this one's.
-    vars(config).pop(COLUMNS, None)
-    if card.columns:
-        setattr(config, COLUMNS, dict(card.columns))
+    for name, said in ((COLUMNS, dict(card.columns)), (CLASSES, list(card.classes))):
+        vars(config).pop(name, None)
+        if said:
+            setattr(config, name, said)
     # Pipelines of transformers 4 look for a tokenizer where the configuration names its class.
     config.tokenizer_class = tokenizer_class
     config.problem_type = "single_label_classification" if labels else "regression"
@@ -111,9 +112,9 @@ def _check_labels(labels: tuple[str, ...], config: RositaConfig) -> None:
 def _write_tokenizer(tokenizer_dir: Path, config: RositaConfig, pair: bool, folder: Path) -> str:
     """Write the tokenizer; returns the name of its class, as its own file gives it."""
     # Checked here because transformers would look for a missing directory on the hub.
-    if not any((tokenizer_dir / name).is_file() for name in TOKENIZER_FILES):
+    if not has_tokenizer(tokenizer_dir):
         raise ValueError(
-            f"tokenizer must be a directory with {' or '.join(TOKENIZER_FILES)}, "
+            f"tokenizer must be a directory with one of {', '.join(TOKENIZERS)}, "
             f"got {tokenizer_dir}"
         )
     tokenizer = load_tokenizer(tokenizer_dir)

@@ -91,7 +91,15 @@ class GraphClassifier:
     ) -> SequenceClassifierOutput:
         """Logits (B, C) of inputs (B, T)."""
         given = zip(INPUTS, (input_ids, attention_mask, token_type_ids), strict=True)
-        (logits_BC,) = self._session.run([OUTPUT], {name: one.numpy() for name, one in given})
+        try:
+            (logits_BC,) = self._session.run([OUTPUT], {name: one.numpy() for name, one in given})
+        # As in the constructor.
+        except Exception as error:
+            cause = " ".join(str(error).split())
+            raise ValueError(
+                f"graph must answer texts of {input_ids.shape[1]} tokens, as config.json has it, "
+                f"got: {cause}"
+            ) from None
         return SequenceClassifierOutput(logits=torch.from_numpy(logits_BC))
 
 

@@ -67,6 +67,8 @@ class CardFacts:
         retention: student score / teacher score, or None.
         notes: sentences that a reader of the scores has to know.
         listing: what the hub lists the model by.
+        classes: what the user's own data calls the classes, in index order, where the model has
+            other names for them.
     """
 
     task: str
@@ -85,6 +87,7 @@ class CardFacts:
     retention: float | None
     notes: tuple[str, ...]
     listing: Listing
+    classes: tuple[str, ...] = ()
 
 
 def render_card(facts: CardFacts, student: Shape, labels: tuple[str, ...]) -> str:

@@ -6,14 +6,15 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
+from rosita_core.class_names import label_name
+from rosita_core.messages import is_a_line, some
 from rosita_core.model.families import Config
 
 DEFAULT_NAME = re.compile(r"LABEL_\d+")
 DEFAULT_OUTPUTS = 2
 MOST_OUTPUTS = 100_000
-SHOWN = 20
 
 
 def class_names(config: Config, source: str) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ def check_names(names: tuple[str, ...], config: Config, source: str) -> None:
         ValueError: naming the first that does not.
     """
     for place, name in enumerate(names):
-        if not name.isprintable() or not name.strip() or name in names[:place]:
+        if not is_a_line(name) or name in names[:place]:
             raise ValueError(
                 f"model must have a name of its own, in a line, for each output, got {name!r:.80} "
                 f"for output {place} in {source}"
@@ -64,7 +65,8 @@ def order_of(
 ) -> tuple[int, ...]:
     """Which output of a checkpoint is which class: one for each of `labels`, in their order.
 
-    Names are compared as they are, then without case and space. Classes that are numbered from 0
+    Names are compared as they are, then as own data's are (see `label_name`), then without case
+    and space. Classes that are numbered from 0
     on are outputs by their number where no name says otherwise.
 
     Args:
@@ -81,14 +83,14 @@ def order_of(
     found = {label: names.index(name) for name, label in given.items()}
     if len(found) < len(labels):
         _check_label2id(config, names, source)
-    for key in (str, _folded):
+    for key in (str, label_name, _folded):
         found |= _alike(labels, names, found, key)
     if not found and labels == tuple(str(index) for index in range(len(names))):
         return tuple(range(len(names)))
     if len(found) < len(labels):
         raise ValueError(
-            f"model must have the data's classes ({_first(labels)}) to be used without training, "
-            f"got {_first(names)}; teacher.labels says which is which, as {{{names[0]}: ...}}"
+            f"model must have the data's classes ({some(labels)}) to be used without training, "
+            f"got {some(names)}; teacher.labels says which is which, as {{{names[0]}: ...}}"
         )
     return tuple(found[label] for label in labels)
 
@@ -109,11 +111,9 @@ def telling_names(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str,
 def _check_given(labels: tuple[str, ...], names: tuple[str, ...], given: Mapping[str, str]) -> None:
     for name, label in given.items():
         if names.count(name) != 1:
-            raise ValueError(f"labels must map classes of the model ({_first(names)}), got {name}")
+            raise ValueError(f"labels must map classes of the model ({some(names)}), got {name}")
         if label not in labels:
-            raise ValueError(
-                f"labels must map to the data's classes ({_first(labels)}), got {label}"
-            )
+            raise ValueError(f"labels must map to the data's classes ({some(labels)}), got {label}")
     mapped = list(given.values())
     if twice := [label for label in mapped if mapped.count(label) > 1]:
         raise ValueError(f"labels must map one class to each of the data's, got {twice[0]} twice")
@@ -150,10 +150,5 @@ def _alike(
     }
 
 
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def _folded(name: str) -> str:
-    return "".join(name.casefold().split())
+    return "".join(label_name(name).casefold().split())

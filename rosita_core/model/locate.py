@@ -166,7 +166,7 @@ def locate(name: str) -> Path:
         raise ValueError(f"model must be a checkpoint directory with a config.json, got {name}")
     if not list(folder.glob("*.safetensors")):
         raise ValueError(f"model must have its weights in *.safetensors, got none in {name}")
-    if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+    if not has_tokenizer(folder):
         raise ValueError(f"model must have one of {', '.join(TOKENIZERS)}, got none in {name}")
     return folder
 
@@ -337,8 +337,12 @@ def _from_hub(name: str, patterns: tuple[str, ...]) -> Path:
         ) from None
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a vocabulary lies in a folder."""
+    return any(path for pattern in TOKENIZERS for path in folder.glob(pattern))
+
+
 def _is_complete(folder: Path, patterns: tuple[str, ...]) -> bool:
     """Whether a fetched model has what a checkpoint needs: it may be here in part."""
-    weights = (("*.safetensors",), ("tokenizer.json", "vocab.txt"))
-    needed = (("config.json",), *(weights if "*.safetensors" in patterns else ()))
-    return all(any(any(folder.glob(one)) for one in names) for names in needed)
+    weights = any(folder.glob("*.safetensors")) and has_tokenizer(folder)
+    return (folder / "config.json").is_file() and (weights or "*.safetensors" not in patterns)

@@ -44,6 +44,7 @@ class ExportSettings:
         seed: of the whole compression.
         notes: sentences that a reader of the scores has to know.
         listing: what the hub lists the model by.
+        classes: the data's names of them, where they are others; see `CardFacts`.
     """
 
     formats: tuple[Format, ...]
@@ -64,6 +65,7 @@ class ExportSettings:
     seed: int
     notes: tuple[str, ...]
     listing: Listing
+    classes: tuple[str, ...] = ()
 
 
 def export(
@@ -103,6 +105,7 @@ def export(
         retention=assessment.retention if assessment else None,
         notes=settings.notes,
         listing=settings.listing,
+        classes=settings.classes,
     )
     export_checkpoint(student, tokenizer_dir, settings.labels, card, folder)
     for form in settings.formats:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rosita_core.data.labels import label_name, labels_to_index
+from rosita_core.class_names import label_name, labels_to_index
 
 SPACES = st.text(" \t\r\n\u00a0\u3000\u200b\ufeff", max_size=3)
 WORDS = st.text(st.characters(exclude_categories=["C", "Z", "Nd"]), min_size=1, max_size=6)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from rosita_core.data.labels import labels_to_index
+from rosita_core.class_names import labels_to_index
 from rosita_core.data.readers import files
 from rosita_core.data.readers.files import normalize
 

@@ -108,7 +108,7 @@ def test_quotes_and_unicode_line_separators_are_characters_of_the_text(tmp_path)
 
 def test_broken_and_empty_training_rows_are_counted_and_dev_rows_are_never_left_out(tmp_path):
     good = "9\t1\t2\tWhy?\tHow?\t1"
-    rows = [good, '"\tIs it so?\t0', "9\t1\t2\tWhy?\t\t0", good + "\textra", good]
+    rows = [good, '"\tIs it so?\t0', "9\t1\t2\tWhy?\t\u200b\t0", good + "\textra", good]
     write(tmp_path, "qqp", rows)
     write(tmp_path, "qqp", [rows[0], rows[2]], split="dev")
     train = read_glue_dir(tmp_path, GLUE["qqp"], "train")

@@ -106,6 +106,16 @@ def test_a_fault_is_told_in_the_same_words(tmp_path, name, content):
     assert str(some.value) == str(whole.value)
 
 
+def test_what_stands_beside_columns_of_json_is_none(tmp_path):
+    path = tmp_path / "own.json"
+    columns = {"text": ["a", "b"], "label": ["x", "y"]}
+    path.write_text(json.dumps({"version": "1.0", "about": {"by": "me"}, **columns, "few": ["z"]}))
+    file = row_file(path, "text", None, "label", 1)
+    assert list(file.columns) == ["text", "label"]
+    texts = pd.concat([one for one, _ in file.parts(1)], ignore_index=True)
+    pd.testing.assert_frame_equal(texts, read_table(path, "text", None, "label", ()))
+
+
 def test_a_missing_file_and_columns_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="path must be an existing file, got"):
         row_file(tmp_path / "own.csv", "text", None, None, 1)

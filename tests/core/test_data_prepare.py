@@ -67,6 +67,12 @@ def test_a_cut_loses_nothing_repeats_nothing_and_separates_no_duplicates(
         assert set(rest["label"]) == set(frame["label"])
 
 
+def test_duplicates_ignore_how_letters_are_composed_and_marks_that_are_unseen():
+    texts = ["caf\u00e9 film", "cafe\u0301\u00a0film\u200b", "Caf\u00e9 \u2060film"]
+    keys = text_keys(pd.DataFrame({"text_a": texts, "label": [0, 0, 0]}))
+    assert len(set(keys)) == 1
+
+
 def test_duplicates_ignore_case_and_spacing_but_not_the_boundary_of_a_pair():
     keys = text_keys(
         frame_of(["A  b", "a b ", "a", "Straße"], [0] * 4, ["c", "C", "b c", "STRASSE"])

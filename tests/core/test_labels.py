@@ -2,13 +2,15 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rosita_core.data.readers.files import class_order
 from rosita_core.model.families.bert import Bert
-from rosita_core.model.labels import class_names, order_of, telling_names
+from rosita_core.model.labels import check_names, class_names, order_of, telling_names
 from rosita_core.model.locate import CHECKPOINT_FILES, files_digest
 from rosita_core.model.pretrained import Pretrained, load
 
@@ -117,7 +119,7 @@ def test_maps_that_contradict_each_other_tell_nothing():
 
 def test_many_classes_are_not_all_shown():
     labels = tuple(f"class {index}" for index in range(150))
-    with pytest.raises(ValueError, match="and 130 more") as error:
+    with pytest.raises(ValueError, match="and 140 more") as error:
         order(labels, tuple(f"LABEL_{index}" for index in range(150)))
     assert len(str(error.value)) < 800
 
@@ -158,3 +160,21 @@ def test_a_teacher_is_loaded_in_the_order_of_the_classes(bert, inputs, tmp_path)
         torch.testing.assert_close(found(ids, mask, types).logits, expected[:, [2, 0, 1]])
     assert found.config.id2label == {0: "yes", 1: "no", 2: "maybe"}
     assert json.loads(found.config.to_json_string())["label2id"] == {"yes": 0, "no": 1, "maybe": 2}
+
+
+def test_a_class_has_one_rule_where_it_is_read_and_where_it_is_exported():
+    joined = (
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\U0001f469\u200d\U0001f4bb",
+        "co\u00adop",
+        "n\u00a0b",
+    )
+    assert class_order(pd.Series(joined))
+    check_names(joined, config(*joined), "it")
+    for wrong in ("a\x07b", "\x1b[31m", "a\u2028b", "half \ud800"):
+        with pytest.raises(ValueError, match="model must have a name of its own, in a line"):
+            check_names((wrong, "b"), config(wrong, "b"), "it")
+    # Line separators are space in own data.
+    for wrong in ("a\x07b", "\x1b[31m"):
+        with pytest.raises(ValueError, match="label must have a name in a line for each class"):
+            class_order(pd.Series([wrong, "b"]))

@@ -1,5 +1,7 @@
 """Graphs of ONNX: they say what the checkpoint says, and a page of Python runs them."""
 
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,6 +120,17 @@ def test_the_same_checkpoint_gives_the_same_bytes_and_none_of_this_machine(
         assert content == (tmp_path / "again" / name).read_bytes(), name
         for place in (Path(__file__).parents[2], tmp_path.parent):
             assert str(place).encode() not in content, name
+
+
+def test_a_graph_of_fewer_positions_than_it_says_ends_in_one_line(graphs, tmp_path):
+    shutil.copytree(graphs["onnx", False], tmp_path / "graph")
+    path = tmp_path / "graph" / "config.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"max_position_embeddings": 5_000}))
+    graph = GraphClassifier(tmp_path / "graph", 1)
+    ids = torch.ones(1, said["max_position_embeddings"] + 9, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"^graph must answer texts of .* tokens, as config\.json"):
+        graph(ids, torch.ones_like(ids), torch.zeros_like(ids))
 
 
 def test_a_graph_without_the_mask_is_refused(graphs, tmp_path):

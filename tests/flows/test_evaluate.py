@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,22 @@ import pandas as pd
 import pytest
 from command_line import rosita
 from mlflow import MlflowClient
+from mlflow.utils.validation import _validate_metric_name
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import AutoTokenizer
 from typed_command import Home
 
+from flows.serving.evaluate import metric_names
+from flows.serving.lookup import compressed_model
 from rosita_core.measuring.calibration import calibration_error
 from rosita_core.model.checkpoint import fresh, save
 from rosita_core.model.modeling_rosita import RositaConfig
 
 WORDS = ["film", "good", "bad", "long", "short", "plot", "cast", "dull", "fine"]
+
+
+def exported(home: Home) -> Path:
+    return compressed_model(None, home.home).folder
 
 
 @pytest.fixture
@@ -163,5 +171,42 @@ def test_a_class_that_the_model_does_not_know(smoke_home: Home, tmp_path: Path) 
     (tmp_path / "rows.csv").write_text("text,label\na film,positive\nwhat,mixed\n")
     done = rosita("evaluate", "--input", str(tmp_path / "rows.csv"), home=smoke_home.home)
     assert done.code == 2
-    assert "label must be one of the training data's" in done.stderr
+    assert "label must be one of the model's classes (negative, positive)" in done.stderr
     assert "got 'mixed' in row 2" in done.stderr
+
+
+def test_the_datas_own_names_of_classes_are_known_too(smoke_home: Home, tmp_path: Path) -> None:
+    """Numbers, where a teacher that was taken as it is has given the model names for them."""
+    model = tmp_path / "model"
+    shutil.copytree(exported(smoke_home), model)
+    path = model / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"rosita_classes": ["0", "1"]}))
+    (tmp_path / "rows.csv").write_text("text,label\na film,0\nwhat,1.0\nwhat,positive\n")
+    given = ("--input", str(tmp_path / "rows.csv"), "--model", str(model), "--json")
+    done = rosita("evaluate", *given, home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    assert {n: one["rows"] for n, one in done.document["classes"].items()} == {
+        "negative": 1,
+        "positive": 2,
+    }
+    for field, wrong in (
+        ("rosita_classes", ["0"]),
+        ("rosita_columns", "x"),
+        ("rosita_columns", {"text_a": None}),
+        ("rosita_columns", {"text_a": ["text"]}),
+    ):
+        path.write_text(json.dumps(config | {field: wrong}))
+        done = rosita("evaluate", *given, home=smoke_home.home)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"rosita: model must have {field} of ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_every_class_has_a_name_that_mlflow_takes() -> None:
+    assert metric_names(("good", "so so")) == {"good": "good", "so so": "so so"}
+    assert metric_names(("C++", "naïve (x)")) == {"C++": "C__", "naïve (x)": "naïve _x_"}
+    assert metric_names(("C+", "C#")) == {"C+": "class 0", "C#": "class 1"}
+    assert metric_names(("x" * 300, "b")) == {"x" * 300: "class 0", "b": "class 1"}
+    for name in (*metric_names(("a/../b", "é:.x")).values(), "class 0"):
+        _validate_metric_name(f"precision/{name}")

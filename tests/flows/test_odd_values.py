@@ -98,6 +98,8 @@ def test_a_value(changes: Mapping[str, Any], message: str, home: Path, tmp_path:
 
 def test_a_class_that_is_given_twice(home: Path) -> None:
     """JSON has no keys that are numbers."""
+    said = refused(home, "--recipe", "smoke", "--set", "teacher.labels={a: b, a: c}")
+    assert said == "--set teacher.labels must have each key once, got '{a: b, a: c}'"
     said = refused(home, "--recipe", "smoke", "--set", 'teacher.labels={0: a, "0": b}')
     assert said.startswith("teacher.labels must be a map that has each class once, got ")
 
@@ -257,3 +259,64 @@ def test_columns_with_odd_names(own: Callable[..., str], home: Path, tmp_path: P
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said = refused(home, "--recipe", own(tmp_path / "a.jsonl"))
     assert "must have columns with names in Unicode, got '\\ud800'" in said
+
+
+def test_parquet_that_is_damaged_inside(
+    own: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = {"text": [f"film number {i}" for i in range(60)], "label": [i % 2 for i in range(60)]}
+    pq.write_table(pa.table(rows), path, compression="snappy")
+    content = bytearray(path.read_bytes())
+    content[40:160] = b"\xff" * 120
+    path.write_bytes(bytes(content))
+    said = refused(home, "--recipe", own(path))
+    assert said.startswith(f"data.train: {path} must be a Parquet file, got: ")
+
+
+@pytest.mark.parametrize(
+    ("labels", "data", "message"),
+    [
+        (("1e39", "2"), {"kind": "regression"}, "label of train must be in [-1e+18, 1e+18], got 1"),
+        (("a\x07b", "c"), {}, "label must have a name in a line for each class, got 'a\\x07b'"),
+        (
+            ("a", "b", "c"),
+            {"limit_rows": 2},
+            "data.limit_rows must be at least 3, a row a class, got 2",
+        ),
+    ],
+)
+def test_labels_that_no_model_learns(
+    labels: tuple[str, ...],
+    data: dict[str, Any],
+    message: str,
+    own: Callable[..., str],
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    rows = [f"film number {i},{labels[i % len(labels)]}" for i in range(60)]
+    train = csv_file(tmp_path / "rows.csv", "text,label", rows)
+    assert message in refused(home, "--recipe", own(train, **data))
+
+
+def test_a_section_changes_the_fields_that_it_names_alone() -> None:
+    whole = load_recipe("smoke", ())
+    changed = load_recipe("smoke", ("augment={copies: 3}",))
+    assert changed == load_recipe("smoke", ("augment.copies=3",)) != whole
+    grid = grid_of({"name": "g", "base": "smoke", "set": {"augment": {"copies": 3}}, "seeds": [1]})
+    [cell] = cells_of(grid)
+    assert cell.recipe.augment == changed.augment
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("grid", "--grid", "smoke-grid", "--workers", "x", "--plan"), "'--workers'"),
+        (("predict", "x", "--batch-size", "1.5"), "'--batch-size'"),
+        (("plan",), "Missing option '--recipe'"),
+        (("plan", "--recipe", "smoke", "--no-such"), "No such option: --no-such"),
+        (("no-such",), "No such command 'no-such'"),
+    ],
+)
+def test_a_command_that_cannot_be_read(command: tuple[str, ...], message: str, home: Path) -> None:
+    assert message in refused(home, *command[1:], command=command[0])

@@ -201,6 +201,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_text() -> None:
         (("text", "--input", "x.csv"), "text must not be given together with --input"),
         (("text", "--text-a", "x"), "text_a must be given together with --input"),
         (("text", "--model", "no/such/place"), "model must be a checkpoint directory, or a"),
+        (("text", "--model", "m" * 300), "model must be a checkpoint directory, or a"),
+        (("text", "--model", "models:/rosita-x/1"), "model must be a checkpoint directory, or a"),
+        (("\u200b",), "text must not be empty"),
         (("  ",), "text must not be empty"),
         (("text",), "model must be given where no run has finished"),
     ],
@@ -210,6 +213,7 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
     assert (done.code, done.stdout) == (2, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +221,8 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
     [
         (("--input", "x.xls", "--text-a", "x"), "input must end in one of .csv, "),
         (("--input", "x.csv"), "input must be an existing file, got x.csv"),
+        (("--input", f"{'x' * 300}.csv"), "input must be an existing file, got xxx"),
+        (("text", "--output", f"{'x' * 300}.csv"), "output must be in a folder that can be"),
         (("text", "--output", "answers.txt"), "output must end in one of"),
         (("text", "--output", "no/such/folder/a.csv"), "output must be in a folder"),
         (("text", "--text-b", "second"), "which reads one text, got two texts"),

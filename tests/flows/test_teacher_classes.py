@@ -85,16 +85,20 @@ def test_names_that_do_not_tell_are_refused_by_plan_and_compress(
         (("POSITIVE", "NEGATIVE"), None, (1, 0)),
         (("negative", "positive"), None, (0, 1)),
         (None, {"LABEL_0": "positive", "LABEL_1": "negative"}, (1, 0)),
+        # A letter and its accent, or both in one; a mark that nobody sees.
+        (("pose\u0301", "negative"), None, (1, 0)),
+        (("posé\u200e", "negative"), None, (1, 0)),
     ],
 )
 def test_every_stage_that_loads_it_takes_its_outputs_in_the_datas_order(
     names: Any, labels: Any, order: tuple[int, ...], checkpoint: Path, tmp_path: Path
 ) -> None:
-    recipe = own(tmp_path, checkpoint, names, ("positive", "negative"), labels=labels)
+    first = "posé" if names and names[0].startswith("pos") else "positive"
+    recipe = own(tmp_path, checkpoint, names, (first, "negative"), labels=labels)
     request = looked_up(recipe, tmp_path / "home")
     assert teacher_settings(request).pretrained.order == order
     assert student_settings(request).pretrained.order == order
-    assert export_settings(request).labels == ("negative", "positive")
+    assert export_settings(request).labels == ("negative", first)
 
 
 def test_numbers_are_exported_under_the_names_of_the_teacher(
@@ -104,9 +108,32 @@ def test_numbers_are_exported_under_the_names_of_the_teacher(
     request = looked_up(recipe, tmp_path / "home")
     assert teacher_settings(request).pretrained.order == (0, 1)
     assert export_settings(request).labels == ("no", "yes")
+    # By which their rows are scored later.
+    assert export_settings(request).classes == ("0", "1")
     # What is trained on the numbers need not mean what its start did.
     trained = looked_up(recipe, tmp_path / "home", "teacher.epochs=1")
     assert export_settings(trained).labels == ("0", "1")
+    assert export_settings(trained).classes == ()
+
+
+def test_numbers_are_one_class_however_either_side_writes_them(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    request = looked_up(own(tmp_path, checkpoint, ("1.0", "0.0"), ("0", "1")), tmp_path / "home")
+    assert teacher_settings(request).pretrained.order == (1, 0)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_names_that_are_no_list_are_refused_before_any_compute(
+    epochs: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    recipe = own(tmp_path, checkpoint, None, ("positive", "negative"), epochs=epochs)
+    path = tmp_path / "model" / "config.json"
+    whole = json.loads(path.read_text())
+    for wrong in ({"0": "a", "2": "b"}, ["a", "b"], 5, {"a": "x", "b": "y"}):
+        path.write_text(json.dumps(whole | {"id2label": wrong}))
+        said = refused(tmp_path / "home", "--recipe", recipe, command="plan")
+        assert said.startswith("teacher.model must have an id2label from 0 on, got ")
 
 
 def test_numbers_can_be_mapped_by_numbers(checkpoint: Path, tmp_path: Path) -> None:

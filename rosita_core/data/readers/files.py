@@ -4,17 +4,17 @@ Rows are counted from 1, without the header. `formats.py` says what each format 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rosita_core.data.labels import NUMBER, is_blank, label_name, labels_to_index
-from rosita_core.data.messages import brief, some
+from rosita_core.class_names import NUMBER, is_blank, label_name, labels_to_index
 from rosita_core.data.readers.formats import column_parts, is_unicode
 from rosita_core.data.table import Columns, Table, normalized_frame, text_columns
 from rosita_core.data.task_spec import Kind
+from rosita_core.messages import brief, is_a_line, some
 
 TRAIN_SPLITS: tuple[str, ...] = ("train",)
 DEV_SPLITS: tuple[str, ...] = ("validation", "dev", "valid", "val")
@@ -81,10 +81,18 @@ def table_files(path: Path, splits: Sequence[str]) -> list[Path]:
 
 
 def class_order(labels: pd.Series) -> tuple[str, ...]:
-    """The classes of the labels that `read_table` found in training data, in index order."""
+    """The classes of the labels that `read_table` found in training data, in index order.
+
+    Raises ValueError for one that cannot name an output of a model.
+    """
     if isinstance(labels.dtype, pd.CategoricalDtype):
-        return tuple(labels.dtype.categories)
-    return labels_to_index(labels.tolist())
+        classes = tuple(labels.dtype.categories)
+    else:
+        classes = labels_to_index(labels.tolist())
+    for name in classes:
+        if not is_a_line(name):
+            raise ValueError(f"label must have a name in a line for each class, got {name!r}")
+    return classes
 
 
 def _labels(found: Columns, name: str) -> pd.Series:
@@ -101,7 +109,8 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
     Raises ValueError (naming the row) for a class that is not among `labels`, or for a regression
     label that is not a finite number.
     """
-    encoded = encoded_labels(raw["label"].tolist(), kind, labels, 1)
+    index = {name: position for position, name in enumerate(labels)}
+    encoded = encoded_labels(raw["label"].tolist(), kind, index, "the training data's", 1)
     texts = [raw[name].tolist() for name in text_columns(raw)]
     return Table(
         normalized_frame(texts[0], texts[1] if len(texts) > 1 else None, encoded, kind), {}
@@ -109,20 +118,20 @@ def normalize(raw: pd.DataFrame, kind: Kind, labels: tuple[str, ...]) -> Table:
 
 
 def encoded_labels(
-    values: list[Any], kind: Kind, labels: tuple[str, ...], first: int
+    values: list[Any], kind: Kind, index: Mapping[str, int], whose: str, first: int
 ) -> list[int] | list[float]:
     """Labels as they stand there as numbers, or as indices of their classes; see `normalize`.
 
-    `first` is the number of the first row.
+    `index` has the names of the classes as `label_name` gives them, and `whose` says whose they
+    are. `first` is the number of the first row.
     """
     if kind == "regression":
         return [_number(value, row) for row, value in enumerate(values, start=first)]
-    index = {name: position for position, name in enumerate(labels)}
     names = [label_name(value) for value in values]
     for row, name in enumerate(names, start=first):
         if name not in index:
             raise ValueError(
-                f"label must be one of the training data's ({some(labels)}), "
+                f"label must be one of {whose} ({some(list(index))}), "
                 f"got {brief(repr(name))} in row {row}"
             )
     return [index[name] for name in names]

@@ -18,8 +18,8 @@ import datasets
 import pyarrow as pa
 from datasets.data_files import DataFilesDict, get_data_patterns
 
-from rosita_core.data.messages import some
 from rosita_core.data.table import Columns
+from rosita_core.messages import some
 
 ABOUT, STATE, SAVED_SPLITS = "dataset_info.json", "state.json", "dataset_dict.json"
 

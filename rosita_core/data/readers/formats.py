@@ -23,8 +23,8 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rosita_core.data.messages import some
 from rosita_core.data.table import GZIP, Columns, not_utf8, read_utf8
+from rosita_core.messages import some
 
 
 def column_parts(
@@ -43,7 +43,11 @@ def column_parts(
         ValueError: for a missing file, an unsupported ending, content that is not of the format,
             and files of a folder with other columns or classes than its first.
     """
-    if not path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise ValueError(f"path must be an existing file, got {path}: {error.strerror}") from None
+    if not folder:
         yield from _READERS[ending_of(path)](path, wanted, size)
         return
     from rosita_core.data.readers.folders import is_saved, parquet_files, read_saved
@@ -247,7 +251,10 @@ def _columns(path: Path, document: dict[str, Any], wanted: list[str]) -> Columns
     }
     if len({len(column) for column in values.values()}) > 1 or any(r != rows[0] for r in rows):
         raise ValueError(f"{path} must have the same rows in {some(wanted)}, got others")
-    return Columns(list(document), values, {})
+    count = len(values[wanted[0]])
+    # What else stands in the document is no column.
+    present = [n for n, v in document.items() if isinstance(v, list | dict) and len(v) == count]
+    return Columns(present, values, {})
 
 
 def _sliced(whole: Columns, size: int | None) -> Iterator[Columns]:
@@ -281,7 +288,8 @@ def _parquet(path: Path, wanted: list[str], size: int | None) -> Iterator[Column
                     found = with_classes(found, features_of(schema, path), path, first)
                 first += batch.num_rows
                 yield found
-    except (pa.ArrowException, KeyError, OverflowError, UnicodeError) as error:
+    # pyarrow says OSError of damaged pages.
+    except (pa.ArrowException, OSError, KeyError, OverflowError, UnicodeError) as error:
         cause = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{path} must be a Parquet file, got: {cause}") from None
 

@@ -11,8 +11,7 @@ from typing import Any
 import datasets
 import pandas as pd
 
-from rosita_core.data.labels import label_name
-from rosita_core.data.messages import brief, some
+from rosita_core.class_names import is_blank, label_name
 from rosita_core.data.table import (
     Table,
     normalized_frame,
@@ -21,6 +20,7 @@ from rosita_core.data.table import (
     text_columns,
 )
 from rosita_core.data.task_spec import GLUE, HUB_REPOSITORY, HUB_REVISION, TaskSpec
+from rosita_core.messages import brief, some
 
 __all__ = ["GLUE", "TaskSpec", "from_hub_dataset", "read_glue_dir", "read_hub"]
 
@@ -67,7 +67,8 @@ def read_glue_dir(path: Path, task: TaskSpec, split: str) -> Table:
     split: "train" or one of `task.dev_splits`.
 
     Rows with a wrong number of fields (QQP has some) are left out and counted; so are training
-    rows with an empty text (QQP has two). The dev splits keep theirs.
+    rows with an empty text (QQP has two). The dev splits keep theirs, which `../checks.py` refuses:
+    without them a score would be one on other rows.
     Raises ValueError for a missing or empty file, a missing column, text that is not UTF-8, and
     a label that the task does not have (naming file and line).
     """
@@ -192,7 +193,7 @@ def _without_empty(frame: pd.DataFrame, split: str, dropped: dict[str, int]) -> 
         return Table(frame, dropped)
     full: Any = True
     for name in text_columns(frame):
-        full = full & (frame[name].str.strip() != "")
+        full = full & ~frame[name].map(is_blank)
     kept = frame[full].reset_index(drop=True)
     empty = len(frame) - len(kept)
     return Table(kept, {**dropped, EMPTY: empty} if empty else dropped)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rosita_core.data.messages import some
 from rosita_core.data.readers.files import check_values
 from rosita_core.data.readers.formats import column_parts
 from rosita_core.data.table import Columns
+from rosita_core.messages import some
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from rosita_core.measuring.assessment import TEACHER
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import stage_options
-from tasks.cache.records import attempt_path, attempts, read_record, results_folder, to_disk
+from tasks.cache.records import attempt_path, attempts, read_record, to_disk
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import StageResult
@@ -252,7 +252,7 @@ class Executor:
         if read_record(home, result.key, result.stage)[0] is None:
             raise StageError(
                 f"{_of(vertex)} is done, but its result could not be written to "
-                f"{results_folder(home)}; {free_bytes(home) / 1e6:,.0f} MB are free there"
+                f"{Home(home).results}; {free_bytes(home) / 1e6:,.0f} MB are free there"
             )
         to_disk(home, result.key)
         locks, holder = StageLocks(Home(home).locks), f"settling-{uuid.uuid4().hex}"

@@ -24,14 +24,9 @@ CELL = {"cell": str, "seed": int, "status": str, "recipe": dict}
 """What is in every cell's file."""
 
 
-def grid_folder(home: Path, grid: str) -> Path:
-    """The folder of one grid."""
-    return Home(home).grid(grid)
-
-
 def cell_path(home: Path, grid: str, cell: str) -> Path:
     """The file of a cell that finished or failed."""
-    return grid_folder(home, grid) / f"{cell}.json"
+    return Home(home).grid(grid) / f"{cell}.json"
 
 
 def read_cell(home: Path, grid: str, cell: str) -> dict[str, Any] | None:
@@ -46,7 +41,7 @@ def read_cell(home: Path, grid: str, cell: str) -> dict[str, Any] | None:
 
 def write_definition(home: Path, grid: Grid) -> None:
     """Remember what the grid asks."""
-    path = grid_folder(home, grid.name) / DEFINITION
+    path = Home(home).grid(grid.name) / DEFINITION
     # Ids of cells follow the order of the axes, and a report that of the labels.
     write_json(path, grid.model_dump(mode="json"), sort=False)
 
@@ -57,7 +52,7 @@ def read_definition(home: Path, grid: str) -> Grid:
     Raises:
         ValueError: where none has.
     """
-    document = _read(grid_folder(home, grid) / DEFINITION)
+    document = _read(Home(home).grid(grid) / DEFINITION)
     if document is None:
         definitions = Home(home).grids.glob(f"*/{DEFINITION}")
         known = sorted(path.parent.name for path in definitions)
@@ -68,7 +63,7 @@ def read_definition(home: Path, grid: str) -> Grid:
     try:
         return grid_of(document)
     except ValueError as error:
-        path = grid_folder(home, grid) / DEFINITION
+        path = Home(home).grid(grid) / DEFINITION
         raise ValueError(f"grid must have a {DEFINITION} of a grid, got {path}: {error}") from None
 
 
@@ -92,7 +87,7 @@ def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
     What is remembered of another recipe, from before the grid was changed, is left out.
     """
     found = {}
-    for path in sorted(grid_folder(home, grid.name).glob("*.json")):
+    for path in sorted(Home(home).grid(grid.name).glob("*.json")):
         if path.name == DEFINITION:
             continue
         if (document := read_cell(home, grid.name, path.stem)) is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.grids.definition import Changes
+from flows.recipes.changes import flat
 from flows.recipes.presets import METHODS, ROSITA
 from flows.recipes.schema import Recipe
 from flows.recipes.shipped import RECIPES
@@ -254,12 +255,12 @@ SMOKE_GRID: Parts = {
 
 def _authors_settings(recipe: Recipe, fixed: frozenset[str]) -> Axis:
     """What the recipe of each setting changes, but for fields that the user has set."""
-    own = _flat(RECIPES[recipe.name]().model_dump(mode="json"))
+    own = flat(RECIPES[recipe.name]().model_dump(mode="json"))
     axis: Axis = {}
     for setting in ("none", "1", "2", "3"):
         # The paper has no schedules of settings 1 to 3 for QNLI and QQP.
         if (make := RECIPES.get(f"{recipe.name}-kd-{setting}")) is not None:
-            other = _flat(make().model_dump(mode="json"))
+            other = flat(make().model_dump(mode="json"))
             differs = {k: v for k, v in other.items() if own[k] != v and k != "name"}
             axis[setting] = {k: v for k, v in differs.items() if k not in fixed}
     return axis | {"4": {"kd_setting": "4"}}
@@ -276,13 +277,3 @@ def _as_many_steps(recipe: Recipe, sections: tuple[str, ...]) -> Changes:
         if section.patience is not None:
             changes[f"{name}.patience"] = section.patience * factor
     return changes
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found

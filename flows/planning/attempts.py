@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage
 from tasks.cache.records import makers
+from tasks.home import Home
 from tasks.host.liveness import attempt_state
 from tasks.host.wording import shortened, when
 
@@ -110,13 +111,13 @@ def newest_trouble(stage: SurveyedStage, recipe: str, home: Path) -> str | None:
     if last is None or last["status"] == COMPLETED:
         return None
     # Here, because it brings Prefect, which a look at a home does without.
-    from tasks.cache.checkpoints import checkpoints_folder, newest
+    from tasks.cache.checkpoints import newest
 
     state = attempt_state(last)
     said = f"attempt {last['number']} {_verb(state)}"
     if last.get("error") and state == "failed":
         said += f": {shortened(last['error'])}"
-    saved = newest(checkpoints_folder(home, stage.key)) if stage.key else None
+    saved = newest(Home(home).checkpoints_of(stage.key)) if stage.key else None
     if saved is not None:
         said += f"; it goes on from its checkpoint at {saved.about.unit:,} of {saved.about.total:,}"
     return said

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flows.recipes.changes import flat
+
 Parts = Mapping[str, Mapping[str, str]]
 
 DIGEST = 64
@@ -143,13 +145,3 @@ def source_file(module: str, modules: Mapping[str, str]) -> str:
     path = module.replace(".", "/")
     package = any(other.startswith(f"{module}.") for other in modules)
     return f"{path}/__init__.py" if package else f"{path}.py"
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values as dotted names -> value."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for name, item in value.items():
-        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return found

@@ -10,8 +10,7 @@ from typing import Any
 
 from flows.engine.checks import is_here
 from flows.engine.graph import Vertex
-from flows.method import Node
-from flows.planning.differences import flat
+from flows.recipes.changes import flat
 from flows.recipes.request import read_rows
 from rosita_core.stages.targets import TargetsSettings
 from rosita_core.training.loop import total_steps
@@ -57,45 +56,19 @@ class Estimator:
         self._makers = lru_cache(maxsize=1)(self._read_makers)
 
     def of(self, vertex: Vertex, results: Mapping[str, StageResult]) -> Estimate:
-        """How long a stage will take.
+        """How long a stage will take, by the most similar completed attempt.
+
+        It is scaled to the steps or rows that this one has. Attempts on another kind of device, or
+        on another number of them, say nothing of it, nor do those that start from another model. A
+        stage whose time depends on neither steps nor rows is compared on the same rows alone.
 
         Args:
             vertex: the stage.
             results: id -> result of the stages before it that are cached.
         """
+        node, model, processes = vertex.node, vertex.request.model.digest, vertex.processes
+        units, kind = _units(vertex, results), vertex.numerics.device.partition(":")[0]
         data = results.get(vertex.needs.get(DATA, ""))
-        return self.estimate(
-            vertex.node,
-            vertex.request.model.digest,
-            vertex.numerics.device,
-            vertex.processes,
-            _units(vertex, results),
-            None if data is None else data.artifact,
-        )
-
-    def estimate(
-        self,
-        node: Node,
-        model: str,
-        device: str,
-        processes: int,
-        units: float | None,
-        rows: str | None = None,
-    ) -> Estimate:
-        """The most similar completed attempt on such devices, scaled to `units`.
-
-        Args:
-            node: the stage.
-            model: digest of the pretrained model that everything starts from.
-            device: that it will run on; what another kind of device took says nothing of it,
-                nor what another number of them took.
-            processes: that it will run in.
-            units: optimizer steps or rows that it will have; None where that is unknown or its
-                time depends on nothing of the kind.
-            rows: artifact of its rows; None where they are not known yet. A stage whose time
-                depends on no units is compared with others on the same rows alone.
-        """
-        kind = device.partition(":")[0]
         wanted = flat(canonical_config(node.config))
         alike = [
             record
@@ -103,7 +76,7 @@ class Estimator:
             if not starts_from_model(node.name) or self._model(record) == model
         ]
         unit, counts = catalogue()[node.name].unit, catalogue()[node.name].counted
-        same_rows = None if unit is not None else rows
+        same_rows = data.artifact if data is not None and unit is None else None
         candidates = [
             (
                 # A step that computes its teacher takes longer.

@@ -18,7 +18,7 @@ def catalogue() -> list[dict[str, Any]]:
 
 def _entry(recipe: Recipe, make: Any) -> dict[str, Any]:
     spec = GLUE.get(recipe.task)
-    outputs = 2 if spec is None else len(spec.labels) or 1
+    outputs = 2 if spec is None else spec.outputs
     teacher, student = shapes(recipe, outputs)
     assert student is not None, "recipes that ship say their student's size"
     tokens = recipe.assess.macs_tokens

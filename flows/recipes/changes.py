@@ -54,6 +54,16 @@ def texts_of(fields: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
     return tuple(texts)
 
 
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values as dotted names -> value."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
 def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of nested values with others in some dotted fields.
 

@@ -100,7 +100,7 @@ class Request:
 
     @property
     def outputs(self) -> int:
-        return len(self.spec.labels) or 1
+        return self.spec.outputs
 
     @property
     def goal(self) -> str:
@@ -132,7 +132,7 @@ def check(recipe: Recipe, home: Path) -> Request:
         ValueError: one line naming the field, the bound and the value.
     """
     spec = FILM_REVIEWS if recipe.task == "film-reviews" else GLUE.get(recipe.task)
-    teacher, _ = shapes(recipe, 1 if spec is None else len(spec.labels) or 1)
+    teacher, _ = shapes(recipe, 1 if spec is None else spec.outputs)
     _check_lengths(recipe, teacher.frame.max_positions)
     mlm, vectors = _proposers(recipe)
     with naming("teacher."):
@@ -141,7 +141,7 @@ def check(recipe: Recipe, home: Path) -> Request:
     source = source_settings(recipe, home)
     if spec is None:
         spec = read_rows(source).spec
-    teacher, student = shapes(recipe, len(spec.labels) or 1)
+    teacher, student = shapes(recipe, spec.outputs)
     if recipe.assess.baselines and spec.kind == "regression":
         raise ValueError(
             f"assess.baselines must be left out where a number is predicted, "

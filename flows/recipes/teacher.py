@@ -49,9 +49,9 @@ def check_teacher(recipe: Recipe, spec: TaskSpec, folder: Path, tokenizer_digest
     """
     config = read_config(recipe.teacher.model)
     _check_dropout(recipe, config)
-    weights = _weights(recipe, folder, len(spec.labels) or 1)
+    weights = _weights(recipe, folder, spec.outputs)
     if recipe.teacher.epochs == 0:
-        check_classifier(weights, len(spec.labels) or 1)
+        check_classifier(weights, spec.outputs)
         _check_pair(config, spec.pair)
     sizes = (config["vocab_size"], config["type_vocab_size"])
     _check_tokenizer(folder, tokenizer_digest, *sizes, spec.pair)

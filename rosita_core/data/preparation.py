@@ -4,9 +4,11 @@ The cut depends on the texts and the seed alone, not on the order of rows or on 
 generator, so a split stays the same across versions.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,12 @@ class Splits:
         """Every split by name, those of `dev_extra` as dev_<name>."""
         extra = {f"dev_{name}": frame for name, frame in self.dev_extra.items()}
         return {"train": self.train, "select": self.select, "dev": self.dev, **extra}
+
+    def with_frames(self, frames: Mapping[str, pd.DataFrame]) -> Splits:
+        """The same with other rows, by the names of `frames`."""
+        extra = {name: frames[f"dev_{name}"] for name in self.dev_extra}
+        train, select, dev = (frames[name] for name in ("train", "select", "dev"))
+        return replace(self, train=train, select=select, dev=dev, dev_extra=extra)
 
 
 def prepare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -231,14 +231,9 @@ def _limited(splits: Splits, rows: int | None, seed: int) -> Splits:
     classes = splits.train["label"].nunique() if stratified else 1
     if rows < classes:
         raise ValueError(f"data.limit_rows must be at least {classes}, a row a class, got {rows}")
-    return replace(
-        splits,
-        train=sample(splits.train, rows, seed, stratified),
-        select=sample(splits.select, rows, seed, stratified),
-        dev=sample(splits.dev, rows, seed, stratified),
-        dev_extra={
-            name: sample(frame, rows, seed, stratified) for name, frame in splits.dev_extra.items()
-        },
+    frames = splits.frames().items()
+    return splits.with_frames(
+        {name: sample(frame, rows, seed, stratified) for name, frame in frames}
     )
 
 

@@ -37,6 +37,11 @@ class TaskSpec:
     dev_splits: tuple[str, ...]
     """Official development splits; the first one gives the score. Empty if there is none."""
 
+    @property
+    def outputs(self) -> int:
+        """Of a model: one for each class, or the number."""
+        return len(self.labels) or 1
+
     def __post_init__(self) -> None:
         assert self.score in self.metrics, f"{self.name}: {self.score} not in {self.metrics}"
 

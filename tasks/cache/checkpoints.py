@@ -36,14 +36,9 @@ USED = re.compile(f"(?:{DAMAGED})?([0-9]{{6,12}})")
 KEPT = 2
 
 
-def checkpoints_folder(home: str | Path, key: str) -> Path:
-    """Where the checkpoints of a stage key lie while the stage is unfinished."""
-    return Home(home).checkpoints_of(key)
-
-
 def drop_checkpoints(home: str | Path, key: str) -> None:
     """Remove those of a stage that is done."""
-    shutil.rmtree(checkpoints_folder(home, key), ignore_errors=True)
+    shutil.rmtree(Home(home).checkpoints_of(key), ignore_errors=True)
 
 
 @dataclass(frozen=True)

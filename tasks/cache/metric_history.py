@@ -11,7 +11,8 @@ from typing import Any
 
 from rosita_core.training.progress import Progress
 from tasks.cache.documents import Observation
-from tasks.cache.records import attempt_path, attempts, attempts_folder
+from tasks.cache.records import attempt_path, attempts
+from tasks.home import Home
 from tasks.store.json_files import read_file, read_json
 
 
@@ -35,7 +36,7 @@ def append(path: Path, event: Progress) -> None:
 
 def fetched_history_path(home: str | Path, stage_name: str, key: str) -> Path:
     """Where the history of a result lies that another machine computed."""
-    return attempts_folder(home, stage_name) / f"{key}.history.jsonl"
+    return Home(home).attempts_of(stage_name) / f"{key}.history.jsonl"
 
 
 def observations(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from tasks.cache.documents import StageResult
 from tasks.cache.locks import StageLocks
-from tasks.cache.records import read_record, record_content, results_folder, verified_record
+from tasks.cache.records import read_record, record_content, verified_record
 from tasks.cache.stage_key import Stage
 from tasks.home import Home
 from tasks.host.logs import warn
@@ -94,7 +94,7 @@ class StageRecords(WritableFileSystem):
         record, _ = read_record(self.home, path, self.stage)
         if record is None:
             return None
-        place = str(results_folder(self.home) / path)
+        place = str(Home(self.home).results / path)
         return json.dumps({"storage_key": place, "serializer": {"type": SERIALIZER}}).encode()
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
@@ -134,6 +134,6 @@ def stage_options(home: str | Path, stage: Stage) -> dict[str, Any]:
         "cache_policy": policy,
         "persist_result": True,
         "result_serializer": StageResultSerializer(),
-        "result_storage": results_folder(place),
+        "result_storage": Home(place).results,
         "cache_result_in_memory": False,
     }

@@ -58,11 +58,6 @@ class Context(BaseModel):
         return stage if self.cell is None else f"{self.cell.rpartition('/')[2]}/{stage}"
 
 
-def results_folder(home: str | Path) -> Path:
-    """Where the records of finished stages lie."""
-    return Home(home).results
-
-
 def inspect_record(
     home: str | Path, key: str, stage: str | None
 ) -> tuple[StageResult | None, str | None]:
@@ -88,7 +83,7 @@ def read_record(
 ) -> tuple[StageResult | None, str | None]:
     """As `inspect_record`, but quick: the artifact is not looked at."""
     try:
-        content = read_file(results_folder(home) / key)
+        content = read_file(Home(home).results / key)
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
@@ -133,7 +128,7 @@ def record_names(path: Path) -> tuple[str, str] | None:
 def touch_record(home: str | Path, key: str) -> None:
     """Note that a record was used now; what nobody uses for long is freed."""
     try:
-        os.utime(results_folder(home) / key)
+        os.utime(Home(home).results / key)
     except OSError as error:
         # Another user's record in a shared home: the hit is as good.
         logger.warning("the use of record %s could not be noted: %s", key[:12], error.strerror)
@@ -144,8 +139,8 @@ def to_disk(home: str | Path, key: str) -> None:
 
     Raises FileNotFoundError when there is no such record.
     """
-    path_to_disk(results_folder(home) / key)
-    path_to_disk(results_folder(home))
+    path_to_disk(Home(home).results / key)
+    path_to_disk(Home(home).results)
 
 
 def discard_record(home: str | Path, key: str) -> None:
@@ -158,7 +153,7 @@ def discard_record(home: str | Path, key: str) -> None:
     store = Store(Path(home))
     if record is not None and store.verify(record.artifact) is not None:
         store.set_aside(record.artifact)
-    set_aside(results_folder(home) / key, Home(home).damaged_results / key)
+    set_aside(Home(home).results / key, Home(home).damaged_results / key)
 
 
 def verified_record(
@@ -198,14 +193,9 @@ def _is_note(key: str, note: Any) -> bool:
         return False
 
 
-def attempts_folder(home: str | Path, stage_name: str) -> Path:
-    """Where the records of a stage's attempts lie."""
-    return Home(home).attempts_of(stage_name)
-
-
 def attempt_path(home: str | Path, stage_name: str, number: int) -> Path:
     """The record of one attempt."""
-    return attempts_folder(home, stage_name) / f"{number:06d}.json"
+    return Home(home).attempts_of(stage_name) / f"{number:06d}.json"
 
 
 def attempts(home: str | Path, stage_name: str) -> list[dict[str, Any]]:
@@ -233,7 +223,7 @@ def unreadable_attempts(home: str | Path) -> list[Path]:
 
 
 def _attempt_paths(home: str | Path, stage_name: str) -> list[Path]:
-    paths = sorted(attempts_folder(home, stage_name).glob("[0-9]*.json"))
+    paths = sorted(Home(home).attempts_of(stage_name).glob("[0-9]*.json"))
     return [path for path in paths if path.stem.isdecimal()]
 
 

@@ -27,7 +27,6 @@ from pydantic import ValidationError
 from tasks.cache.checkpoints import (
     ABOUT,
     PARTIAL,
-    checkpoints_folder,
     is_number,
     newest,
     next_number,
@@ -41,7 +40,6 @@ from tasks.cache.records import (
     misplaced,
     read_record,
     record_content,
-    results_folder,
     verified_record,
 )
 from tasks.home import Home
@@ -117,7 +115,7 @@ class SharedStore:
         if found.history:
             lines = "".join(f"{json.dumps(line.model_dump())}\n" for line in found.history)
             write_whole(fetched_history_path(self.home, stage, key), lines.encode())
-        write_whole(results_folder(self.home) / key, record_content(result))
+        write_whole(Home(self.home).results / key, record_content(result))
         return result, None
 
     def publish(self, result: StageResult) -> int:
@@ -173,7 +171,7 @@ class SharedStore:
             if about is not None:
                 if again and not about.again:
                     return None
-                here = newest(checkpoints_folder(self.home, key))
+                here = newest(Home(self.home).checkpoints_of(key))
                 if here is not None and again and not here.about.again:
                     here = None
                 if here is not None and not about.is_ahead_of(here.about):
@@ -230,7 +228,7 @@ class SharedStore:
             manifest = parse_manifest(content)
         except ValueError as error:
             return str(error)
-        target = checkpoints_folder(self.home, key)
+        target = Home(self.home).checkpoints_of(key)
         number = max(int(folder.rpartition("/")[2]), next_number(target))
         partial = target / f"{PARTIAL}shared-{uuid.uuid4().hex}"
         try:

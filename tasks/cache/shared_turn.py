@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.cache.checkpoints import checkpoints_folder, newest
+from tasks.cache.checkpoints import newest
 from tasks.cache.documents import StageResult
 from tasks.cache.records import inspect_record
 from tasks.cache.shared_records import SharedStore, shared_store, without_damage
+from tasks.home import Home
 from tasks.host.logs import warn
 from tasks.host.signals import stop_if_requested
 from tasks.host.terminal import progress_display
@@ -167,7 +168,7 @@ class _CheckpointSender(threading.Thread):
         self._shared = shared
         self._stage = stage
         self._key = key
-        self._folder = checkpoints_folder(shared.home, key)
+        self._folder = Home(shared.home).checkpoints_of(key)
         # What was fetched is there already.
         self._sent = newest(self._folder)
         self._over = threading.Event()

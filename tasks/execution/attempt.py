@@ -8,11 +8,12 @@ from typing import Any
 
 from rosita_core.training.progress import Progress
 from tasks.cache.metric_history import append, history_path
-from tasks.cache.records import Context, StageResult, attempt_path, attempts, attempts_folder
+from tasks.cache.records import Context, StageResult, attempt_path, attempts
 from tasks.cache.stage_key import Stage
 from tasks.execution.places import Compute, WorkerLost, slot_for
 from tasks.execution.prefect_page import PrefectPage
 from tasks.execution.work import Computed
+from tasks.home import Home
 from tasks.host.hardware import git_commit
 from tasks.host.liveness import this_process
 from tasks.host.logs import noted, warn
@@ -192,7 +193,7 @@ def _recorded(stage: Stage, context: Context) -> Iterator[Attempt]:
 
 def _claim(home: Path, stage_name: str, record: Mapping[str, Any]) -> tuple[int, Path]:
     """Take the next number; creating the file exclusively keeps two processes apart."""
-    folder = attempts_folder(home, stage_name)
+    folder = Home(home).attempts_of(stage_name)
     folder.mkdir(parents=True, exist_ok=True)
     number = max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=0) + 1
     while True:

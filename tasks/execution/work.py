@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rosita_core.training.progress import Progress
-from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder
+from tasks.cache.checkpoints import StageCheckpoints
 from tasks.cache.records import Context
 from tasks.cache.stage_key import Stage
 from tasks.execution.stage_inputs import StageInputs
+from tasks.home import Home
 from tasks.host.hardware import hardware
 from tasks.host.signals import able_to_save
 from tasks.store.disk import DiskFull, is_full, no_room
@@ -50,7 +51,7 @@ class Work(StageInputs):
     def __init__(self, stage: Stage, context: Context, listener: Listener) -> None:
         super().__init__(stage, context)
         self.checkpoints = StageCheckpoints(
-            checkpoints_folder(context.home, stage.key),
+            Home(context.home).checkpoints_of(stage.key),
             stage.name,
             context.checkpoint_seconds,
             context.checkpoint_steps,

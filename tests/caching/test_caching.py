@@ -23,11 +23,12 @@ from prefect.states import State
 from tasks.cache.documents import StageResult
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import stage_options
-from tasks.cache.records import inspect_record, results_folder
+from tasks.cache.records import inspect_record
 from tasks.cache.source_closure import source_closure
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempts, carry_out
 from tasks.execution.work import Computed, Work
+from tasks.home import Home
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
 from tasks.store.json_files import sealed
@@ -104,7 +105,7 @@ def test_the_second_run_of_a_stage_is_a_hit_with_the_same_result(tmp_path: Path)
 
 def test_a_hit_is_a_use_and_a_look_is_none(tmp_path: Path) -> None:
     _, first = run(tmp_path)
-    record = results_folder(tmp_path) / first.key
+    record = Home(tmp_path).results / first.key
     os.utime(record, (1, 1))
     assert found(tmp_path, first.key) == first
     assert record.stat().st_mtime == 1
@@ -124,12 +125,12 @@ def remove(home: Path, result: StageResult) -> None:
 
 def swap_record(home: Path, result: StageResult) -> None:
     _, other = run(home, make_stage(Settings(3.0)))
-    shutil.copy(results_folder(home) / other.key, results_folder(home) / result.key)
+    shutil.copy(Home(home).results / other.key, Home(home).results / result.key)
 
 
 def rewrite(home: Path, result: StageResult, **changes: Any) -> None:
     changed = sealed(result.model_dump() | changes)
-    (results_folder(home) / result.key).write_bytes(changed)
+    (Home(home).results / result.key).write_bytes(changed)
 
 
 def another_stages(home: Path, result: StageResult) -> None:
@@ -141,12 +142,12 @@ def wrong_digest(home: Path, result: StageResult) -> None:
 
 
 def flip_a_digit(home: Path, result: StageResult) -> None:
-    path = results_folder(home) / result.key
+    path = Home(home).results / result.key
     path.write_text(path.read_text().replace("0.5", "9.5"))
 
 
 def names_a_serializer(home: Path, result: StageResult) -> None:
-    path = results_folder(home) / result.key
+    path = Home(home).results / result.key
     path.write_bytes(prefects_own(home))
 
 
@@ -177,7 +178,7 @@ def test_what_cannot_be_trusted_is_a_miss_that_says_so(
     assert "stage student will run again: " in caplog.text
     assert problem in caplog.text
     assert (again.artifact, again.attempt > first.attempt) == (first.artifact, True)
-    assert len(list((results_folder(tmp_path) / "damaged").iterdir())) == 1
+    assert len(list((Home(tmp_path).results / "damaged").iterdir())) == 1
     assert not (tmp_path / "ran").exists(), "the record's code must not run"
     assert run(tmp_path) == ("Cached", again)
 
@@ -186,7 +187,7 @@ def test_what_cannot_be_set_aside_fails_the_stage_before_it_runs(tmp_path: Path)
     """Neither the cache nor the lock is given up for it."""
     _, first = run(tmp_path)
     flip_a_digit(tmp_path, first)
-    in_the_way = results_folder(tmp_path) / "damaged"
+    in_the_way = Home(tmp_path).results / "damaged"
     in_the_way.touch()
     name, error = run(tmp_path)
     assert name == "Failed"

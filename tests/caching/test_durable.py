@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.cache.checkpoints import StageCheckpoints
-from tasks.cache.records import results_folder, to_disk
+from tasks.cache.records import to_disk
+from tasks.home import Home
 from tasks.store.artifacts import Store, write_json
 
 
@@ -84,7 +85,7 @@ def test_json(observed: Observed, tmp_path: Path) -> None:
 
 
 def test_a_record(observed: Observed, tmp_path: Path) -> None:
-    folder = results_folder(tmp_path)
+    folder = Home(tmp_path).results
     folder.mkdir()
     with pytest.raises(FileNotFoundError):
         to_disk(tmp_path, "k")

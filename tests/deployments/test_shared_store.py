@@ -18,7 +18,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.maintenance.doctor_services import check_shared_store
 from rosita_core.training.progress import Progress
-from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder, newest
+from tasks.cache.checkpoints import StageCheckpoints, newest
 from tasks.cache.documents import StageResult
 from tasks.cache.metric_history import observations
 from tasks.cache.policy import stage_options
@@ -28,6 +28,7 @@ from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, attempts, carry_out
 from tasks.execution.work import Computed, Work
+from tasks.home import Home
 from tasks.store.artifacts import Store
 from tasks.store.json_files import sealed
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
@@ -254,7 +255,7 @@ def test_a_checkpoint_is_shared_while_the_stage_runs_and_dropped_when_it_is_done
     one, other = tmp_path / "one", tmp_path / "other"
 
     def saved(home: Path, again: bool = False) -> StageCheckpoints:
-        return StageCheckpoints(checkpoints_folder(home, KEY), "student", 60, None, again)
+        return StageCheckpoints(Home(home).checkpoints_of(KEY), "student", 60, None, again)
 
     def write(folder: Path) -> None:
         (folder / "inner").mkdir()
@@ -292,12 +293,12 @@ def test_a_checkpoint_of_a_later_phase_is_ahead_of_one_with_more_units(tmp_path:
 
     def saves(home: Path, unit: int, total: int, again: bool = False) -> None:
         """As `one-step` does, which ranks batches and then trains steps."""
-        found = StageCheckpoints(checkpoints_folder(home, KEY), "one-step", 60, None, again)
+        found = StageCheckpoints(Home(home).checkpoints_of(KEY), "one-step", 60, None, again)
         time.sleep(0.01)
         found.save(unit, total, lambda folder: (folder / "phase").write_text(str(total)))
 
     def sends(home: Path) -> None:
-        found = newest(checkpoints_folder(home, KEY))
+        found = newest(Home(home).checkpoints_of(KEY))
         assert found is not None
         assert SharedStore(files, home).send_checkpoint(KEY, found.path)
 

@@ -21,7 +21,7 @@ from rosita_core.plug_ins import load, names
 def request_of(recipe: Recipe) -> Request:
     """What the settings of later stages are made of; nothing is looked up."""
     spec = GLUE.get(recipe.task, FILM_REVIEWS)
-    teacher, student = shapes(recipe, len(spec.labels) or 1)
+    teacher, student = shapes(recipe, spec.outputs)
     source: Any = None
     name, found = recipe.teacher.model, Found(Path("model"), "0" * 64)
     family = family_of(read_config(name), name)
@@ -34,7 +34,7 @@ def request_of(recipe: Recipe) -> Request:
             None,
             None,
             source,
-            tuple(range(len(spec.labels) or 1)),
+            tuple(range(spec.outputs)),
             spec.labels,
             (),
         ),

@@ -27,7 +27,7 @@ from prefect.results import ResultStore
 from flows.maintenance.doctor_home import check_attempts, check_checkpoints, check_store
 from flows.maintenance.gc import find_garbage
 from rosita_core.training.progress import Progress
-from tasks.cache.checkpoints import StageCheckpoints, checkpoints_folder, newest
+from tasks.cache.checkpoints import StageCheckpoints, newest
 from tasks.cache.documents import StageResult
 from tasks.cache.metric_history import observations
 from tasks.cache.policy import StageResultSerializer, stage_options
@@ -36,7 +36,6 @@ from tasks.cache.records import (
     inspect_record,
     makers,
     record_content,
-    results_folder,
     unreadable_attempts,
 )
 from tasks.cache.shared_records import SharedStore, look, look_quickly, obtain, shared_store
@@ -44,6 +43,7 @@ from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import Context, carry_out
 from tasks.execution.work import Computed, Work
+from tasks.home import Home
 from tasks.store.artifacts import Store
 from tasks.store.json_files import CONTENT, DIGEST, sealed, write_whole
 
@@ -94,7 +94,7 @@ class Place:
             result, _ = inspect_record(self.home, KEY, STAGE.name)
             assert result is not None
             store.publish(result)
-            saved = newest(checkpoints_folder(self.home, KEY))
+            saved = newest(Home(self.home).checkpoints_of(KEY))
             assert saved is not None
             store.send_checkpoint(KEY, saved.path)
 
@@ -129,7 +129,7 @@ def sharing(folder: Path | None) -> Iterator[None]:
 def compute(home: Path) -> StageResult:
     """What Prefect does for a stage without a record, with no server to report to."""
     result: StageResult = student.fn(STAGE, stage_context(home, None))
-    write_whole(results_folder(home) / KEY, record_content(result))
+    write_whole(Home(home).results / KEY, record_content(result))
     return result
 
 
@@ -137,7 +137,7 @@ def save_checkpoint(home: Path) -> None:
     def write(folder: Path) -> None:
         (folder / "state.json").write_text("{}")
 
-    kept = StageCheckpoints(checkpoints_folder(home, KEY), STAGE.name, 60, None, False)
+    kept = StageCheckpoints(Home(home).checkpoints_of(KEY), STAGE.name, 60, None, False)
     kept.save(4, 10, write)
 
 
@@ -376,7 +376,7 @@ def _look(home: Path) -> None:
     unreadable_attempts(home)
     for artifact in Store(home).digests():
         makers(home, artifact)
-    newest(checkpoints_folder(home, KEY))
+    newest(Home(home).checkpoints_of(KEY))
     find_garbage(home, 0)
     for check_part in (check_store, check_checkpoints, check_attempts):
         check_part(home)
@@ -389,7 +389,7 @@ def _is_whole(home: Path, result: StageResult) -> None:
 
 def _checkpoints(home: Path) -> None:
     """Going on from a checkpoint, or beginning anew."""
-    found = StageCheckpoints(checkpoints_folder(home, KEY), STAGE.name, 60, None, False)
+    found = StageCheckpoints(Home(home).checkpoints_of(KEY), STAGE.name, 60, None, False)
     latest = found.latest()
     assert latest is None or (latest / "state.json").read_text() == "{}"
 

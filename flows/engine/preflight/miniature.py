@@ -103,11 +103,7 @@ def shrink_data(artifact: Path, folder: Path, rows: int, seed: int) -> dict[str,
         name: sample(frame, rows, seed, stratified) if len(frame) else frame
         for name, frame in splits.frames().items()
     }
-    extra = {name: few[f"dev_{name}"] for name in splits.dev_extra}
-    small = replace(
-        splits, train=few["train"], select=few["select"], dev=few["dev"], dev_extra=extra
-    )
-    save_splits(small, folder / "splits")
+    save_splits(splits.with_frames(few), folder / "splits")
     shutil.copytree(artifact / "tokenizer", folder / "tokenizer")
     tokenizer = load_tokenizer(folder / "tokenizer")
     (folder / "encoded").mkdir()

@@ -60,7 +60,7 @@ def grid(
 
     A stage that fails stops only what reads from it; a second call runs only what is missing.
     """
-    from flows.engine.prefect_loss import Failure
+    from flows.engine.failure import Failure
     from flows.grids.loading import load_grid
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))

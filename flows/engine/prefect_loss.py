@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.engine.failure import Failure
 from tasks.home import Home
 from tasks.host.private_files import private_files
 from tasks.host.terminal import progress_display
@@ -23,10 +24,6 @@ SERVICES = "prefect._internal.concurrency"
 
 _achieved: dict[str, Any] | None = None
 _begun = False
-
-
-class Failure(RuntimeError):
-    """One line on why a run failed, or a server could not be started: exit code 1."""
 
 
 def achieved(document: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from prefect import State
 from prefect.artifacts import create_table_artifact
 
 from flows.engine.agreement import dev_rows, differing_rows
+from flows.engine.failure import Failure
 from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.pages import Link, note
-from flows.engine.prefect_loss import Failure, begun
+from flows.engine.prefect_loss import begun
 from flows.engine.summary import (
     comparison_rows,
     description,

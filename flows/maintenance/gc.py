@@ -69,7 +69,7 @@ def find_garbage(home: Path, days: float, now: float | None = None) -> tuple[Gar
         *records,
         *_artifacts(home, referred, freed, days, moment),
         *_damaged(home, days, moment),
-        *_leftovers(home, referred, days, moment),
+        *_leftovers(home, referred, moment),
         *_checkpoints(home, referred, days, moment),
     )
     unlocked = [garbage for garbage in found if not _is_locked(home, garbage)]
@@ -204,7 +204,7 @@ def _damaged(home: Path, days: float, now: float) -> Iterator[Garbage]:
                 yield Garbage(DAMAGED_COPY, path.name[:12], path, size_of(path), used)
 
 
-def _leftovers(home: Path, referred: References, days: float, now: float) -> Iterator[Garbage]:
+def _leftovers(home: Path, referred: References, now: float) -> Iterator[Garbage]:
     for folder in (Home(home).unfinished_artifacts, Home(home).scratch, Home(home).results):
         for path in sorted(folder.glob("*")):
             if folder == Home(home).results and (path.is_dir() or is_digest(path.name)):

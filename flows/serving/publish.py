@@ -9,8 +9,8 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from flows.engine.failure import Failure
 from flows.engine.hub import HUB_SECONDS
-from flows.engine.prefect_loss import Failure
 from rosita_core.export.checkpoint import CARD_FILE
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER
 from tasks.host.network import unreachable

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rosita_core.data.task_spec import TaskSpec
-
 OF_LESS = frozenset({"people_js", "people_kl", "people_tv", "people_ece", "domains_drop"})
 """Measured beside the metrics: the less the better, so that there is nothing to keep of them."""
 
@@ -44,16 +42,6 @@ def compute_metrics(
             raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {name!r}")
         result[name] = _METRICS[name](predicted, true)
     return result
-
-
-def score_of(task: TaskSpec, metrics: Mapping[str, float]) -> float:
-    """The one metric that compares models on `task`.
-
-    Raises ValueError if `metrics` does not hold it.
-    """
-    if task.score not in metrics:
-        raise ValueError(f"metrics must hold {task.score} for {task.name}, got {list(metrics)}")
-    return metrics[task.score]
 
 
 def with_suffix(metrics: Mapping[str, float], suffix: str) -> dict[str, float]:

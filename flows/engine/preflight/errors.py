@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from flows.engine.prefect_loss import Failure
+from flows.engine.failure import Failure
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe, Section
 from tasks.home import Home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 
@@ -96,3 +97,14 @@ def test_failed_cell_stops_no_other(copied_grid: Path, tmp_path: Path) -> None:
     assert again.code == 0, again.stderr
     assert again.document["stages"] == {"distinct": 6, "computed": 4}
     assert collect(copied_grid, "mine").grid["missing"] == {}
+
+
+def test_a_grid_whose_cluster_is_away_is_not_remembered(tmp_path: Path) -> None:
+    """Nothing of it has run, and a report of the one before would have nothing to say."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    done = rosita(*SMOKE, "--cluster", address, home=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("rosita: cluster must ")
+    assert not (tmp_path / "grids").exists()

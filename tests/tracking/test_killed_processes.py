@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,16 @@ def test_without_a_server_the_next_run_closes_what_was_killed(
     assert tracking.flush(60)
     until(lambda: statuses() == {"demo": "KILLED", "later": "RUNNING"})
     tracking.finish(later, "FINISHED", {}, {})
+
+
+def test_a_store_that_cannot_be_written_is_a_problem_of_its_runs(home: Path) -> None:
+    """Such as one of another version of MLflow, which has to be upgraded first."""
+    assert in_another_process(die_at_once, home) == -signal.SIGKILL
+    with sqlite3.connect(home / "mlflow.db") as database:
+        database.execute("update alembic_version set version_num = '451aebb31d03'")
+    [run] = synced(home)["runs"]
+    assert (run["name"], run["run_id"]) == ("demo", None)
+    assert "schema" in run["problem"]
 
 
 def test_runs_of_a_living_process_are_left_alone(server: MlflowServer, home: Path) -> None:

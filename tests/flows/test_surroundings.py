@@ -48,7 +48,7 @@ def test_whoever_says_how_threads_wait_says_it_alone(name: str) -> None:
     assert not_said({}).items() >= WAITING.items()
     said = not_said({name: "own", "DO_NOT_TRACK": "0"})
     assert not said.keys() & {*WAITING, "DO_NOT_TRACK"}
-    assert said["THP_MEM_ALLOC_ENABLE"] == "1"
+    assert said["TOKENIZERS_PARALLELISM"] == "false"
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from flows.cli.options import (
     checked_request,
     print_json,
 )
-from flows.engine.failure import Failure
 from tasks.home import home_directory
 from tasks.host.environment import keep_prefect_in, prepare_environment, stand_in_for_a_user
+from tasks.host.failure import Failure
 from tasks.host.private_files import private_files
 from tasks.host.put_off import looks
 from tasks.host.redaction import redacted

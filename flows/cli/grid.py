@@ -60,8 +60,8 @@ def grid(
 
     A stage that fails stops only what reads from it; a second call runs only what is missing.
     """
-    from flows.engine.failure import Failure
     from flows.grids.loading import load_grid
+    from tasks.host.failure import Failure
 
     definition = load_grid(grid_, recipe, tuple(set_ or ()), _seeds(seeds))
     if gpus is not None and not estimate:

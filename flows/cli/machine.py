@@ -115,7 +115,7 @@ def doctor(
     else:
         show_checks(checks)
     if problems:
-        from flows.engine.failure import Failure
+        from tasks.host.failure import Failure
 
         raise Failure(f"this machine has problems: {', '.join(problems)}")
 

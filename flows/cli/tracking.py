@@ -27,8 +27,8 @@ def sync(
     to the MLflow that they were started with. Sending twice does no harm. Names and passwords are
     not kept: set MLFLOW_TRACKING_URI as for the run. Ends with exit code 1 where something is left.
     """
-    from flows.engine.failure import Failure
     from tasks.home import home_directory
+    from tasks.host.failure import Failure
     from tasks.host.wording import counted
     from tasks.tracking.sync import sync as send
 

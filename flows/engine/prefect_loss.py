@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.engine.failure import Failure
 from tasks.home import Home
+from tasks.host.failure import Failure
 from tasks.host.private_files import private_files
 from tasks.host.terminal import progress_display
 from tasks.host.wording import error_line, trace_of

@@ -16,7 +16,6 @@ from prefect import State
 from prefect.artifacts import create_table_artifact
 
 from flows.engine.agreement import dev_rows, differing_rows
-from flows.engine.failure import Failure
 from flows.engine.gate import not_registered, stopped, stops, weak_student, weak_teacher
 from flows.engine.learning_curves import last_training, record_learning_curve
 from flows.engine.pages import Link, note
@@ -34,6 +33,7 @@ from rosita_core.measuring.assessment import STUDENT, TEACHER, read_assessment
 from tasks.cache.records import Context, StageResult
 from tasks.cache.stage_key import Stage
 from tasks.home import Home
+from tasks.host.failure import Failure
 from tasks.host.logs import noted, warn
 from tasks.host.terminal import progress_display
 from tasks.host.wording import error_line, trace_of

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.engine.failure import Failure
 from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
+from tasks.host.failure import Failure
 from tasks.host.network import direct
 from tasks.host.one_machine import SQLITE, check_writer
 from tasks.host.terminal import progress_display

@@ -9,10 +9,10 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from flows.engine.failure import Failure
 from flows.engine.hub import HUB_SECONDS
 from rosita_core.export.checkpoint import CARD_FILE
 from rosita_core.export.model_card import FOLDER_PLACEHOLDER
+from tasks.host.failure import Failure
 from tasks.host.network import unreachable
 
 TOKEN = "HF_TOKEN"

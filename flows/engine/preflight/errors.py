@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from flows.engine.failure import Failure
 from flows.recipes.request import Request
 from flows.recipes.schema import Recipe, Section
 from tasks.home import Home
+from tasks.host.failure import Failure
 from tasks.host.wording import trace_of
 
 

@@ -29,9 +29,7 @@ LOST_SECONDS = 45.0
 WATCH_SECONDS = 5.0
 
 Times = CronSchedule | IntervalSchedule
-
-
-LONGEST = 366 * 24 * 60 * 60
+LONGEST = 366 * 24 * 60 * 60  # seconds between two runs
 
 
 def times(cron: str | None, interval: float | None, timezone: str) -> Times:

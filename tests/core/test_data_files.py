@@ -250,6 +250,8 @@ def test_gzipped_text_reads_as_it_was(tmp_path, ending):
         ("own.json", b'{"text": {"0": "a"}, "label": {"1": 1}}', "must have the same rows in"),
         ("own.json", b'{"body": ["a"], "label": [1]}', r"\(body, label\), got 'text' \(no such"),
         ("own.json", b"[]", "must name one column"),
+        ("own.json", b'[{"text": "\xff"}]', r"^\S*own\.json must be UTF-8, got byte 0xff"),
+        ("own.json", b" ", r"^\S*own\.json must have at least 1 row, got an empty file"),
         ("own.jsonl", b"[" * 100_000, "must be JSONL, got line 1: maximum recursion depth"),
         (
             "own.csv.gz",

@@ -206,8 +206,9 @@ def _jsonl(path: Path, wanted: list[str], size: int | None) -> Iterator[Columns]
 
 def _json(path: Path, wanted: list[str], size: int | None) -> Iterator[Columns]:
     """An array of objects (maybe the `data` of an object), an object of columns, or JSONL."""
+    text = read_utf8(path)
     try:
-        document = json.loads(read_utf8(path))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         if getattr(error, "msg", None) != "Extra data":
             raise ValueError(f"{path} must be JSON, got: {error}") from None

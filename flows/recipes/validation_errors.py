@@ -43,8 +43,10 @@ def first_complaint(error: ValidationError, root: type[BaseModel]) -> str:
         return f"{field} must be given, got nothing"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    # A field of several types complains once for each of them.
-    bounds = [_bound(item) for item in found if _known_part(item["loc"], root)[1] == path]
+    # A field of several types complains once for each of them. A list whose entries are wrong is
+    # short as well, once they are taken out of it.
+    alike = [item for item in found if (item["type"] == "too_short") == (kind == "too_short")]
+    bounds = [_bound(item) for item in alike if _known_part(item["loc"], root)[1] == path]
     return f"{field} must be {' or '.join(dict.fromkeys(bounds))}, got {shortened(repr(got))}"
 
 

@@ -67,6 +67,8 @@ def own(tmp_path: Path) -> Callable[..., str]:
         ("numerics.threads=0", "numerics.threads must be auto or at least 1, got 0"),
         ("assess.latency_batch_sizes=[]", "must be a list of at least 1 entry, got []"),
         ("assess.latency_batch_sizes=[1, 0]", "assess.latency_batch_sizes must be at least 1"),
+        ("assess.latency_batch_sizes=[0]", "latency_batch_sizes must be at least 1, got 0"),
+        ("data.domains=[cars]", "must be films, amazon, nyt or tweets, got 'cars'"),
         ("width=3", "width must be a section of fields, got 3"),
         ("teacher.max_length=513", "teacher.max_length must be at most 512, the positions of tiny"),
         ("assess.macs_tokens=600", "assess.macs_tokens must be at most 512"),

@@ -75,7 +75,7 @@ def evaluate(
 
     rows = input_file(input_, found.folder, text_a, text_b_column, label, labelled=True)
     if output is not None:
-        check_output(output, rows.columns)
+        check_output(output, rows.columns, input_)
     mlflow_pages(home)
     recorded = found.run_id is not None
     try:

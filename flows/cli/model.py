@@ -84,7 +84,7 @@ def predict(
     from flows.serving.answer_file import answered, check_output, write_answers
 
     if output is not None:
-        check_output(output, source.columns)
+        check_output(output, source.columns, input_)
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
     check_pair(predictor.pair, found, "text_b" in source.roles)
     document: dict[str, Any] = {
@@ -155,6 +155,7 @@ def benchmark(
     )
     from tasks.home import home_directory
     from tasks.host.hardware import resolve_numerics
+    from tasks.host.private_files import users_files
 
     if plot is not None:
         check_plot(plot)
@@ -170,7 +171,8 @@ def benchmark(
     )
     document = compare_speed(models_to_time(models or [], home_directory()), settings, numerics)
     if plot is not None:
-        plot_speed(document, plot)
+        with users_files():
+            plot_speed(document, plot)
     if json_:
         print_json(document)
     else:

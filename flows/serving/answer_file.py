@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,7 @@ import pyarrow.parquet as pq
 from flows.serving.input_file import PART_ROWS, Source, counted
 from flows.serving.predict import LABEL, PROBABILITY, SCORE, Predictor
 from rosita_core.data.spreadsheet import spreadsheet_safe
+from tasks.host.new_folder import check_new_file
 from tasks.host.private_files import users_mode
 
 ANSWERS = {LABEL: pa.string(), PROBABILITY: pa.float64(), SCORE: pa.float64()}
@@ -60,12 +64,13 @@ class Writer(Protocol):
         """No more rows come."""
 
 
-def check_output(path: Path, columns: tuple[str, ...]) -> None:
+def check_output(path: Path, columns: tuple[str, ...], given: Path | None) -> None:
     """Refuse an output file that cannot be written, or whose columns would collide.
 
     Args:
         path: ends in .csv, .jsonl or .parquet; an existing file is replaced.
         columns: of the user's own, that stand beside the answers.
+        given: the file or folder that is read, which is the user's only copy.
 
     Raises:
         ValueError: naming what is wrong.
@@ -78,15 +83,9 @@ def check_output(path: Path, columns: tuple[str, ...]) -> None:
                 f"columns of the output must differ from each other and from {LABEL}, "
                 f"{PROBABILITY} and {SCORE}, got {name}"
             )
-    try:
-        if path.is_dir():
-            raise ValueError(f"output must be a file, got the directory {path}")
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"output must be in a folder that can be written, got {path}: {error.strerror}"
-        ) from None
+    if given is not None and path.resolve().is_relative_to(given.resolve()):
+        raise ValueError(f"output must be another file than input, got {path}")
+    check_new_file(path, "output")
 
 
 @contextmanager
@@ -142,11 +141,29 @@ class _Jsonl:
         self._file = path.open("w", encoding="utf-8")
 
     def write(self, part: pd.DataFrame) -> None:
-        if len(part):
-            part.to_json(self._file, orient="records", lines=True, force_ascii=False)
+        # pandas would round numbers to 15 digits, and write dates as numbers.
+        for row in part.to_dict(orient="records"):
+            self._file.write(json.dumps(_as_json(row), ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         self._file.close()
+
+
+def _as_json(value: Any) -> Any:
+    """A cell of a table as JSON has it; what it has no word for is text, and what is none null."""
+    if isinstance(value, dict):
+        return {str(name): _as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_as_json(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 class _Parquet:

@@ -28,6 +28,7 @@ from rosita_core.model.locate import config_of, shape_from
 from rosita_core.model.shape import count_macs, count_parameters
 from tasks.host.console import console
 from tasks.host.hardware import ResolvedNumerics, hardware
+from tasks.host.new_folder import check_new_file
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -285,12 +286,11 @@ def check_plot(path: Path) -> None:
     """Refuse a plot that cannot be drawn, before anything is timed.
 
     Raises:
-        ValueError: for another ending, or a folder that is not there.
+        ValueError: for another ending, or a place that cannot be written.
     """
     if path.suffix.lower() not in PLOTS:
         raise ValueError(f"plot must end in one of {', '.join(PLOTS)}, got {path}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"plot must be in a folder that there is, got {path}")
+    check_new_file(path, "plot")
 
 
 def plot_speed(document: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A folder that a command writes for its user, whole or not at all."""
+"""Places that a command writes for its user: a folder, whole or not at all, or a file."""
 
 from __future__ import annotations
 
@@ -38,4 +38,21 @@ def new_folder(target: Path, field: str) -> Iterator[Path]:
             raise
         raise ValueError(
             f"{field} must be a place that can be written, got {target}: {error.strerror}"
+        ) from None
+
+
+def check_new_file(path: Path, field: str) -> None:
+    """Refuse a place for a file that cannot be written, before anything is computed for it.
+
+    Raises:
+        ValueError: naming what is wrong; an existing file is fine, and will be replaced.
+    """
+    try:
+        if path.is_dir():
+            raise ValueError(f"{field} must be a file, got the directory {path}")
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{field} must be in a folder that can be written, got {path}: {error.strerror}"
         ) from None

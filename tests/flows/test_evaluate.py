@@ -116,6 +116,44 @@ def test_a_regression_is_told_by_correlations(smoke_home: Home, tmp_path: Path) 
     assert not (tmp_path / "home" / "mlflow.db").exists()
 
 
+def test_the_rows_that_are_read_are_not_written_over(
+    smoke_home: Home, labelled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link.csv").symlink_to(labelled)
+    (tmp_path / "folder").mkdir()
+    pd.read_csv(labelled).to_parquet(tmp_path / "folder" / "train.parquet")
+    before = labelled.read_bytes()
+    for command, columns in (("predict", COLUMNS[:2]), ("evaluate", COLUMNS)):
+        for given, output in (
+            (labelled, labelled),
+            (labelled, tmp_path / "link.csv"),
+            (tmp_path / "link.csv", labelled),
+            (tmp_path / "folder", tmp_path / "folder" / "wrong.parquet"),
+        ):
+            files = ("--input", str(given), "--output", str(output))
+            done = rosita(command, *files, *columns, home=smoke_home.home)
+            assert (done.code, done.stdout) == (2, "")
+            last = done.stderr.splitlines()[-1]
+            assert last == f"rosita: output must be another file than input, got {output}"
+    assert labelled.read_bytes() == before
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["train.parquet"]
+
+
+def test_names_of_classes_are_no_markup(smoke_home: Home, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smoke_home.summary["export_dir"])
+    sizes = {"hidden_size": 8, "head_size": 4, "layer_heads": [2], "layer_ffn_units": [8]}
+    labels = ["[neg]", "a [/b] :joy:"]
+    config = RositaConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
+    tokenizer.save_pretrained(tmp_path / "model")
+    save(fresh(config, 1), tmp_path / "model")
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"text": WORDS, "label": (labels * 5)[: len(WORDS)]}).to_csv(path, index=False)
+    given = ("--model", str(tmp_path / "model"), "--input", str(path))
+    done = rosita("evaluate", *given, home=tmp_path / "home")
+    assert done.code == 0, done.stderr
+    assert all(label in done.stdout for label in labels)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -148,6 +148,26 @@ def test_the_answers_are_those_of_all_rows_at_once(
     assert set(whole["prediction"]) == set(LABELS)
 
 
+def test_other_columns_stay_to_the_digit(model: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    numbers = {"close": 0.12345678901234567, "small": 1e-12, "large": 2**60 + 1, "whole": 2}
+    more = {"none": None, "nested": {"a": [1, None, "\N{GRINNING FACE}"]}, "yes": True}
+    given = [{"review": "a film", **numbers, **more}, {"review": "another", **numbers, **more}]
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in given), encoding="utf-8")
+    place = ("--output", str(target), "--model", str(model))
+    done = rosita("predict", "--input", str(source), *place, home=tmp_path / "home")
+    assert done.code == 0, done.stderr
+    found = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [{name: row[name] for name in given[0]} for row in found] == given
+    dated = pd.DataFrame({"review": ["a film"], "day": [pd.Timestamp("2020-01-02 03:04:05")]})
+    dated.to_parquet(tmp_path / "in.parquet", index=False)
+    done = rosita(
+        "predict", "--input", str(tmp_path / "in.parquet"), *place, home=tmp_path / "home"
+    )
+    assert done.code == 0, done.stderr
+    assert json.loads(target.read_text())["day"] == "2020-01-02T03:04:05"
+
+
 def test_a_wrong_row_is_told_before_anything_is_computed_and_nothing_is_written(
     model: Path, tmp_path: Path
 ) -> None:

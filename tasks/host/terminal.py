@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from rosita_core.training.progress import Progress
+from tasks.host.console import VERBATIM
 from tasks.host.wording import whole_duration
 
 PLAIN_SECONDS = 10.0
@@ -163,7 +164,7 @@ class ProgressDisplay:
             if self.told is not None:
                 self.told(text)
             elif self.live is not None:
-                self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                self.live.console.print(text, highlight=False, soft_wrap=True)
             else:
                 print(text, file=self._stream or sys.stderr, flush=True)
 
@@ -177,7 +178,7 @@ class ProgressDisplay:
                 self._routes.close()
 
     def _start(self, stream: TextIO) -> None:
-        console = Console(file=stream, force_terminal=True)
+        console = Console(file=stream, force_terminal=True, **VERBATIM)
         self.live = _Live(
             self,
             TextColumn("{task.description}", markup=False),

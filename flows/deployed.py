@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GRIDS = (*TEMPLATES, str(SMOKE_GRID["name"]))
 FILE_PATTERN = r"^$|\.(ya?ml|toml|json)$"
-SETTING_PATTERN = r"^[a-z_]+(\.[a-z0-9_]+)*=.*$"
+SETTING_PATTERN = r"^[a-z_]+(\.[^=]+)?=.*$"
 AS_IT_IS = 0
 """A size that the recipe decides."""
 OWN_SEED = -1

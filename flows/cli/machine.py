@@ -43,6 +43,7 @@ def ui(
     ROSITA_HOME/prefect/password.
     """
     from flows.engine.pages import serving
+    from flows.services.password import use_server_password
     from flows.services.servers import (
         check_ports,
         mlflow_server,
@@ -74,7 +75,7 @@ def ui(
         raise ValueError(f"{HOME_VARIABLE} must be a directory that can be written, got {home}")
     servers = []
     if "prefect_port" in ports:
-        password = _password(home) if worker else None
+        password = use_server_password(home) if worker else None
         servers.append(prefect_server(prefect_port, places.logs, password))
     if "mlflow_port" in ports:
         servers.append(mlflow_server(mlflow_port, uri, places.mlflow_artifacts, places.logs))
@@ -162,14 +163,6 @@ def _beside(
     prepare_work_pool(api)
     with worker_beside(api, home, POOL) as (worker, process):
         yield [worker], {worker.name: process}
-
-
-def _password(home: Path) -> str:
-    """Of Prefect's server; this process and what it starts use it from here on."""
-    from flows.services.password import VARIABLE, server_password
-
-    os.environ[VARIABLE] = password = server_password(home)
-    return password
 
 
 def _show_addresses(urls: dict[str, str], tracking: str, worker: Home | None) -> None:

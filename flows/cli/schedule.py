@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,23 +23,31 @@ def schedule(
     interval: Annotated[
         float | None, typer.Option("--interval", help="Instead of it: seconds between two runs.")
     ] = None,
-    timezone: Annotated[str, typer.Option(help="Of --cron, e.g. Europe/Berlin.")] = "UTC",
+    timezone: Annotated[
+        str | None, typer.Option(help="Of --cron, e.g. Europe/Berlin; UTC where it is left out.")
+    ] = None,
     set_: SetOption = None,
 ) -> None:
     """Run a recipe on a schedule, here and for as long as this command runs.
 
     A run that is still going when the next one is due goes on, and the next one is left out. With
     PREFECT_API_URL the runs appear on that server; without it a server starts and stops with this
-    command. Ctrl-C ends all; a run that it stops saves a checkpoint first.
+    command, and asks for the password in ROSITA_HOME/prefect/password. Ctrl-C ends all; a run that
+    it stops saves a checkpoint first.
     """
     from flows.services.schedule import next_time, times
 
     when = times(cron, interval, timezone)
     first = next_time(when)
     from flows.engine.checks import prepare_request
-    from flows.recipes.shipped import load_recipe
+    from flows.recipes.files import SUFFIXES
+    from flows.recipes.shipped import RECIPES, load_recipe
 
-    request = prepare_request(load_recipe(recipe, tuple(set_ or ())), download=True)
+    loaded = load_recipe(recipe, tuple(set_ or ()))
+    if recipe not in RECIPES and Path(recipe).suffix not in SUFFIXES:
+        # The form of the deployment, which a run's parameters must fit, refuses other files.
+        raise ValueError(f"recipe must end in {', '.join(SUFFIXES)} to be scheduled, got {recipe}")
+    request = prepare_request(loaded, download=True)
     from flows.api import form
     from flows.deployed import compress
     from flows.services.run_server import reachable_api

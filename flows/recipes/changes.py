@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from flows.recipes.files import read_text
 from tasks.host.wording import shortened
 
+_FIELD = re.compile("[a-z0-9_]+")
 Changes = Sequence[str] | Mapping[str, Any]
 """Texts such as `width.keep_heads=2`, or dotted field -> value."""
 
@@ -44,10 +45,13 @@ def fields_of(changes: Changes) -> dict[str, Any]:
 
 
 def texts_of(fields: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
-    """The texts that `fields_of` reads as these fields, which may be nested."""
+    """The texts that `fields_of` reads as these fields, which may be nested.
+
+    A map of names that somebody has chosen, such as those of classes, stays one value.
+    """
     texts: list[str] = []
     for field, value in fields.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(map(_FIELD.fullmatch, map(str, value))):
             texts += texts_of(value, f"{prefix}{field}.")
         else:
             texts.append(f"{prefix}{field}={json.dumps(value, ensure_ascii=False)}")

@@ -1,7 +1,8 @@
-"""The password of the Prefect server that a home's worker takes runs from."""
+"""The password of a Prefect server that somebody here takes runs from: a worker, or a schedule."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -27,3 +28,9 @@ def server_password(home: Path) -> str:
     if not all(found.partition(":")):
         raise ValueError(f"password must be name:password in {path}; remove the file for a new one")
     return found
+
+
+def use_server_password(home: Path) -> str:
+    """The same; this process and what it starts use it from here on."""
+    os.environ[VARIABLE] = password = server_password(home)
+    return password

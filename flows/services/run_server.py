@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from flows.services.password import use_server_password
 from flows.services.servers import (
     POLL_SECONDS,
     Server,
@@ -120,7 +121,9 @@ def _begin(home: Path, of_a_run: bool) -> _Begun:
     stack, scratch = ExitStack(), Home(home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     logs = Path(stack.enter_context(TemporaryDirectory(prefix="prefect-", dir=scratch)))
-    server = prefect_server(free_port(), logs, of_a_run=of_a_run)
+    # What serves a schedule starts whatever run its server is asked for, as a worker does.
+    password = None if of_a_run else use_server_password(home)
+    server = prefect_server(free_port(), logs, password, of_a_run)
     processes = stack.enter_context(running([server]))
     atexit.register(stack.close)
     return _Begun(server, processes, stack)

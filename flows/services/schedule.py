@@ -32,8 +32,8 @@ Times = CronSchedule | IntervalSchedule
 LONGEST = 366 * 24 * 60 * 60  # seconds between two runs
 
 
-def times(cron: str | None, interval: float | None, timezone: str) -> Times:
-    """The schedule of a cron expression or of an interval in seconds.
+def times(cron: str | None, interval: float | None, timezone: str | None) -> Times:
+    """The schedule of a cron expression, in a time zone (UTC), or of an interval in seconds.
 
     Raises:
         ValueError: one line naming what is wrong.
@@ -46,7 +46,10 @@ def times(cron: str | None, interval: float | None, timezone: str) -> Times:
             raise ValueError(
                 f"interval must be in [1, {LONGEST:,}] seconds, a year, got {interval:g}"
             )
+        if timezone is not None:
+            raise ValueError(f"timezone must be left out with --interval, got {timezone!r}")
         return IntervalSchedule(interval=timedelta(seconds=interval))
+    timezone = "UTC" if timezone is None else timezone
     try:
         CronSchedule(cron="0 0 * * *", timezone=timezone)
     except ValidationError:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from deployed_stack import ROOT, SETTINGS, until
@@ -64,6 +65,12 @@ def test_a_schedule_says_that_its_server_is_gone(tmp_path: Path) -> None:
             stderr=said,
         )
     until(lambda: "runs next" in log.read_text(), "the schedule", log.read_text)
+    # Whoever may ask it can start commands of this user.
+    [address] = re.findall(r"^Prefect: (http://\S+)$", log.read_text(), re.M)
+    asked = f"{address}/api/admin/version"
+    assert httpx.get(asked).status_code == 401
+    name, _, word = (tmp_path / "home" / "prefect" / "password").read_text().strip().partition(":")
+    assert httpx.get(asked, auth=(name, word)).status_code == 200
     children = psutil.Process(process.pid).children()
     [server] = [child for child in children if "flows.services.held" in words(child)]
     # Else nothing would make the runs that are due.

@@ -22,6 +22,7 @@ from prefect.utilities.schema_tools import ValidationError, is_valid_schema, val
 
 from flows import deployed
 from flows.grids.loading import chosen_cells, load_grid
+from flows.recipes.changes import applied, fields_of, texts_of
 from flows.recipes.shipped import load_recipe
 
 FILE = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))
@@ -138,6 +139,7 @@ def test_a_form_refuses(wrong: dict[str, Any]) -> None:
         ),
         (("--interval", "nan"), "interval must be in [1, 31,622,400] seconds, a year, got nan"),
         (("--interval", "60", "--set", "width.keep_heads=99"), "width.keep_heads must be in"),
+        (("--interval", "60", "--timezone", "UTC"), "timezone must be left out with --interval"),
     ],
 )
 def test_a_wrong_schedule_starts_nothing(
@@ -148,6 +150,32 @@ def test_a_wrong_schedule_starts_nothing(
     [line] = done.stderr.splitlines()
     assert message in line
     assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_a_schedule_is_of_a_file_that_its_form_takes(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.txt"
+    path.write_text("base: smoke\n")
+    done = rosita("schedule", str(path), "--interval", "60", home=tmp_path / "home")
+    endings = ".yaml, .yml, .json, .toml"
+    assert (done.code, done.stderr) == (
+        2,
+        f"rosita: recipe must end in {endings} to be scheduled, got {path}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("teacher.labels={LABEL_0: bad, a.b: good}",),
+        ("teacher.labels.LABEL_0=bad",),
+        ("width={epochs: 2}", "seed=43"),
+    ],
+)
+def test_what_is_typed_fits_the_form(changes: tuple[str, ...]) -> None:
+    settings = texts_of(fields_of(changes))
+    assert accepted(loaded("flows.deployed.compress"), {"settings": settings})
+    there = applied({}, fields_of(settings))
+    assert there == applied({}, fields_of(changes))
 
 
 def test_a_worker_needs_a_server(tmp_path: Path) -> None:

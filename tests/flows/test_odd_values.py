@@ -168,6 +168,13 @@ def test_a_file_that_holds_no_word_vectors(home: Path, tmp_path: Path) -> None:
     assert f"augment.proposers.vectors must be word vectors: line 1 of {path} must hold a" in said
 
 
+def test_names_are_no_markup(home: Path) -> None:
+    name = "a [/b] of [red] :joy:"
+    done = rosita("plan", "--recipe", "smoke", "--set", f'name="{name}"', home=home)
+    assert done.code == 0, done.stderr
+    assert name in done.stdout
+
+
 def test_letters_that_a_terminal_lacks(tmp_path: Path) -> None:
     done = subprocess.run(
         [str(ROSITA), "plan", "--recipe", "smoke", "--set", "name=caf\u00e9"],
@@ -193,6 +200,15 @@ def test_letters_of_two_halves_stay_one(tmp_path: Path) -> None:
     assert load_recipe(str(path), ()).name == "\N{GRINNING FACE} film"
     fields = {"name": "\N{GRINNING FACE}"}
     assert fields_of(texts_of(fields)) == fields
+
+
+def test_names_of_classes_are_no_fields() -> None:
+    nested = {"teacher": {"epochs": 0, "labels": {"LABEL_0": "bad", "a.b": "good"}}}
+    assert texts_of(nested) == (
+        "teacher.epochs=0",
+        'teacher.labels={"LABEL_0": "bad", "a.b": "good"}',
+    )
+    assert fields_of(texts_of(nested))["teacher.labels"] == nested["teacher"]["labels"]
 
 
 @pytest.mark.parametrize(

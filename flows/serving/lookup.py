@@ -199,7 +199,10 @@ def read_summary(path: Path) -> RunSummary:
         ValueError: in one line, where it cannot be read.
     """
     try:
-        return RunSummary.model_validate(read_json(read_file(path)))
+        summary = RunSummary.model_validate(read_json(read_file(path)))
+        if summary.run_id == path.parent.name:
+            return summary
+        problem = f"it is that of run {summary.run_id}"
     except ValidationError:
         problem = "it is not the summary of a run"
     except OSError as error:

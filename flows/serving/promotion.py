@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flows.grids.files import read_cell
+from flows.grids.files import DEFINITION, known_cells, read_definition
 from flows.serving.lookup import run_of, stage_folder
 from tasks.cache.documents import RunSummary
 from tasks.home import Home
@@ -51,11 +51,15 @@ def promote(word: str, home: Path, force: bool) -> dict[str, Any]:
 
 
 def best_cell(grid: str, home: Path) -> RunSummary | None:
-    """The finished cell of a grid with the best score; None where there is no such grid."""
+    """The finished cell with the best score, of a grid as it ran last; None where there is none.
+
+    Cells that it had before somebody changed it may be of other rows.
+    """
     folder = Home(home).grid(Path(grid).name)
     if Path(grid).name != grid or not folder.is_dir():
         return None
-    documents = [read_cell(home, grid, path.stem) for path in sorted(folder.glob("*-s*.json"))]
+    there = (folder / DEFINITION).exists()
+    documents = known_cells(home, read_definition(home, grid)).values() if there else ()
     finished = [
         one
         for one in documents

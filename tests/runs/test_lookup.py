@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from command_line import rosita
+from grid_homes import GridHome
 from typed_command import Home
 
 from flows.serving.lookup import newest_summary, run_of
+from flows.serving.promotion import best_cell
 
 
 def unreadable(home: Path, content: bytes) -> Path:
@@ -121,6 +124,29 @@ def test_a_damaged_cell_is_no_best_one(tmp_path: Path, damaged: str) -> None:
     assert done.code == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"rosita: grid must have a definition.json of a grid, got {path}: base")
+
+
+def test_a_cell_that_a_grid_no_longer_has_is_no_best_one(
+    grid_home: GridHome, tmp_path: Path
+) -> None:
+    for name in ("grids", "runs"):
+        shutil.copytree(grid_home.home / name, tmp_path / name)
+    assert best_cell("smoke-grid", tmp_path) is not None
+    path = tmp_path / "grids" / "smoke-grid" / "definition.json"
+    grid = json.loads(path.read_text())
+    path.write_text(json.dumps(grid | {"set": {**grid["set"], "width.learning_rate": 0.00012}}))
+    with pytest.raises(ValueError, match=r"^grid smoke-grid must have a finished cell, got none"):
+        best_cell("smoke-grid", tmp_path)
+
+
+def test_a_run_in_the_folder_of_another_name_hides_no_other(copied_home: Home) -> None:
+    home, run = copied_home.home, copied_home.summary["run_id"]
+    shutil.copytree(home / "runs" / run, home / "runs" / "old")
+    done = rosita("runs", "--json", home=home)
+    assert done.code == 0, done.stderr
+    assert [one["run_id"] for one in done.document["runs"]] == [run]
+    path = home / "runs" / "old" / "summary.json"
+    assert f"{path} cannot be read: it is that of run {run}; its run is left out" in done.stderr
 
 
 def test_a_version_of_a_run_that_only_registered_it_is_found(copied_home: Home) -> None:

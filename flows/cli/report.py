@@ -37,7 +37,7 @@ def report(
         )
     from flows.grids.files import grid_pages
     from flows.grids.records import collect, load, save_all
-    from flows.reports.build import FORMATS, as_json, build, check_formats, write
+    from flows.reports.build import FORMATS, as_json, build, check_formats, write, written_into
     from flows.reports.records import report_records
     from tasks.home import home_directory
     from tasks.host.private_files import users_files
@@ -50,9 +50,10 @@ def report(
     links = {title: page for name in collected for title, page in grid_pages(home, name).items()}
     made = build(found, links)
     with users_files():
-        files = write(made, out, formats)
         if collected:
-            save_all(collected, out / "records")
+            with written_into(out):
+                save_all(collected, out / "records")
+        files = write(made, out, formats)
     if json_:
         print_json(as_json(made, found, files))
         return

@@ -46,6 +46,10 @@ class GridRecords:
     prunes: pd.DataFrame
 
 
+PARTS = {"definition": dict, "seeds": list, "recipes": dict, "missing": dict}
+"""Of `DOCUMENT`, what every report reads."""
+NAMED = {"name", "base", "set"}
+"""Of the definition."""
 TABLES = tuple(field.name for field in fields(GridRecords) if field.name != "grid")
 COLUMNS = {
     "stages": ["cell", "stage", "key", "artifact", "seconds", "attempt", "cached"],
@@ -136,6 +140,13 @@ def load(folder: Path) -> GridRecords:
         raise ValueError(f"records must hold {DOCUMENT}, got none in {folder}") from None
     except ValueError as error:
         raise ValueError(f"records must hold a JSON {DOCUMENT}, got {folder}: {error}") from None
+    for part, kind in PARTS.items():
+        if not isinstance(document, dict) or not isinstance(document.get(part), kind):
+            raise ValueError(f"records must hold a {DOCUMENT} with {part}, got {folder}")
+    if lacking := NAMED - document["definition"].keys():
+        raise ValueError(
+            f"records must hold a {DOCUMENT} whose definition has {min(lacking)}, got {folder}"
+        )
     return GridRecords(grid=document, **tables)
 
 

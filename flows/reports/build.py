@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,24 @@ def write(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: for a folder that cannot be written.
     """
+    with written_into(folder):
+        return _write(report, folder, formats)
+
+
+@contextmanager
+def written_into(folder: Path) -> Iterator[None]:
+    """What the block writes lies in the folder of `--out`, which is made.
+
+    Raises:
+        ValueError: where it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _write(report, folder, formats)
+        yield
     except OSError as error:
+        place = error.filename or folder
         raise ValueError(
-            f"out must be a folder that can be written, got {folder}: {error.strerror}"
+            f"out must be a folder that can be written, got {place}: {error.strerror}"
         ) from None
 
 

@@ -190,10 +190,12 @@ def test_damaged_records_are_refused(records: Path, tmp_path: Path) -> None:
     done = rosita("report", "--records", str(tmp_path), "--out", str(tmp_path), home=tmp_path)
     assert done.code == 2
     assert "cells of the records must have a column score" in done.stderr
-    (tmp_path / "grid.json").write_text("{")
-    done = rosita("report", "--records", str(tmp_path), "--out", str(tmp_path), home=tmp_path)
-    assert done.code == 2
-    assert "grid.json" in done.stderr
+    empty = '{"definition": {}, "seeds": [], "recipes": {}, "missing": {}}'
+    for wrong in ("{", "{}", "[]", '{"definition": {}, "seeds": 1}', empty):
+        (tmp_path / "grid.json").write_text(wrong)
+        done = rosita("report", "--records", str(tmp_path), "--out", str(tmp_path), home=tmp_path)
+        assert (done.code, done.stderr.count("\n")) == (2, 1), wrong
+        assert "grid.json" in done.stderr
 
 
 def _dtypes(path: Path) -> Any:

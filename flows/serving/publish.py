@@ -56,20 +56,26 @@ def open_hub(name: str) -> HfApi:
 
 
 def publish(api: HfApi, folder: Path, name: str) -> str:
-    """Send all files of an export; its card then names the repository. Returns its address.
+    """Send an export; its card then names the repository. Returns its address.
+
+    A repository that is made for it is private. Files whose names begin with a dot stay here: in a
+    folder of the user's they are no part of a model.
 
     Raises:
         Failure: where the hub does not take it.
     """
     try:
-        repository = api.create_repo(name, exist_ok=True)
+        repository = api.create_repo(name, private=True, exist_ok=True)
         card = folder / CARD_FILE
         # A checkpoint of others may have none.
         if card.is_file():
             text = card.read_text(encoding="utf-8")
             card.write_text(text.replace(FOLDER_PLACEHOLDER, repository.repo_id), encoding="utf-8")
         api.upload_folder(
-            repo_id=repository.repo_id, folder_path=folder, commit_message="Compressed by ROSITA"
+            repo_id=repository.repo_id,
+            folder_path=folder,
+            commit_message="Compressed by ROSITA",
+            ignore_patterns=[".*", "**/.*"],
         )
     # Its client has errors of several libraries.
     except Exception as error:

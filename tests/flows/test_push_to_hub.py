@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def test_what_the_hub_has_then_is_the_whole_export(smoke_home: Home, tmp_path: P
     assert f'"hub": "{hub.url}/{NAME}"' in done.stdout
     files = {path.name: path.read_bytes() for path in target.iterdir()}
     assert hub.models == {NAME: files}
+    assert hub.private == {NAME}
     exported = {path.name for path in Path(smoke_home.summary["export_dir"]).iterdir()}
     assert exported == set(files)
     card = ModelCard(files["README.md"].decode())
@@ -51,6 +53,16 @@ def test_a_folder_is_not_needed(smoke_home: Home, hub: Hub) -> None:
     assert done.code == 0, done.stderr
     assert done.stdout.startswith(f"{hub.url}/{NAME}: ")
     assert "model.safetensors" in hub.models[NAME]
+
+
+def test_hidden_files_stay_here(smoke_home: Home, hub: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(smoke_home.summary["export_dir"], folder)
+    (folder / ".env").write_text("PASSWORD=secret")
+    given = ("--model", str(folder), "--push-to-hub", NAME)
+    done = rosita("export", *given, home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    assert ".env" not in hub.models[NAME] and "model.safetensors" in hub.models[NAME]
 
 
 def refusal(home: Path, target: Path, hub: Hub, name: str = NAME, *further: str) -> str:

@@ -26,6 +26,7 @@ class Hub:
         token: without which nothing is written.
         asked: requests, as `METHOD /path`.
         full: it takes no file.
+        private: repositories that were made so.
     """
 
     url: str
@@ -33,6 +34,7 @@ class Hub:
     token: str
     asked: list[str] = field(default_factory=list)
     full: bool = False
+    private: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -75,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
             hub.models.setdefault(name, {})
+            hub.private |= (
+                {name} if asked.get("private") or asked.get("visibility") == "private" else set()
+            )
             return self._say(200, {"url": f"{hub.url}/{name}", "name": name})
         if found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
             files = [

@@ -11,6 +11,7 @@ from flows.cli.options import JsonOption, RecipeOption, SetOption, checked_reque
 from tasks.host.put_off import looks
 
 OLDER_THAN_DAYS = 30.0
+MOST_DAYS = 100_000
 
 
 @looks
@@ -53,8 +54,8 @@ def gc(
     from flows.maintenance.gc import as_document, find_garbage, free
     from tasks.home import home_directory
 
-    if not older_than >= 0:
-        raise ValueError(f"--older-than must be at least 0 days, got {older_than:g}")
+    if not 0 <= older_than <= MOST_DAYS:
+        raise ValueError(f"--older-than must be in [0, {MOST_DAYS:,}] days, got {older_than:g}")
     asks = not (dry_run or yes)
     if asks and (json_ or not sys.stdin.isatty()):
         raise ValueError("gc must be given --yes or --dry-run where it cannot ask, got neither")

@@ -23,6 +23,7 @@ GridSetOption = Annotated[
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", help="Instead of the grid's own, e.g. `42,43`.")
 ]
+MOST_GPUS = 10**6
 
 
 def grid(
@@ -68,8 +69,8 @@ def grid(
         raise ValueError(f"gpus must be left out unless --estimate is given, got {gpus}")
     if plan and estimate:
         raise ValueError("plan and estimate must not be asked for at once, got both")
-    if gpus is not None and gpus < 1:
-        raise ValueError(f"gpus must be at least 1, got {gpus}")
+    if gpus is not None and not 1 <= gpus <= MOST_GPUS:
+        raise ValueError(f"gpus must be in [1, {MOST_GPUS:,}], got {gpus}")
     if runs := not (plan or estimate):
         from flows.services.run_server import begin_api
         from tasks.home import home_directory

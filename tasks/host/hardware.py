@@ -16,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+MOST_THREADS = 2**16
 # Without one of these, bf16 on a CPU is emulated and slower than fp32.
 BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 LIBRARY = "torch/lib/libtorch_cpu.so"
@@ -62,8 +63,8 @@ def resolve_numerics(
         raise ValueError(f"device must be auto, cpu, cuda or cuda:<index>, got {device!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if isinstance(threads, bool) or (threads != "auto" and not _is_positive(threads)):
-        raise ValueError(f"threads must be auto or at least 1, got {threads!r}")
+    if isinstance(threads, bool) or (threads != "auto" and not _is_number_of_threads(threads)):
+        raise ValueError(f"threads must be auto or in [1, {MOST_THREADS:,}], got {threads!r}")
     import torch
 
     if device == "auto":
@@ -148,8 +149,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _is_positive(value: str | int) -> bool:
-    return str(value).isascii() and str(value).isdigit() and int(value) >= 1
+def _is_number_of_threads(value: str | int) -> bool:
+    digits = str(value)
+    # A longer one Python would not read.
+    short = digits.isascii() and digits.isdigit() and len(digits) <= len(str(MOST_THREADS))
+    return short and 1 <= int(digits) <= MOST_THREADS
 
 
 @lru_cache(maxsize=1)

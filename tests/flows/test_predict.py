@@ -228,6 +228,8 @@ def test_wrong_requests(arguments: tuple[str, ...], message: str, tmp_path: Path
         (("text", "--text-b", "second"), "which reads one text, got two texts"),
         (("text", "--max-length", "100000"), "max_length must be in [4, 512]"),
         (("text", "--device", "tpu"), "device must be auto, cpu, cuda"),
+        (("text", "--threads", "9" * 12), "threads must be auto or in [1, 65,536], got '999"),
+        (("text", "--threads", "9" * 5000), "threads must be auto or in [1, 65,536], got '999"),
     ],
 )
 def test_wrong_requests_to_a_model(

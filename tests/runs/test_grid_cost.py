@@ -77,7 +77,8 @@ def test_estimate_of_what_has_never_run_is_unknown_and_mistakes_are_told(tmp_pat
     assert sum(entry["count"] for entry in done.document["unknown"]) == 21
     for options, said in (
         (("--gpus", "2"), "gpus must be left out unless --estimate is given, got 2"),
-        (("--estimate", "--gpus", "0"), "gpus must be at least 1, got 0"),
+        (("--estimate", "--gpus", "0"), "gpus must be in [1, 1,000,000], got 0"),
+        (("--estimate", "--gpus", "10000000"), "gpus must be in [1, 1,000,000], got 10000000"),
         (("--estimate", "--plan"), "plan and estimate must not be asked for at once, got both"),
     ):
         wrong = rosita(*SMOKE, *options, home=home)

@@ -356,8 +356,8 @@ def test_numerics_are_resolved_or_refused_by_name() -> None:
         ("gpu", "auto", "auto", "device must be auto, cpu, cuda or cuda:<index>, got 'gpu'"),
         ("cpu:1", "auto", "auto", "device must be .* got 'cpu:1'"),
         ("cpu", "fp16", "auto", "precision must be one of auto, fp32, bf16, got 'fp16'"),
-        ("cpu", "auto", 0, "threads must be auto or at least 1, got 0"),
-        ("cpu", "auto", "many", "threads must be auto or at least 1, got 'many'"),
+        ("cpu", "auto", 0, r"threads must be auto or in \[1, 65,536\], got 0"),
+        ("cpu", "auto", "many", r"threads must be auto or in \[1, 65,536\], got 'many'"),
     ):
         with pytest.raises(ValueError, match=wrong[3]):
             resolve_numerics(wrong[0], wrong[1], wrong[2], True)

@@ -1,7 +1,8 @@
 """Folders in which something is being made, by a process that may be killed at any moment.
 
-Each is locked (flock) by the process that works in it. The lock ends with the process, however it
-ends; a folder that nobody holds is a leftover, and goes when the next one is made.
+Each has a file beside it that is locked (flock) by the process that works there. The lock ends with
+the process, however it ends; a folder that nobody holds is a leftover, and goes when the next one
+is made. It is a file because shared filesystems pass on the locks of files alone (NFS 4 does).
 """
 
 import fcntl
@@ -9,8 +10,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+LOCK, WHOLE = "lock", "whole"
 
 REMOVED = "removed-"
 """How the names begin of what is being removed; that is no workspace."""
@@ -24,36 +27,39 @@ def workspace(parent: Path) -> Iterator[Path]:
             _remove_if_abandoned(path)
     folder, descriptor = _locked_folder(parent)
     try:
-        yield folder
+        (folder / WHOLE).mkdir()
+        yield folder / WHOLE
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # Before the folder goes: NFS keeps a file that is open, and so its folder.
         os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     while True:
         folder = parent / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Another process may have found it before it was locked, and removed it.
-        if folder.exists():
-            return folder, descriptor
-        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Another process may have found it before it was locked, and removed it.
+            if (folder / LOCK).exists():
+                return folder, descriptor
+            os.close(descriptor)
 
 
 def _remove_if_abandoned(path: Path) -> None:
+    aside = path.with_name(f"{REMOVED}{uuid.uuid4().hex}")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        # Just being made, or no workspace, or somebody else's.
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    except BlockingIOError:
+        path.rename(aside)
+    except (BlockingIOError, FileNotFoundError):
         return
     finally:
         os.close(descriptor)
+    shutil.rmtree(aside, ignore_errors=True)

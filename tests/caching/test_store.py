@@ -1,8 +1,10 @@
 """Laws of the artifact store: content decides the name, and damage never goes unnoticed."""
 
+import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -126,6 +128,26 @@ def test_what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays
         process.send_signal(signal.SIGKILL)
     with store.workspace():
         assert not folder.exists()
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_a_workspace_stays_where_folders_are_locked_on_each_machine_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, which passes on the locks of files: another machine has the folder's."""
+    locked = fcntl.flock
+
+    def on_nfs(descriptor: int, kind: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            locked(descriptor, kind)
+
+    monkeypatch.setattr("tasks.store.workspaces.fcntl.flock", on_nfs)
+    with store.workspace() as folder, store.workspace():
+        fill(folder, FILES)
+        with store.workspace():
+            assert {path.name for path in folder.rglob("*") if path.is_file()}
+        digest = store.adopt(folder)
+    assert store.verify(digest) is None
     assert list((store.root / "tmp").iterdir()) == []
 
 

@@ -24,6 +24,7 @@ from rosita_core.model.locate import (
     files_digest,
     locate,
     locate_vectors,
+    place_of,
     read_config,
     tokenizer_digest,
     weights_digest,
@@ -237,8 +238,7 @@ def _proposers(recipe: Recipe) -> tuple[Found | None, Found | None]:
     if proposers.vectors is not None:
         with naming("augment.proposers."):
             path = locate_vectors(proposers.vectors)
-        place, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
-        vectors = Found(path, files_digest(place, (pattern,)))
+        vectors = Found(path, files_digest(*place_of(path)))
         try:
             _check_vectors(vectors, min(augment.vocabulary, FIRST_WORDS))
         except ValueError as error:

@@ -5,6 +5,7 @@ Nothing here imports torch, so that shapes can be listed quickly and before anyt
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.util
 import json
@@ -200,6 +201,11 @@ def locate_vectors(name: str) -> Path:
         known = ", ".join(VECTORS)
         raise ValueError(f"vectors must be one of {known} or a GloVe text file, got {name}")
     return path
+
+
+def place_of(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder and the patterns by which `files_digest` reads a directory, or one file."""
+    return (path, ("*",)) if path.is_dir() else (path.parent, (glob.escape(path.name),))
 
 
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from rosita_core.model.locate import (
     CHECKPOINT_FILES,
     TOKENIZER_FILES,
     files_digest_now,
+    place_of,
     with_class,
 )
 
@@ -35,8 +36,7 @@ def check_proposer_unchanged(folder: Path, digest: str) -> None:
 
 def check_vectors_unchanged(path: Path, digest: str) -> None:
     """The same of word vectors, a directory or a file."""
-    place, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
-    _check("augment.proposers.vectors", path, digest, files_digest_now(place, (pattern,)))
+    _check("augment.proposers.vectors", path, digest, files_digest_now(*place_of(path)))
 
 
 def _check(what: str, path: Path, before: str, now: str) -> None:

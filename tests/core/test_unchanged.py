@@ -14,6 +14,7 @@ from rosita_core.model.locate import (
     TOKENIZER_FILES,
     files_digest,
     files_digest_now,
+    place_of,
     tokenizer_digest,
     weights_digest,
 )
@@ -68,12 +69,12 @@ def test_a_tokenizer_and_a_proposer_likewise(folder):
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_word_vectors_likewise(tmp_path, is_folder):
-    path = tmp_path / "vectors.txt"
+@pytest.mark.parametrize("name", ["vectors.txt", "glove[42B] *?.txt"])
+def test_word_vectors_likewise(tmp_path, name, is_folder):
+    path = tmp_path / name
     path.write_text("good 0.5 0.25\n")
-    place, name = (tmp_path, "*") if is_folder else (tmp_path, path.name)
-    digest = files_digest(place, (name,))
     vectors = tmp_path if is_folder else path
+    digest = files_digest(*place_of(vectors))
     check_vectors_unchanged(vectors, digest)
     changed(path)
     with pytest.raises(ValueError, match=r"^augment\.proposers\.vectors must stay"):

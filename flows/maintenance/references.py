@@ -80,12 +80,16 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
         records: as of `all_attempts`.
     """
     result, _ = read_record(home, key, None)
-    return result is not None and not any(
-        record["key"] == key
-        and record["number"] > result.attempt
-        and record["status"] != "completed"
-        for record in records
-    )
+    if result is None:
+        return False
+    tried = [record for record in records if record["key"] == key]
+    if any(one["number"] == result.attempt and one["status"] == "completed" for one in tried):
+        later = [one for one in tried if one["number"] > result.attempt]
+    else:
+        # The number is one of another home, whose result was fetched.
+        finished = datetime.fromisoformat(result.finished_at)
+        later = [one for one in tried if datetime.fromisoformat(one["started"]) > finished]
+    return all(one["status"] == "completed" for one in later)
 
 
 def is_locked(home: Path, key: str) -> bool:

@@ -39,6 +39,21 @@ def fetched_history_path(home: str | Path, stage_name: str, key: str) -> Path:
     return Home(home).attempts_of(stage_name) / f"{key}.history.jsonl"
 
 
+def made_here(home: str | Path, stage_name: str, number: int, key: str) -> bool:
+    """Whether attempt `number` that made the result of a key is one of this home.
+
+    Every home counts its attempts from 1, and a result that was fetched has the number of another.
+    An attempt of this home for the same key, which was stopped, may have it as well.
+    """
+    fetched = fetched_history_path(home, stage_name, key).exists()
+    return any(
+        record["number"] == number
+        and record["key"] == key
+        and (record["status"] == "completed" or not fetched)
+        for record in attempts(home, stage_name)
+    )
+
+
 def observations(home: str | Path, stage_name: str, number: int, key: str) -> list[dict[str, Any]]:
     """The observations that led to the result of attempt `number` of `key`, by their steps.
 
@@ -46,12 +61,11 @@ def observations(home: str | Path, stage_name: str, number: int, key: str) -> li
     first. Left out are lines that a killed process left unfinished, and those of a phase before the
     one that made the result, such as the ranking before a prune in one step: it counts other units.
     """
+    if not made_here(home, stage_name, number, key):
+        return _lines(fetched_history_path(home, stage_name, key))
     made = {record["number"]: record for record in attempts(home, stage_name)}
     found: list[dict[str, Any]] = []
     until: int | None = None
-    if number not in made or made[number]["key"] != key:
-        # The number is one of another home.
-        return _lines(fetched_history_path(home, stage_name, key))
     for current in sorted((n for n in made if n <= number), reverse=True):
         record = made[current]
         if record["key"] != key or (current != number and record["status"] == "completed"):

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.cache.metric_history import made_here
 from tasks.cache.records import Context, StageResult, attempts
 from tasks.cache.stage_key import Stage, canonical_config
 from tasks.home import Home
@@ -319,11 +320,11 @@ class Tracking:
 
 def _recorded_as(home: str, result: StageResult) -> str | None:
     """The run of the attempt that computed a result, from the attempt's record."""
-    for record in attempts(home, result.stage):
-        if record["number"] == result.attempt and record.get("key") == result.key:
-            run = record.get("tracked_as")
-            return None if run is None else str(run)
-    return None
+    if not made_here(home, result.stage, result.attempt, result.key):
+        return None
+    [made] = (r for r in attempts(home, result.stage) if r["number"] == result.attempt)
+    run = made.get("tracked_as")
+    return None if run is None else str(run)
 
 
 @lru_cache(maxsize=16)

@@ -15,9 +15,12 @@ from test_plan import NAMES, everything, planned
 from typed_command import ROSITA, Home, environment
 
 from flows.serving.lookup import compressed_model
+from tasks.cache.documents import StageResult
 from tasks.cache.policy import StageResultSerializer
+from tasks.cache.records import record_content
 from tasks.host.liveness import this_process
 from tasks.store.artifacts import Store
+from tasks.store.json_files import unsealed
 from tasks.store.removal import REMOVED
 
 
@@ -111,7 +114,19 @@ def test_checkpoints_of_a_stage_that_is_not_done(copied_home: Home) -> None:
     assert ("checkpoint", key) in found(home, now=later)
     path.with_name("000002.json").unlink()
     assert found(home) == {("checkpoint", key)}
-    (home / "results" / key).write_text("half a rec")
+    # Of a result that was fetched the number is another home's.
+    record = home / "results" / key
+    whole = StageResult.model_validate(unsealed(record.read_bytes()))
+    record.write_bytes(record_content(whole.model_copy(update={"attempt": 37})))
+    path.write_text(
+        json.dumps(died | {"process_started": -1.0, "started": "2999-01-01T00:00+00:00"})
+    )
+    assert found(home) == set()
+    path.write_text(
+        json.dumps(died | {"process_started": -1.0, "started": "2001-01-01T00:00+00:00"})
+    )
+    assert found(home) == {("checkpoint", key)}
+    record.write_text("half a rec")
     assert ("checkpoint", key) not in found(home)
 
 
@@ -155,9 +170,10 @@ def test_without_a_terminal_it_wants_a_yes(copied_home: Home) -> None:
         assert (done.code, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1
         assert "--yes" in done.stderr
-    done = gc(copied_home.home, "--older-than", "-1", "--yes")
-    assert done.code == 2
-    assert "--older-than must be at least 0 days, got -1" in done.stderr
+    for days in ("-1", "inf", "nan"):
+        done = gc(copied_home.home, "--older-than", days, "--yes")
+        assert done.code == 2
+        assert f"--older-than must be in [0, 100,000] days, got {days}" in done.stderr
     assert everything(copied_home.home) == before
 
 

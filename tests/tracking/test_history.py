@@ -9,7 +9,12 @@ import pytest
 from stage_results import TIME, stage_result
 
 from rosita_core.training.progress import Progress
-from tasks.cache.metric_history import append, history_path, observations
+from tasks.cache.metric_history import (
+    append,
+    fetched_history_path,
+    history_path,
+    observations,
+)
 from tasks.cache.records import attempt_path, attempts, unreadable_attempts
 from tasks.store.artifacts import write_json
 
@@ -77,6 +82,19 @@ def test_a_training_that_was_stopped_twice(tmp_path: Path) -> None:
     attempt(tmp_path, 5, "completed", resumed_from=6)
     trained(tmp_path, 5, range(7, 10))
     assert steps(tmp_path, 5) == list(range(10))
+
+
+def test_a_fetched_result_is_not_taken_for_the_attempt_here_of_its_number(tmp_path: Path) -> None:
+    """Both homes count from 1: the one here was killed, and another home took its stage over."""
+    attempt(tmp_path, 1, "running", resumed_from=None)
+    trained(tmp_path, 1, range(4))
+    assert steps(tmp_path, 1) == list(range(4))
+    for step in range(10):
+        event = Progress(step, 9, {"train/loss": 1 / (1 + step)}, "a2_l4", None)
+        append(fetched_history_path(tmp_path, STAGE, KEY), event)
+    assert steps(tmp_path, 1) == list(range(10))
+    attempt(tmp_path, 1, "completed", resumed_from=None)
+    assert steps(tmp_path, 1) == list(range(4))
 
 
 def test_one_that_began_anew_has_no_past(tmp_path: Path) -> None:

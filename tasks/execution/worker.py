@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from distributed import Worker
 
 WATCH_SECONDS = 1.0
+_topic: str | None = None
+"""Of the stage that runs here."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def compute_there(
     from distributed import get_worker
     from prefect.exceptions import TerminationSignal
 
+    global _topic
     worker = get_worker()
 
     def tell(what: str, value: Any) -> None:
@@ -67,11 +70,14 @@ def compute_there(
     progress_display().told = partial(tell, "line")
     # What stopped the last stage is not meant for this one.
     forget_signals()
+    _topic = topic
     with _awaited(worker, topic):
         try:
             return compute(Work(stage, context, _Teller(tell)))
         except (KeyboardInterrupt, TerminationSignal):
             return None
+        finally:
+            _topic = None
 
 
 @contextmanager
@@ -95,8 +101,14 @@ def _awaited(worker: Worker, key: str) -> Iterator[None]:
         thread.join()
 
 
-def ask_to_stop() -> bool:
-    """Let the stage that runs here save a checkpoint and stop; whether it can."""
+def ask_to_stop(topics: tuple[str, ...]) -> bool:
+    """Let the stage that runs here save a checkpoint and stop; whether it can.
+
+    Args:
+        topics: of the stages of one flow; another flow's goes on.
+    """
+    if _topic not in topics:
+        return False
     request_stop()
     return can_save()
 

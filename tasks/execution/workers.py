@@ -17,7 +17,7 @@ import queue
 import signal
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from tasks.execution.parallel import device_of
 from tasks.execution.places import Compute, Slot, WorkerLost
 from tasks.execution.work import Computed, Listener
 from tasks.home import Home
+from tasks.host.logs import warn
 from tasks.host.signals import SIGNALS, stop_requested, stopped
 from tasks.host.terminal import progress_display
 
@@ -52,6 +53,9 @@ PATIENT = {
     "distributed.comm.timeouts.tcp": "900s",
 }
 _DONE = object()
+
+Misfits = Callable[[Mapping[str, Mapping[str, Any]]], dict[str, str]]
+"""Workers as Dask knows them, by their addresses -> address: why one cannot compute our stages."""
 
 
 class WorkersError(ValueError):
@@ -132,9 +136,8 @@ def workers_at(
             f"cluster must be a Dask scheduler that answers, got {address}: {error}"
         ) from None
     with client:
-        _check_sizes(client, address, processes)
-        _check_answers(client, address, home, code, hardware)
-        workers = Workers(client, None)
+        workers = Workers(client, None, _misfits(client, home, code, hardware))
+        _check_workers(workers, address, processes)
         try:
             yield workers
         finally:
@@ -150,6 +153,7 @@ class _Worker:
         host: whose cores it shares with the host's other workers.
         name: its number among the workers of this machine.
         gpus: that it declares.
+        topic: of what it computes for us, by which it knows it.
         busy: whether it computes a stage of ours.
         alone: whether that stage has the host for itself.
         lost: whether its process is gone.
@@ -160,6 +164,7 @@ class _Worker:
     host: str
     name: Any
     gpus: int
+    topic: str = ""
     busy: bool = False
     alone: bool = False
     lost: bool = False
@@ -171,32 +176,63 @@ _Ticket = tuple[bool, int, int]
 
 
 class Workers:
-    """A place with a slot per worker (`tasks.execution.places.Place`). For many threads."""
+    """A place with a slot per worker (`tasks.execution.places.Place`). For many threads.
 
-    def __init__(self, client: Client, own: LocalCluster | None) -> None:
-        self._client, self._own = client, own
+    Attributes:
+        refused: address -> why a worker is given no stage.
+    """
+
+    def __init__(
+        self, client: Client, own: LocalCluster | None, misfits: Misfits | None = None
+    ) -> None:
+        """Find the workers that there are; `misfits` judges these and all that come later."""
+        self._client, self._own, self._misfits = client, own, misfits
+        self.refused: dict[str, str] = {}
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
         self._waiting: list[_Ticket] = []
         self._over = False
         self._numbers = itertools.count()
-        self.tend()
+        self._look()
+
+    @property
+    def most_gpus(self) -> int:
+        """Of one worker, as it declares them."""
+        return max((worker.gpus for worker in self._workers.values()), default=0)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._workers)
 
     def tend(self) -> None:
         """Look which workers there are; where the flow is to stop, ask them to save and stop."""
+        for why in self._look():
+            warn(f"a worker that came is given no stage: {why}")
+        with self._changed:
+            busy = {address: one.topic for address, one in self._workers.items() if one.busy}
+        if stop_requested() and busy:
+            answers = self._client.run(
+                there.ask_to_stop, tuple(busy.values()), workers=list(busy), on_error="ignore"
+            )
+            self.abandon([address for address, saves in answers.items() if not saves])
+
+    def _look(self) -> list[str]:
+        """Take in which workers there are; returns why those are refused that have come."""
         known = _known(self._client)
+        seen = self._workers.keys() | self.refused.keys()
+        come = {address: said for address, said in known.items() if address not in seen}
+        refused = {} if self._misfits is None or not come else self._misfits(come)
+        self.refused |= refused
         with self._changed:
             for address in [address for address in self._workers if address not in known]:
                 self._workers.pop(address).lost = True
-            for address, said in known.items():
+            for address in come.keys() - refused.keys():
+                said = known[address]
                 gpus = int(said["resources"].get(GPU, 0))
-                found = _Worker(address, said["host"], said["name"], gpus)
-                self._workers.setdefault(address, found)
-            busy = [address for address, worker in self._workers.items() if worker.busy]
+                self._workers[address] = _Worker(address, said["host"], said["name"], gpus)
             self._changed.notify_all()
-        if stop_requested() and busy:
-            answers = self._client.run(there.ask_to_stop, workers=busy, on_error="ignore")
-            self.abandon([address for address, saves in answers.items() if not saves])
+        return list(refused.values())
 
     def abandon(self, addresses: Iterable[str] | None = None) -> None:
         """Wait no longer for what some workers compute; for all of them, nothing more is begun."""
@@ -266,7 +302,7 @@ class Workers:
             device = device_of(context.device, worker.name % max(1, torch.cuda.device_count()))
             context = context.model_copy(update={"device": device})
         beside = [other for other in self._workers.values() if other.host == worker.host]
-        topic = f"rosita-{uuid.uuid4().hex}"
+        topic = worker.topic = f"rosita-{uuid.uuid4().hex}"
         said: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._client.subscribe_topic(topic, lambda event: said.put(event[1]))
         future = self._client.submit(
@@ -316,47 +352,53 @@ def _known(client: Client) -> dict[str, dict[str, Any]]:
             return found
 
 
-def _check_sizes(client: Client, address: str, processes: int) -> None:
-    """Refuse workers that cannot compute one stage at a time, or not the largest."""
-    known = _known(client)
-    if not known:
+def _check_workers(workers: Workers, address: str, processes: int) -> None:
+    """Refuse a cluster that has no workers, one that does not fit, or none that is large enough."""
+    for why in workers.refused.values():
+        raise WorkersError(why)
+    if not workers.count:
         raise WorkersError(f"cluster must have workers, got none at {address}")
-    for worker, said in known.items():
-        if said["nthreads"] != 1:
-            raise WorkersError(
-                f"workers must have one thread each (--nthreads 1), since torch has one random "
-                f"state per process, got {said['nthreads']} at {worker}"
-            )
-    most = max(int(said["resources"].get(GPU, 0)) for said in known.values())
-    if most and most < processes:
+    if workers.most_gpus and workers.most_gpus < processes:
         raise WorkersError(
-            f"numerics.processes must be at most {most}, the GPUs of the largest worker at "
-            f"{address}, got {processes}"
+            f"numerics.processes must be at most {workers.most_gpus}, the GPUs of the largest "
+            f"worker at {address}, got {processes}"
         )
 
 
-def _check_answers(
-    client: Client, address: str, home: Path, code: tuple[str, ...], hardware: Mapping[str, str]
-) -> None:
-    """Refuse workers that would compute something else, or somewhere else."""
-    token = home / f"cluster-{uuid.uuid4().hex}"
-    home.mkdir(parents=True, exist_ok=True)
-    token.touch()
+def _misfits(
+    client: Client, home: Path, code: tuple[str, ...], hardware: Mapping[str, str]
+) -> Misfits:
+    """What tells which workers would compute something else, or somewhere else."""
     wanted: dict[str, Any] = {
         f"ROSITA_HOME must be the same folder on all machines, which is {home} here": True,
         "workers must run the same version of this project and its libraries": there.versions(code),
     }
     for device, kind in hardware.items():
         wanted[f"workers must compute on {device} as this machine does, by {kind}"] = kind
-    try:
-        found = client.run(there.probe, str(token), code, tuple(hardware))
-    except ModuleNotFoundError as error:
-        raise WorkersError(
-            f"workers must have this project installed, got {error} at {address}"
-        ) from None
-    finally:
-        token.unlink()
-    for worker, answers in found.items():
-        for (rule, right), got in zip(wanted.items(), answers, strict=True):
-            if got != right:
-                raise WorkersError(f"{rule}, got {got} at {worker}")
+
+    def complaint(said: Mapping[str, Any], answers: Any) -> str | None:
+        if said["nthreads"] != 1:
+            return (
+                "workers must have one thread each (--nthreads 1), since torch has one random "
+                f"state per process, got {said['nthreads']}"
+            )
+        if isinstance(answers, ModuleNotFoundError):
+            return f"workers must have this project installed, got {answers}"
+        if not isinstance(answers, list):
+            return f"workers must answer, got {answers}"
+        pairs = zip(wanted.items(), answers, strict=True)
+        return next((f"{rule}, got {got}" for (rule, right), got in pairs if got != right), None)
+
+    def look(known: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        token = home / f"cluster-{uuid.uuid4().hex}"
+        home.mkdir(parents=True, exist_ok=True)
+        token.touch()
+        asked = (there.probe, str(token), code, tuple(hardware))
+        try:
+            found = client.run(*asked, workers=list(known), on_error="return")
+        finally:
+            token.unlink()
+        told = {address: complaint(said, found.get(address)) for address, said in known.items()}
+        return {address: f"{why} at {address}" for address, why in told.items() if why is not None}
+
+    return look

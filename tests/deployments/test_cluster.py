@@ -20,7 +20,8 @@ from distributed import Client
 from typed_command import ROSITA, environment
 
 from tasks.cache.records import attempts
-from tasks.host.signals import can_save
+from tasks.execution.worker import ask_to_stop
+from tasks.host.signals import able_to_save, can_save, forget_signals, stop_requested
 from tasks.stages.catalogue import catalogue
 from tasks.store.json_files import unsealed
 
@@ -91,6 +92,19 @@ def cluster(home: Path, workers: int, threads: int) -> Iterator[str]:
             process.terminate()
         for process in started:
             process.wait(60)
+
+
+@contextmanager
+def another_worker(home: Path, address: str, threads: int) -> Iterator[None]:
+    """One that joins a cluster later."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard"]
+    command += ["--nthreads", str(threads), "--host", "127.0.0.1", "--memory-limit", "0"]
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=variables(home), cwd=home.parent, **nowhere) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def started(home: Path, address: str, *more: str) -> subprocess.Popen[bytes]:
@@ -182,6 +196,38 @@ def test_a_worker_is_killed_and_the_flow_is_killed(tmp_path: Path) -> None:
         for place in (home, undisturbed)
     ]
     assert digests[0] == digests[1]
+
+
+def test_a_worker_that_joins_later_and_does_not_fit_is_given_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with cluster(home, workers=1, threads=1) as address:
+        process = started(home, address, *LONG)
+        until_saved(process, home, "one-step")
+        with another_worker(home, address, threads=2):
+            deadline = time.monotonic() + SECONDS
+            rule = "a worker that came is given no stage: workers must have one thread each"
+            while rule not in (tmp_path / "said").read_text(encoding="utf-8"):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            said = ended(process, home)
+        assert process.returncode == 0, said[-3000:]
+        assert said.count(rule) == 1
+
+
+def test_a_worker_is_stopped_by_the_flow_whose_stage_it_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several flows may use one cluster."""
+    monkeypatch.setattr("tasks.execution.worker._topic", "rosita-mine")
+    with able_to_save():
+        try:
+            assert not ask_to_stop(("rosita-other",))
+            assert not stop_requested()
+            assert ask_to_stop(("rosita-other", "rosita-mine"))
+            assert stop_requested()
+        finally:
+            forget_signals()
 
 
 def test_a_cluster_that_cannot_run_the_grid_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ from tasks.store.shared_files import SharedStoreError
 VERIFICATION_SECONDS = 30.0
 """More than reading a large artifact takes."""
 POLL_SECONDS = 0.5
+AT_ONCE, AT_ONCE_PER_WORKER = 32, 4
+"""Stages that have their turn, or wait with it for a worker; each has a lock, an open file."""
 PROMISED = {PREFECT_TASKS_DISABLE_CACHING: False, PREFECT_TASKS_REFRESH_CACHE: False}
 """Whatever a profile or the environment says: each stage once, from the cache if it is there."""
 
@@ -112,7 +114,10 @@ class Executor:
         try:
             with computed_at(workers), able_to_save():
                 while True:
-                    while not stop_requested() and (vertex := self._next(waiting)) is not None:
+                    most = max(AT_ONCE, AT_ONCE_PER_WORKER * workers.count)
+                    while len(running) < most and not stop_requested():
+                        if (vertex := self._next(waiting)) is None:
+                            break
                         task: Callable[[Vertex], Outcome] = self._stage
                         running[threads.submit(copy_context().run, task, vertex)] = vertex
                     if not running:
@@ -217,6 +222,9 @@ class Executor:
                     turn.publish(done.result)
         except SharedStoreError as error:
             return f"{_of(vertex)} could not start: {error}"
+        except OSError as error:
+            # Such as a disk that is full for a moment: what others compute must not end with it.
+            return f"{_of(vertex)} could not go on: {error_line(error)}"
         except StageError as error:
             return str(error)
         return done

@@ -201,12 +201,17 @@ class CellRun:
     def _unrecorded(self, error: Exception) -> str:
         """What to say where the stages are done and their record cannot be written."""
         path = Home(self.request.home).record_error(self.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(trace_of(error), encoding="utf-8")
-        return (
+        said = (
             f"the run of recipe {self.request.recipe.name} could not be recorded: "
-            f"{error_line(error)}; its traceback is {path}"
+            f"{error_line(error)}"
         )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(trace_of(error), encoding="utf-8")
+        except OSError:
+            # Of a full disk, which the error tells of as well.
+            return said
+        return f"{said}; its traceback is {path}"
 
     def _finish(self) -> None:
         """Write down what it achieved: MLflow's run and model registry, summary.json."""

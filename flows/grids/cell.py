@@ -16,6 +16,7 @@ from flows.grids.files import cell_path, is_of, read_cell
 from flows.recipes.request import Request
 from tasks.cache.stage_key import library_versions
 from tasks.host.hardware import git_commit, hardware
+from tasks.host.logs import noted
 from tasks.store.artifacts import write_json
 
 NUMERIC = ("torch", "transformers")
@@ -90,7 +91,8 @@ class GridCell(CellRun):
         if self.error is None or not (
             before is not None and before["status"] == "finished" and is_of(before, self._of.recipe)
         ):
-            write_json(cell_path(home, self._grid, self._of.id), self.document)
+            with noted(f"what became of cell {self._of.id}"):
+                write_json(cell_path(home, self._grid, self._of.id), self.document)
         self._board.ended(self._of.id, self.document)
 
     def _finished(self, summary: dict[str, Any]) -> dict[str, Any]:

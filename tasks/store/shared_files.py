@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from tasks.host.private_files import make_folder, users_mode
 from tasks.host.redaction import redacted
+from tasks.store.disk import is_full, no_room
 from tasks.store.json_files import plain, read_file
 
 VARIABLE = "ROSITA_STORE"
@@ -163,17 +164,25 @@ class SharedFiles:
             raise FileNotFoundError(str(local))
 
     def get(self, path: str, local: Path) -> bool:
-        """Copy a file to a local path; False where there is none."""
+        """Copy a file to a local path; False where there is none.
+
+        Raises:
+            DiskFull: where there is no room for it here, which is no fault of the store.
+        """
         local.parent.mkdir(parents=True, exist_ok=True)
-        with self._named(path):
-            try:
+        try:
+            with self._named(path):
                 if self._local:
                     shutil.copyfile(plain(Path(self._at(path))), local)
                 else:
                     self._system.get_file(self._at(path), str(local))
-            except FileNotFoundError:
+        except SharedStoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
                 return False
-            return True
+            if error.__cause__ is not None and is_full(error.__cause__):
+                raise no_room(f"{self.url}/{path}", local.parent) from error
+            raise
+        return True
 
     def retire(self, folder: str, last: str, target: str) -> None:
         """Take a folder out of use: move it, or where that takes many steps the file written last.

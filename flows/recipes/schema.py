@@ -5,6 +5,7 @@ Importing this module is cheap (no torch), so that the command line answers quic
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -34,6 +35,8 @@ MOST_PASSES = 10**6
 MOST_GB = 10**6
 MOST_LETTERS = 200
 """Of a name: it becomes one of files, and of an experiment of MLflow."""
+NOT_IN_NAMES = "/:.%\"'"
+"""Letters that MLflow refuses in names of models."""
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -464,7 +467,7 @@ class Recipe(Section):
     problem: str | None = Field(
         None,
         max_length=MOST_LETTERS,
-        pattern="^[^/:]+$",
+        pattern=f"^[^{NOT_IN_NAMES}]+$",
         description="whose runs and models lie together in MLflow, as rosita-<problem>; null: the "
         "task, and the recipe's name for own data",
     )
@@ -501,7 +504,7 @@ class Recipe(Section):
     @property
     def of_problem(self) -> str:
         """The problem, by which MLflow keeps runs and models together."""
-        own = self.name.replace("/", "-").replace(":", "-")
+        own = re.sub(f"[{NOT_IN_NAMES}]", "-", self.name)
         return self.problem or (own if self.task == OWN_TASK else self.task)
 
     @model_validator(mode="before")

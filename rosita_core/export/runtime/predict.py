@@ -8,7 +8,6 @@ with a tab between, or the number of a regression. In Python: `Classifier(folder
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,16 +57,31 @@ class Classifier:
         return np.asarray(logits, np.float64)
 
     def predict(self, texts: Iterable[Text]) -> Iterator[Answer]:
-        """A class and its probability for each text or pair, or a number of a regression."""
-        left = iter(texts)
-        while batch := list(islice(left, BATCH)):
-            logits = self.logits(batch)
-            if self.regression:
-                yield from ((float(row[0]),) for row in logits)
-                continue
-            exponents = np.exp(logits - logits.max(1, keepdims=True))
-            shares = exponents / exponents.sum(1, keepdims=True)
-            yield from ((self.classes[row.argmax()], float(row.max())) for row in shares)
+        """A class and its probability for each text or pair, or a number of a regression.
+
+        Where reading the texts ends with a ValueError, those before it are answered first.
+        """
+        left, batch, wrong = iter(texts), list[Text](), None
+        while wrong is None:
+            batch = []
+            try:
+                for text in islice(left, BATCH):
+                    batch.append(text)
+            except ValueError as error:
+                wrong = error
+            if batch:
+                yield from self._answers(self.logits(batch))
+            elif wrong is None:
+                return
+        raise wrong
+
+    def _answers(self, logits: np.ndarray) -> Iterator[Answer]:
+        if self.regression:
+            yield from ((float(row[0]),) for row in logits)
+            return
+        exponents = np.exp(logits - logits.max(1, keepdims=True))
+        shares = exponents / exponents.sum(1, keepdims=True)
+        yield from ((self.classes[row.argmax()], float(row.max())) for row in shares)
 
     def read(self, lines: Iterable[str]) -> Iterator[Text]:
         """The texts, or pairs of texts, of lines."""
@@ -79,12 +93,21 @@ class Classifier:
             yield (parts[0], parts[1]) if self.pair else parts[0]
 
 
+def decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines of UTF-8, the first perhaps with a byte order mark."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            byte = f"0x{line[error.start]:02x}"
+            raise ValueError(f"line {number} must be UTF-8, got the byte {byte}") from None
+
+
 def main() -> None:
     """From standard input to standard output."""
     model = Classifier(Path(__file__).parent)
-    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="\n")
     try:
-        for answer in model.predict(model.read(lines)):
+        for answer in model.predict(model.read(decoded(sys.stdin.buffer))):
             print("\t".join(f"{part:.4f}" if isinstance(part, float) else part for part in answer))
     except ValueError as error:
         sys.exit(f"predict.py: {error}")

@@ -104,7 +104,7 @@ def telling_names(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str,
     """
     numbers = all(label.isdecimal() for label in labels)
     distinct = len({name for name in names if name.strip()}) == len(labels)
-    tell = distinct and not any(DEFAULT_NAME.fullmatch(name) for name in names)
+    tell = distinct and all(is_a_line(name) and not DEFAULT_NAME.fullmatch(name) for name in names)
     return names if numbers and tell else labels
 
 

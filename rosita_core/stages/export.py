@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,12 +153,17 @@ def prove(
     scores = {
         name: score_logits(found.logits_NC, dev.labels, scoring)["score"]
         for name, found in answers.items()
+        if math.isfinite(found.worst)
     }
+    if CHECKPOINT not in scores:
+        raise ValueError("the compressed model must answer with finite numbers, got others")
     told: dict[str, float | str] = {}
     kept: dict[str, Format] = {}
     for name, form in forms.items():
-        worst, lost = answers[name].worst, 100 * (scores[CHECKPOINT] - scores[name])
-        complaint = form.complaint(worst, lost)
+        worst = answers[name].worst
+        complaint: str | None = "it must answer with finite numbers, got others"
+        if name in scores:
+            complaint = form.complaint(worst, 100 * (scores[CHECKPOINT] - scores[name]))
         if complaint is not None:
             shutil.rmtree(place(folder, name))
             told[f"{name}/left_out"] = complaint

@@ -142,6 +142,7 @@ def test_the_names_of_a_checkpoint():
         (("1", "2"), ("negative", "positive"), ("negative", "positive")),
         (("0", "1"), ("LABEL_0", "LABEL_1"), ("0", "1")),
         (("0", "1"), ("same", "same"), ("0", "1")),
+        (("0", "1"), ("negative\n", "positive"), ("0", "1")),
         (("bad", "good"), ("NEGATIVE", "POSITIVE"), ("bad", "good")),
     ],
 )

@@ -179,10 +179,11 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
     assert said == [f"comparing {names} on 40 rows", f"timing {names}"]
 
 
+@pytest.mark.parametrize("no_number", [False, True])
 def test_a_format_that_says_something_else_is_left_out(
-    checkpoints, graphs, rows, tokenizer, settings, tmp_path
+    checkpoints, graphs, rows, tokenizer, settings, tmp_path, no_number
 ):
-    forms = (HuggingFace(), Onnx(), OnnxInt8(0.0))
+    forms = (HuggingFace(), Onnx(), OnnxInt8(100.0 if no_number else 0.0))
     settings = replace(settings, formats=forms, latency_repeats=0)
     HuggingFace().write(checkpoints[False], tmp_path)
     data = rows(200)
@@ -192,6 +193,8 @@ def test_a_format_that_says_something_else_is_left_out(
     data.labels = answers["onnx"].logits_NC.argmax(1)
     towards_second = 9.0 if data.labels.mean() < 0.5 else -9.0
     wrong = np.array([-towards_second, towards_second], np.float32)
+    if no_number:
+        wrong = np.full(2, np.nan, np.float32)
     for name in GRAPHS:
         HuggingFace().write(graphs[name, False], tmp_path / name)
         path = tmp_path / name / "model.onnx"
@@ -204,8 +207,13 @@ def test_a_format_that_says_something_else_is_left_out(
         "onnx/left_out",
         "onnx-int8/left_out",
     }
-    assert told["onnx/left_out"].startswith("its logits must be within 0.0001 of the checkpoint")
-    assert "at most 0 points of score (export.int8_loss), got " in told["onnx-int8/left_out"]
+    if no_number:
+        assert {told[f"{name}/left_out"] for name in GRAPHS} == {
+            "it must answer with finite numbers, got others"
+        }
+    else:
+        assert told["onnx/left_out"].startswith("its logits must be within 0.0001 of the")
+        assert "at most 0 points of score (export.int8_loss), got " in told["onnx-int8/left_out"]
     assert not (tmp_path / "onnx").exists() and not (tmp_path / "onnx-int8").exists()
     assert (tmp_path / "model.safetensors").is_file()
 
@@ -291,15 +299,24 @@ def test_it_runs_where_only_onnxruntime_tokenizers_and_numpy_are(
 
 
 @pytest.mark.parametrize(
-    ("pair", "stdin", "message"),
+    ("pair", "stdin", "number", "message"),
     [
-        (True, "good\tbad\ngood", "line 2 must hold two texts with a tab between, got 'good'"),
-        (False, "good\n\nbad", "line 2 must hold a text, got ''"),
+        (True, b"good\tbad\ngood", 2, "must hold two texts with a tab between, got 'good'"),
+        (False, b"good\n\nbad", 2, "must hold a text, got ''"),
+        (
+            False,
+            b"\xef\xbb\xbfgood\r\n" + b"bad\n" * 40 + b"b\xffd",
+            42,
+            "must be UTF-8, got the byte 0xff",
+        ),
     ],
 )
-def test_a_line_that_the_model_does_not_read_is_named(graphs, pair, stdin, message):
+def test_a_line_that_the_model_does_not_read_is_named_after_the_answers_before_it(
+    graphs, pair, stdin, number, message
+):
     script = graphs["onnx", pair] / "predict.py"
     done = subprocess.run(
-        [sys.executable, str(script)], input=stdin, capture_output=True, text=True, check=False
+        [sys.executable, str(script)], input=stdin, capture_output=True, check=False
     )
-    assert (done.returncode, done.stderr) == (1, f"predict.py: {message}\n")
+    assert (done.returncode, done.stderr.decode()) == (1, f"predict.py: line {number} {message}\n")
+    assert len(done.stdout.splitlines()) == number - 1

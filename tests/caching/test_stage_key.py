@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tasks.cache import stage_key
 from tasks.cache.source_closure import source_closure
 from tasks.cache.stage_key import LIBRARIES, Stage, library_versions
 
@@ -100,6 +101,19 @@ def test_everything_else_counts() -> None:
         key_with(names={"a": 1.0, "b": 2.0}),
     }
     assert len(keys) == 17
+
+
+def test_another_version_of_a_library_counts_where_the_code_imports_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, installed = key(), stage_key._version
+    for library, counts in (("torch", True), ("mlflow", False)):
+        with monkeypatch.context() as changed:
+            changed.setattr(
+                "tasks.cache.stage_key._version",
+                lambda name, other=library: "0.0" if name == other else installed(name),
+            )
+            assert (key() != before) == counts
 
 
 def test_library_versions_are_those_installed_without_the_build() -> None:

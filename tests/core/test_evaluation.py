@@ -7,9 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rosita_core.measuring.baselines import baseline_scores
+from rosita_core.measuring.calibration import calibration_error
 from rosita_core.measuring.domains import domain_metrics
 from rosita_core.measuring.metrics import OF_LESS
 from rosita_core.measuring.people import people_metrics
+
+
+def test_the_calibration_error_is_over_fifteen_bins_of_equal_width():
+    """A row on each side of 1/15 and of 9/15, and two rows between 9/15 and 10/15."""
+    probability = np.array([0.066, 0.067, 0.599, 0.601, 0.61, 0.66])
+    happened = np.array([1, 0, 1, 0, 1, 0])
+    gaps = (0.934, 0.067, 0.401, 0.601 - 0.39 + 0.66)
+    assert calibration_error(probability, happened) == pytest.approx(sum(gaps) / 6)
+
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from deployed_stack import LOST_AFTER, ROOT, Stack
-from serving import serving
+from serving import is_free, serving
 from typed_command import Home
+from walks import PORTS
 
 TEMPLATE = ("--base-job-template", "deployments/work-pool.json")
 
@@ -31,3 +32,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             done = made.prefect(*command)
             assert done.returncode == 0, done.stdout + done.stderr
         yield made
+
+
+@pytest.fixture
+def free_ports() -> None:
+    """Those that the walks type must be free."""
+    taken = [port for port in PORTS if not is_free(port)]
+    if taken:
+        pytest.fail(f"ports {taken} must be free for what is typed; stop what listens there")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from walks import needs_ports, typed_walk
+from walks import typed_walk
 
 from tasks.cache.records import attempts
 
@@ -28,14 +28,14 @@ def test_from_a_csv_to_a_graph_without_pytorch(tmp_path: Path) -> None:
         assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
-@needs_ports
+@pytest.mark.usefixtures("free_ports")
 def test_a_first_grid(tmp_path: Path) -> None:
     with typed_walk("README.md", "### A first grid", tmp_path):
         assert (tmp_path / "report" / "report.md").is_file()
         assert httpx.get("http://127.0.0.1:5000/").status_code == 200
 
 
-@needs_ports
+@pytest.mark.usefixtures("free_ports")
 def test_from_nothing_to_a_scheduled_run(tmp_path: Path) -> None:
     with typed_walk("deployments/README.md", "## One machine", tmp_path) as said:
         home = tmp_path / ".rosita"

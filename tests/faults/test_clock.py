@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from faulty import STAGES, Done, FaultyHome, clock
@@ -10,6 +13,19 @@ from faulty import STAGES, Done, FaultyHome, clock
 MakeHome = Callable[[str | None], FaultyHome]
 
 TWO_DAYS = 2 * 24 * 3600.0
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_clock_is_another_for_every_module_that_asks_for_the_date() -> None:
+    paths = [
+        path for room in ("flows", "tasks", "rosita_core") for path in (ROOT / room).rglob("*.py")
+    ]
+    asking = [path for path in paths if "datetime.now(" in path.read_text(encoding="utf-8")]
+    text = (ROOT / "tests/faults/injected/sitecustomize.py").read_text(encoding="utf-8")
+    [listed] = re.findall(r"^DATED = (.*)$", text, re.MULTILINE)
+    assert set(ast.literal_eval(listed)) == {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in asking
+    }
 
 
 def test_clock_set_back(home_before: MakeHome, undisturbed: Done) -> None:

@@ -110,7 +110,6 @@ def test_checkpoint_cut_short(home_before: MakeHome, undisturbed: Done) -> None:
     assert place.unfinished() == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("file", ["files/state.json", "manifest.json", "about.json"])
 def test_all_checkpoints_damaged(home_before: MakeHome, undisturbed: Done, file: str) -> None:
     """The stage begins anew."""

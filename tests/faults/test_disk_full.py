@@ -68,7 +68,6 @@ def test_no_room_in_the_whole_home(
         assert place.unfinished() == []
 
 
-@pytest.mark.long
 def test_no_room_for_a_checkpoint(home_before: MakeHome, undisturbed: Done) -> None:
     place = home_before("width")
     with small_disk(place.home / "checkpoints", 64) as disk:

@@ -45,7 +45,6 @@ def check_runs(server: MlflowServer, flow_run_id: str) -> None:
     assert [metric.step for metric in course] == list(range(1, 16))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("back", ["during the run", "after the run"])
 def test_lost_in_the_middle(
     home_before: MakeHome, undisturbed: Done, server: MlflowServer, tmp_path: Path, back: str

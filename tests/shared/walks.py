@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-from serving import is_free
 from typed_command import FOREIGN, ROSITA
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +24,6 @@ READY = "Ctrl-C"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d[\d.,:]*")
 FRAME = re.compile(r"[┏━┳┓┃┡╇┩│└─┴┘]+")
-
-needs_ports = pytest.mark.skipif(
-    not all(is_free(port) for port in PORTS), reason=f"needs the ports that are typed: {PORTS}"
-)
 
 
 class Step(NamedTuple):

@@ -19,7 +19,6 @@ journals/<number>/                  mlflow.db, mlartifacts/ and recorders/ of an
                                     recorded at the same time (tasks/tracking/abandoned.py)
 machine.lock                        which machine writes mlflow.db (tasks/host/one_machine.py)
 recorders/                          locks of the processes that record (tasks/tracking/abandoned.py)
-outbox/                             what earlier versions had yet to tell MLflow
 downloads/                          data fetched from elsewhere
 prefect/password                    of the Prefect server that has a worker beside it
 logs/                               output of servers, tracebacks
@@ -181,11 +180,6 @@ class Home:
     def journals(self) -> list[Path]:
         """Those that are there."""
         return [self.root, *sorted(self.root.glob("journals/*"))]
-
-    @property
-    def outbox(self) -> Path:
-        """Journals of earlier versions, of what MLflow had yet to be told."""
-        return self.root / "outbox"
 
     @property
     def downloads(self) -> Path:

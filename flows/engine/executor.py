@@ -26,7 +26,7 @@ from rosita_core.measuring.assessment import TEACHER
 from tasks.cache.checkpoints import drop_checkpoints
 from tasks.cache.locks import StageLocks
 from tasks.cache.policy import stage_options
-from tasks.cache.records import attempt_path, attempts, read_record, to_disk
+from tasks.cache.records import attempt_path, attempts, read_record, record_to_disk
 from tasks.cache.shared_turn import shared_turn
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import StageResult
@@ -262,7 +262,7 @@ class Executor:
                 f"{_of(vertex)} is done, but its result could not be written to "
                 f"{Home(home).results}; {free_bytes(home) / 1e6:,.0f} MB are free there"
             )
-        to_disk(home, result.key)
+        record_to_disk(home, result.key)
         locks, holder = StageLocks(Home(home).locks), f"settling-{uuid.uuid4().hex}"
         # A run that waited for this result has the lock while it verifies it. Whoever has it for
         # longer is computing the stage again, and owns the checkpoints.

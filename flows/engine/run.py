@@ -11,7 +11,7 @@ from flows.engine.executor import Executor
 from flows.engine.graph import graph_of
 from flows.engine.prefect_loss import achieved
 from flows.engine.recording import CellRun, StageError, recorded, show_in_prefect
-from flows.engine.summary import read_summary
+from flows.engine.summary import summary_document
 from flows.recipes.request import Request
 from tasks.store.artifacts import Store
 
@@ -28,7 +28,7 @@ def run_recipe(request: Request, again: Iterable[str] = ()) -> dict[str, Any]:
     """
     cell = _run(request, again)
     # All is written down: whatever happens while Prefect is told, the run is complete.
-    summary = achieved(read_summary(request.home, cell.run_id))
+    summary = achieved(summary_document(request.home, cell.run_id))
     show_in_prefect(summary)
     return summary
 

@@ -178,8 +178,8 @@ def write_summary(summary: dict[str, Any], home: Path) -> Path:
     return path
 
 
-def read_summary(home: Path, run_id: str) -> dict[str, Any]:
-    """The summary of a run, with what has become known since it was written."""
+def summary_document(home: Path, run_id: str) -> dict[str, Any]:
+    """What `write_summary` wrote of a run."""
     path = Home(home).summary(run_id)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
@@ -203,8 +203,7 @@ def version_tags(recipe: Recipe, summary: dict[str, Any], fingerprint: str) -> d
 
 def method_said(summary: dict[str, Any]) -> str:
     """How it was compressed, in three words."""
-    # Summaries from before there were methods have none.
-    method = summary.get("method", "rosita")
+    method = summary["method"]
     return f"KD setting {summary['kd_setting']}" if method == "rosita" else f"method {method}"
 
 
@@ -244,7 +243,7 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             rows += _beside_score(summary)
             rows += [
                 _row(f"dev {name}, {BASELINES[kind]}", f"{score:.4f}", "", "")
-                for kind, score in summary.get("baselines", {}).items()
+                for kind, score in summary["baselines"].items()
                 if kind in BASELINES
             ]
     tokens = summary["latency_tokens"]

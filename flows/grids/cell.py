@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.engine.pages import Link
 from flows.engine.recording import CellRun, Done
-from flows.engine.summary import read_summary
+from flows.engine.summary import summary_document
 from flows.grids.board import Board
 from flows.grids.definition import Cell
 from flows.grids.files import cell_path, is_of, read_cell
@@ -84,7 +84,7 @@ class GridCell(CellRun):
         super().end(error)
         home, before = self.request.home, read_cell(self.request.home, self._grid, self._of.id)
         if self.error is None:
-            self.document |= self._finished(read_summary(home, self.run_id))
+            self.document |= self._finished(summary_document(home, self.run_id))
         else:
             self.document |= {"status": "failed", "finished": _now(), "error": self.error}
         # What was measured stays true when a later run fails to measure it again.

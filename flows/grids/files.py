@@ -70,8 +70,7 @@ def read_definition(home: Path, grid: str) -> Grid:
 def grid_pages(home: Path, name: str) -> dict[str, str]:
     """Pages of the run of a grid that finished a cell last: title -> address, where one has it."""
     cells = [one for one in known_cells(home, read_definition(home, name)).values() if one]
-    # Cells of earlier versions do not say which run they are of.
-    ran = [one for one in cells if one["status"] == "finished" and "grid_run_id" in one]
+    ran = [one for one in cells if one["status"] == "finished"]
     if not ran:
         return {}
     newest = max(ran, key=lambda one: str(one["finished"]))

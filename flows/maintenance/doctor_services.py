@@ -12,7 +12,6 @@ import psutil  # type: ignore[import-untyped]
 
 from flows.services.servers import HELD
 from rosita_core.model.locate import MODELS, of_hub
-from tasks.home import Home
 from tasks.host.network import unreachable
 from tasks.host.redaction import default_uri, redacted, tracking_uri
 from tasks.host.wording import counted
@@ -165,11 +164,6 @@ def check_mirror(home: Path) -> Check:
         found.append(
             f"MLflow refused something of {counted(rejected, 'run')}; "
             "`rosita sync --refused` asks again"
-        )
-    if old := len(list(Home(home).outbox.glob("*.jsonl"))):
-        found.append(
-            f"{counted(old, 'run')} of an earlier version not sent to MLflow, in "
-            f"{Home(home).outbox}; `rosita sync` of that version sends what waits there"
         )
     if found:
         return Check("mirror", WARNING, "; ".join(found))

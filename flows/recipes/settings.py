@@ -251,7 +251,7 @@ def assess_settings(request: Request) -> AssessSettings:
     return AssessSettings(
         scoring=replace(scoring, batch_size=section.batch_size),
         latency_batch_sizes=section.latency_batch_sizes,
-        latency_tokens=(section.latency_tokens,),
+        latency_tokens=section.latency_tokens,
         latency_repeats=section.latency_repeats,
         latency_warmup=section.latency_warmup,
         macs_tokens=section.macs_tokens,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.host.environment import PREFECT_API_URL, PREFECT_HOME
 from tasks.host.failure import Failure
-from tasks.host.network import direct
+from tasks.host.network import unreachable
 from tasks.host.one_machine import SQLITE, check_writer
 from tasks.host.terminal import progress_display
 
@@ -29,7 +29,6 @@ LONG_SECONDS = 20.0
 # Asked to stop; after that killed. Both together stay below ten seconds.
 STOP_SECONDS = 7.0
 POLL_SECONDS = 0.25
-HEALTH_SECONDS = 2.0
 TAIL_LINES = 8
 TAIL_BYTES = 16384
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -231,7 +230,7 @@ def wait_until_ready(
     waiting, said = list(servers), False
     while waiting and not stop.is_set():
         check_alive(servers, processes)
-        waiting = [server for server in waiting if not answers(server.url + server.health)]
+        waiting = [one for one in waiting if unreachable(f"{one.url}{one.health}", (200,))]
         took = time.monotonic() - began
         if waiting and not said and took > LONG_SECONDS:
             said = True
@@ -274,16 +273,6 @@ def check_alive(
                 + "".join(f"{cause}; " for cause in known[:1])
                 + f"last lines of {server.log}: {said}"
             )
-
-
-def answers(url: str) -> bool:
-    """Whether a loopback address answers 200."""
-    import httpx
-
-    try:
-        return direct().get(url, timeout=HEALTH_SECONDS).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 def last_lines(log: Path) -> str:

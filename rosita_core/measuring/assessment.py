@@ -83,10 +83,7 @@ class Assessment:
 
 
 def summary_metrics(model: ModelAssessment) -> dict[str, float]:
-    """The numbers of one model under the names that runs are compared by.
-
-    `latency_ms_p50_b<B>` is taken at the first length that was measured for that batch size.
-    """
+    """The numbers of one model under the names that runs are compared by."""
     found = {
         "params": float(model.params.total),
         "params_embedding": float(model.params.embedding),
@@ -94,9 +91,8 @@ def summary_metrics(model: ModelAssessment) -> dict[str, float]:
         "macs": float(model.macs),
         "score": model.score,
     }
-    for latency in model.latencies:
-        found.setdefault(f"latency_ms_p50_b{latency.batch_size}", latency.p50_ms)
-    return found
+    timed = {f"latency_ms_p50_b{one.batch_size}": one.p50_ms for one in model.latencies}
+    return found | timed
 
 
 def assessment_to_json(assessment: Assessment) -> dict[str, Any]:

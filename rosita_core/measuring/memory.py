@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-BYTES_PER_MB = 10**6
+from rosita_core.measuring.disk import BYTES_PER_MB
+
 BYTES_PER_MIB = 2**20
 KIB_PER_MIB = 2**10
 _STATUS = Path("/proc/self/status")

@@ -35,7 +35,8 @@ class AssessSettings:
 
     Attributes:
         scoring: how the task is scored.
-        latency_batch_sizes, latency_tokens: every batch size is timed at every length.
+        latency_batch_sizes: each is timed.
+        latency_tokens: length of what is timed.
         latency_repeats: timed passes of each.
         latency_warmup: rounds before them.
         macs_tokens: length at which multiply-adds are counted.
@@ -46,7 +47,7 @@ class AssessSettings:
 
     scoring: Scoring
     latency_batch_sizes: tuple[int, ...]
-    latency_tokens: tuple[int, ...]
+    latency_tokens: int
     latency_repeats: int
     latency_warmup: int
     macs_tokens: int
@@ -91,8 +92,7 @@ def assess(
         settings.latency_repeats,
         settings.latency_warmup,
     )
-    units = len(models) * len(dev)
-    units += len(settings.latency_batch_sizes) * len(settings.latency_tokens)
+    units = len(models) * len(dev) + len(settings.latency_batch_sizes)
     logits: dict[str, dict[str, np.ndarray]] = {name: {} for name in models}
     metrics: dict[str, dict[str, float]] = {name: {} for name in models}
     done = 0
@@ -114,19 +114,19 @@ def assess(
             metrics[name] |= people_metrics(softmax(said, axis=1)[:, 1], people.labels)
     latencies: dict[str, tuple[Latency, ...]] = dict.fromkeys(models, ())
     for batch_size in settings.latency_batch_sizes:
-        for tokens in settings.latency_tokens:
-            taken = measure_side_by_side(
-                on_device,
-                (batch_size,),
-                (tokens,),
-                settings.latency_repeats,
-                settings.latency_warmup,
-                settings.seed,
-                placement,
-            )
-            latencies = {name: latencies[name] + taken[name] for name in latencies}
-            done += 1
-            report(Progress(done, units, {}, None, f"timed batch {batch_size} x {tokens} tokens"))
+        taken = measure_side_by_side(
+            on_device,
+            batch_size,
+            settings.latency_tokens,
+            settings.latency_repeats,
+            settings.latency_warmup,
+            settings.seed,
+            placement,
+        )
+        latencies = {name: (*latencies[name], taken[name]) for name in latencies}
+        done += 1
+        message = f"timed batch {batch_size} x {settings.latency_tokens} tokens"
+        report(Progress(done, units, {}, None, message))
     return Assessment(
         models={
             name: _model_assessment(model, metrics[name], latencies[name], logits[name], settings)

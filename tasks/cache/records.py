@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tasks.cache.documents import AttemptRecord, Provenance, StageResult
 from tasks.home import Home
 from tasks.store.artifacts import Store
-from tasks.store.durable import to_disk as path_to_disk
+from tasks.store.durable import to_disk
 from tasks.store.json_files import read_file, read_json, sealed, unsealed
 from tasks.store.removal import set_aside
 
@@ -134,13 +134,13 @@ def touch_record(home: str | Path, key: str) -> None:
         logger.warning("the use of record %s could not be noted: %s", key[:12], error.strerror)
 
 
-def to_disk(home: str | Path, key: str) -> None:
+def record_to_disk(home: str | Path, key: str) -> None:
     """Wait until a record would survive a loss of power, before what it replaces is dropped.
 
     Raises FileNotFoundError when there is no such record.
     """
-    path_to_disk(Home(home).results / key)
-    path_to_disk(Home(home).results)
+    to_disk(Home(home).results / key)
+    to_disk(Home(home).results)
 
 
 def discard_record(home: str | Path, key: str) -> None:

@@ -47,16 +47,10 @@ def lost_history(home: Path) -> str | None:
 
 def _recorded(home: Path) -> list[str]:
     """MLflow's ids of the runs of a home, the newest first."""
-    # How the address of the store in a home ends, wherever the home was then.
-    own = f"/{Home(home).mlflow_database.name}"
     found: list[tuple[int, str]] = []
     for path in Home(home).summaries():
         try:
-            summary = RunSummary.model_validate(read_json(read_file(path)))
-            recorded = summary.recorded_as
-            if recorded is None and (summary.mlflow_uri or "").endswith(own):
-                # Of an earlier version.
-                recorded = summary.mlflow_run_id
+            recorded = RunSummary.model_validate(read_json(read_file(path))).recorded_as
             if recorded is not None:
                 found.append((path.stat().st_mtime_ns, recorded))
         except (OSError, ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.cache.checkpoints import StageCheckpoints
-from tasks.cache.records import to_disk
+from tasks.cache.records import record_to_disk
 from tasks.home import Home
 from tasks.store.artifacts import Store, write_json
 
@@ -88,7 +88,7 @@ def test_a_record(observed: Observed, tmp_path: Path) -> None:
     folder = Home(tmp_path).results
     folder.mkdir()
     with pytest.raises(FileNotFoundError):
-        to_disk(tmp_path, "k")
+        record_to_disk(tmp_path, "k")
     (folder / "k").write_text("{}")
-    to_disk(tmp_path, "k")
+    record_to_disk(tmp_path, "k")
     assert inodes(folder) <= set(observed.events)

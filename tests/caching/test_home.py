@@ -70,7 +70,7 @@ def test_no_other_module_knows_the_layout_of_a_home() -> None:
 def test_what_the_law_sees() -> None:
     module = ast.parse(
         'a = home / "store"\nRUNS = "runs"\nA, B = "locks", "x"\nf"{home}/mlflow.db"\n'
-        'print("outbox")\nstatus = "results"\n'
+        'print("reports")\nstatus = "results"\n'
     )
     assert names_of(Home("/home")) & set(path_names(module)) == {
         *("store", "runs", "locks", "mlflow.db")

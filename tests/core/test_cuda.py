@@ -20,7 +20,7 @@ from rosita_core.compression.ranked import importance_of
 from rosita_core.compression.schedule import PruneEvent
 from rosita_core.compression.surgery import prune
 from rosita_core.distillation.objective import distillation_objective
-from rosita_core.measuring.latency import measure_latency
+from rosita_core.measuring.latency import measure_side_by_side
 from rosita_core.measuring.memory import forget_peak, peak_cuda_mib
 from rosita_core.measuring.score import predict_logits, scorer
 from rosita_core.model.checkpoint import placed, shape_of
@@ -262,8 +262,7 @@ def test_logits_of_rows(sized, rows, framing, on_gpu):
 def test_latency_is_that_of_the_work_and_not_of_asking_for_it(sized, gpu):
     model = placed(sized((4, 4), (8, 8)), "cuda").eval()
     model.register_forward_pre_hook(lambda *_: torch.cuda._sleep(SLEEP))
-    (latency,) = measure_latency(model, (1,), (4,), 3, 1, 0, gpu)
-    assert latency.p50_ms > 50
+    assert measure_side_by_side({"it": model}, 1, 4, 3, 1, 0, gpu)["it"].p50_ms > 50
 
 
 def test_the_peak_of_a_gpu_is_of_tensors_since_it_was_forgotten():

@@ -28,7 +28,7 @@ from rosita_core.measuring.assessment import (
 )
 from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.engines import TORCH, Engine, Rounds, measure_engines
-from rosita_core.measuring.latency import measure_latency, measure_side_by_side
+from rosita_core.measuring.latency import check_latency_request, measure_side_by_side
 from rosita_core.measuring.memory import peak_cuda_mib, peak_resident_mib
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.score import Scoring, predict_logits
@@ -47,7 +47,7 @@ ACCURACY = Scoring(("accuracy", "f1"), "accuracy", False, batch_size=8, max_leng
 SETTINGS = AssessSettings(
     scoring=ACCURACY,
     latency_batch_sizes=(1, 4),
-    latency_tokens=(6, 9),
+    latency_tokens=6,
     latency_repeats=3,
     latency_warmup=1,
     macs_tokens=16,
@@ -129,16 +129,9 @@ def watch(
 
 def test_a_pass_that_waits_takes_at_least_that_many_milliseconds() -> None:
     slow = watch(tiny(), lambda inputs: time.sleep(0.02))
-    (latency,) = measure_latency(slow, (1,), (4,), 3, 0, 0, CPU)
+    latency = measure_side_by_side({"slow": slow}, 1, 4, 3, 0, 0, CPU)["slow"]
+    assert (latency.batch_size, latency.tokens, latency.repeats) == (1, 4, 3)
     assert 20 <= latency.p50_ms <= latency.p95_ms < 2000
-
-
-def test_every_batch_size_meets_every_length() -> None:
-    found = measure_latency(tiny(), (1, 3), (2, 5, 7), 2, 1, 0, CPU)
-    pairs = [(latency.batch_size, latency.tokens) for latency in found]
-    assert pairs == [(1, 2), (1, 5), (1, 7), (3, 2), (3, 5), (3, 7)]
-    assert all(latency.repeats == 2 for latency in found)
-    assert all(0 < latency.p50_ms <= latency.p95_ms for latency in found)
 
 
 def test_models_take_turns_and_read_the_same_unpadded_ids() -> None:
@@ -155,7 +148,7 @@ def test_models_take_turns_and_read_the_same_unpadded_ids() -> None:
         return remember
 
     models = {"a": watch(tiny(), note("a")), "b": watch(small(vocab_size=40), note("b"))}
-    measure_side_by_side(models, (3,), (7,), 2, 1, 11, CPU)
+    measure_side_by_side(models, 3, 7, 2, 1, 11, CPU)
     # Each turn is an untimed and a timed pass; one round of warm-up, then two.
     assert turns == ["a", "a", "b", "b"] * 3
     assert all(torch.equal(ids, seen[0]) for ids in seen)
@@ -167,7 +160,7 @@ def test_the_ids_follow_the_seed_and_nothing_else_random_is_touched() -> None:
     def ids(seed: int) -> torch.Tensor:
         seen: list[torch.Tensor] = []
         model = watch(tiny(), lambda inputs: seen.append(inputs["input_ids"].clone()))
-        measure_latency(model, (2,), (9,), 1, 0, seed, CPU)
+        measure_side_by_side({"model": model}, 2, 9, 1, 0, seed, CPU)
         return seen[0]
 
     before = torch.random.get_rng_state()
@@ -178,36 +171,37 @@ def test_the_ids_follow_the_seed_and_nothing_else_random_is_touched() -> None:
 
 def test_a_model_with_fifty_times_the_work_is_slower() -> None:
     heavy = tiny(hidden_size=256, head_size=64, layer_ffn_units=[1024] * 4, layer_heads=[4] * 4)
-    found = measure_side_by_side({"heavy": heavy, "light": small()}, (8,), (32,), 7, 2, 0, CPU)
-    assert found["heavy"][0].p50_ms > 2 * found["light"][0].p50_ms
+    found = measure_side_by_side({"heavy": heavy, "light": small()}, 8, 32, 7, 2, 0, CPU)
+    assert found["heavy"].p50_ms > 2 * found["light"].p50_ms
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"models": {}}, "models must have at least 1 entry"),
         ({"batch_sizes": ()}, "batch_sizes must have at least 1 entry"),
-        ({"batch_sizes": (4, 0)}, "batch_sizes must be at least 1 .* got 0"),
-        ({"lengths": (33,)}, "lengths must be at most 32, the positions of model, got 33"),
-        ({"lengths": (0,)}, "lengths must be at least 1 .* got 0"),
+        ({"batch_sizes": (4, 0)}, "batch_size must be at least 1 .* got 0"),
+        ({"tokens": 33}, "tokens must be at most 32, the positions of model, got 33"),
+        ({"tokens": 0}, "tokens must be at least 1 .* got 0"),
         ({"repeats": 0}, "repeats must be at least 1 .* got 0"),
         ({"warmup": -1}, "warmup must be at least 0 .* got -1"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(change: dict[str, Any], message: str) -> None:
     request: dict[str, Any] = {
+        "models": {"model": tiny()},
         "batch_sizes": (1,),
-        "lengths": (4,),
+        "tokens": 4,
         "repeats": 1,
         "warmup": 0,
-        "seed": 0,
     }
     with pytest.raises(ValueError, match=message):
-        measure_latency(tiny(), **request | change, placement=CPU)
+        check_latency_request(**request | change)
 
 
 def test_a_model_in_train_mode_is_not_timed() -> None:
     with pytest.raises(ValueError, match="eval mode"):
-        measure_latency(tiny().train(), (1,), (4,), 1, 0, 0, CPU)
+        measure_side_by_side({"it": tiny().train()}, 1, 4, 1, 0, 0, CPU)
 
 
 # Memory and disk
@@ -361,7 +355,7 @@ def test_logits_that_are_not_numbers_are_no_score(
     [
         ({"macs_tokens": 33}, r"macs_tokens must be in \[1, 32\]"),
         ({"scoring": replace(ACCURACY, max_length=64)}, r"max_length must be in \[1, 32\]"),
-        ({"latency_tokens": (16, 40)}, "lengths must be at most 32"),
+        ({"latency_tokens": 40}, "tokens must be at most 32"),
     ],
 )
 def test_lengths_beyond_the_positions_are_refused_before_anything_is_scored(
@@ -416,7 +410,7 @@ def test_a_folder_without_an_assessment_is_refused(tmp_path: Path) -> None:
         read_assessment(tmp_path)
 
 
-def test_the_summary_takes_latencies_at_the_first_length(assessment: Assessment) -> None:
+def test_the_summary_has_the_latency_of_each_batch_size(assessment: Assessment) -> None:
     model = assessment.models["student"]
     summary = summary_metrics(model)
     by_size = {(found.batch_size, found.tokens): found.p50_ms for found in model.latencies}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -196,45 +195,8 @@ def test_the_example_of_the_manual_is_a_recipe(tmp_path: Path) -> None:
     assert (recipe.kd_setting, recipe.teacher.learning_rate) == ("4", 5e-5)
 
 
-LIGHT = """
-import sys
-sys.argv = ["rosita", *{args}]
-from flows.cli import main
-try:
-    main()
-except SystemExit as exit_:
-    assert not exit_.code, exit_.code
-print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
-"""
-
-
-@pytest.mark.parametrize(
-    "args", [["recipes"], ["recipes", "--json"], ["--help"], ["runs"], ["--version"]]
-)
-def test_commands_that_need_no_library_import_none(args: list[str]) -> None:
-    heavy = ("torch", "transformers", "datasets", "pandas", "numpy", "mlflow", "prefect")
-    code = LIGHT.format(args=args, heavy=heavy)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"
-
-
 @pytest.mark.parametrize("formats", [["onnx"], ["hugging-face", "hugging-face"], []])
 def test_the_checkpoint_is_once_among_the_formats(formats: list[str]) -> None:
     with pytest.raises(ValueError, match=r"^export.formats must be hugging-face and others, each"):
         load_recipe("smoke", {"export.formats": formats})
     assert load_recipe("demo", ()).export.formats == ("hugging-face", "onnx", "onnx-int8")
-
-
-def test_plan_imports_neither_prefect_nor_mlflow(tmp_path: Path) -> None:
-    code = LIGHT.format(args=["plan", "-r", "smoke"], heavy=("mlflow", "prefect", "datasets"))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"
-    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 MODELS = ("torch", "transformers.modeling_utils")
 STATISTICS = ("scipy", "sklearn")
 SERVERS = ("prefect", "mlflow")
-TABLES = ("pandas", "pyarrow")
+TABLES = ("pandas", "pyarrow", "numpy", "datasets")
 
 # Last on stderr, whatever else is there: the exit code, and the modules that the command has used.
 TYPED = """
@@ -50,16 +50,22 @@ def imported(home: Path, *args: str, cache: Path | None = None) -> set[str]:
         (("--help",), (*MODELS, *STATISTICS, *SERVERS, *TABLES)),
         (("--version",), (*MODELS, *STATISTICS, *SERVERS, *TABLES)),
         (("recipes",), (*MODELS, *STATISTICS, *SERVERS, *TABLES)),
+        (("recipes", "--json"), (*MODELS, *STATISTICS, *SERVERS, *TABLES)),
         (("runs",), (*MODELS, *STATISTICS, *SERVERS, *TABLES)),
-        (("plan", "--recipe", "smoke"), ("transformers.modeling_utils", *STATISTICS, *SERVERS)),
+        (
+            ("plan", "--recipe", "smoke"),
+            ("transformers.modeling_utils", "datasets", *STATISTICS, *SERVERS),
+        ),
     ],
 )
 def test_a_command_that_only_looks_imports_little(
     tmp_path: Path, args: tuple[str, ...], unwanted: tuple[str, ...]
 ) -> None:
-    modules = imported(tmp_path, *args)
+    home = tmp_path / "home"
+    modules = imported(home, *args, cache=tmp_path / "cache")
     assert "flows.cli.app" in modules
     assert modules.isdisjoint(unwanted)
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(

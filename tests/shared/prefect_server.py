@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.asyncutils import run_coro_as_sync
 from typed_command import environment
 
-from flows.services.servers import answers
+from tasks.host.network import unreachable
 
 START_SECONDS = 300
 STOP_SECONDS = 60
@@ -51,7 +51,7 @@ class PrefectServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not answers(f"{self.api}/health"):
+        while unreachable(f"{self.api}/health", (200,)):
             assert self._process.poll() is None, (self.home / "server.log").read_text()[-3000:]
             assert time.monotonic() < deadline, "Prefect's server does not answer"
             time.sleep(0.1)

@@ -316,7 +316,7 @@ def test_models_stay_as_they_are(dev: dict[str, Encoded], framing: Framing) -> N
 def test_progress_counts_up_to_the_end(dev: dict[str, Encoded], framing: Framing) -> None:
     seen: list[Progress] = []
     assess({"teacher": tiny(), "student": small()}, dev, framing, SETTINGS, CPU, seen.append)
-    total = 2 * 2 + 2 * 2
+    total = 2 * 2 + 2
     assert [progress.step for progress in seen] == list(range(1, total + 1))
     assert all(progress.total_steps == total for progress in seen)
 

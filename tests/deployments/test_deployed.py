@@ -173,7 +173,7 @@ def test_a_schedule_is_of_a_file_that_its_form_takes(tmp_path: Path) -> None:
 )
 def test_what_is_typed_fits_the_form(changes: tuple[str, ...]) -> None:
     settings = texts_of(fields_of(changes))
-    assert accepted(loaded("flows.deployed.compress"), {"settings": settings})
+    assert accepted(loaded("flows.deployed.compress"), {"settings": list(settings)})
     there = applied({}, fields_of(settings))
     assert there == applied({}, fields_of(changes))
 

@@ -38,8 +38,7 @@ def record(home: Path, run_id: str) -> None:
         "run_id": run_id,
         "recipe": "demo",
         "stages": [],
-        "mlflow_run_id": tracking.run_id(run),
-        "mlflow_uri": "sqlite:////another/place/mlflow.db",
+        "recorded_as": run,
     }
     path.write_text(json.dumps(summary))
 

@@ -97,12 +97,3 @@ def test_runs_of_another_machine_are_in_a_journal_of_its_own(
     shutil.copy(mlflow_tables, second / "mlflow.db")
     said = lost_history(home)
     assert said is not None and "has none of its runs" in said
-
-
-def test_another_server_has_a_history_of_its_own(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = Home(home).summary("first")
-    path.write_text(path.read_text().replace("sqlite:////another/place/mlflow.db", "http://x"))
-    (home / "mlflow.db").unlink()
-    assert lost_history(home) is None

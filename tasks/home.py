@@ -20,7 +20,7 @@ journals/<number>/                  mlflow.db, mlartifacts/ and recorders/ of an
 machine.lock                        which machine writes mlflow.db (tasks/host/one_machine.py)
 recorders/                          locks of the processes that record (tasks/tracking/abandoned.py)
 downloads/                          data fetched from elsewhere
-prefect/password                    of the Prefect server that has a worker beside it
+prefect/password                    of a Prefect server beside which runs are taken
 logs/                               output of servers, tracebacks
 servers.json                        where `rosita ui` serves it, as long as it does
 tmp/                                scratch space on the home's disk
@@ -188,7 +188,7 @@ class Home:
 
     @property
     def prefect_password(self) -> Path:
-        """Name and password of the Prefect server that has a worker beside it."""
+        """Name and password of a Prefect server beside which runs are taken."""
         return self.root / "prefect" / "password"
 
     @property

@@ -35,7 +35,7 @@ def export(
     It has its own model code: transformers loads it with trust_remote_code=True where this project
     is not installed. Its README.md is a model card. onnx and onnx-int8 have a graph and predict.py
     instead, which needs onnxruntime, tokenizers and numpy alone. With --push-to-hub the checkpoint
-    goes to the hub, into a private repository, where the card says what it is made of.
+    goes to the hub, where the card says what it is made of; a repository that is new is private.
     """
     if folder is None and push_to_hub is None:
         raise ValueError("folder must be given where there is no --push-to-hub, got none")

@@ -50,11 +50,13 @@ def schedule(
     request = prepare_request(loaded, download=True)
     from flows.api import form
     from flows.deployed import compress
+    from flows.services.password import say_if_open
     from flows.services.run_server import reachable_api
     from flows.services.schedule import serve
     from tasks.home import HOME_VARIABLE
 
     api = reachable_api(request.home, of_a_run=False)
+    say_if_open(api)
     # The runs are processes of their own, in folders of their own.
     os.environ[HOME_VARIABLE] = str(request.home)
     parameters = form(recipe, tuple(set_ or ()), request.recipe)
@@ -83,22 +85,16 @@ def worker(
         raise ValueError(f"limit must be at least 1, got {limit}")
     from prefect.settings import get_current_settings
 
+    from flows.services.password import say_if_open
     from flows.services.servers import stop_requests
     from flows.services.work_pool import prepare_work_pool
     from flows.services.worker import run_worker, worker_command, worker_environment
     from tasks.home import home_directory
-    from tasks.host.network import unreachable
-    from tasks.host.redaction import redacted
 
     api = get_current_settings().api.url
     if not api:
         raise ValueError("PREFECT_API_URL must name Prefect's server (see `rosita ui`), got none")
-    if unreachable(f"{api.rstrip('/')}/admin/version", (200,)) is None:
-        print(
-            f"rosita: Prefect's server at {redacted(api)} asks nobody for a password, so whoever "
-            "reaches it can start commands here; `rosita ui --worker` has one of its own",
-            file=sys.stderr,
-        )
+    say_if_open(api)
     prepare_work_pool(api, pool)
     with stop_requests() as stop:
         environment = worker_environment(api, home_directory())

@@ -1,13 +1,14 @@
 """The executor: every stage of a graph once, as soon as what it reads is there.
 
-Here a stage runs in the caller's thread. On workers each stage that is ready has a thread, which
-takes its turn, asks the cache and waits for a worker only where something is to be computed; all
-of that happens in the flow's process, and a hit touches no worker.
+Here a stage runs in the caller's thread. On workers each stage that is ready has a thread, some
+for each worker at a time, which takes its turn, asks the cache and waits for a worker only where
+something is to be computed; all of that happens in the flow's process, and a hit touches no worker.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -47,6 +48,7 @@ AT_ONCE, AT_ONCE_PER_WORKER = 32, 4
 """Stages that have their turn, or wait with it for a worker; each has a lock, an open file."""
 PROMISED = {PREFECT_TASKS_DISABLE_CACHING: False, PREFECT_TASKS_REFRESH_CACHE: False}
 """Whatever a profile or the environment says: each stage once, from the cache if it is there."""
+
 
 Outcome = Done | str
 """Of a stage: what it came to, or why it failed."""
@@ -114,9 +116,9 @@ class Executor:
         try:
             with computed_at(workers), able_to_save():
                 while True:
-                    most = max(AT_ONCE, AT_ONCE_PER_WORKER * workers.count)
-                    while len(running) < most and not stop_requested():
-                        if (vertex := self._next(waiting)) is None:
+                    while not stop_requested():
+                        full = _full(running.values(), workers.count)
+                        if (vertex := self._next(waiting, full)) is None:
                             break
                         task: Callable[[Vertex], Outcome] = self._stage
                         running[threads.submit(copy_context().run, task, vertex)] = vertex
@@ -133,10 +135,18 @@ class Executor:
             workers.abandon()
             threads.shutdown()
 
-    def _next(self, waiting: dict[str, Vertex]) -> Vertex | None:
-        """Take out the first stage whose inputs are there."""
+    def _next(
+        self, waiting: dict[str, Vertex], full: frozenset[bool] = frozenset()
+    ) -> Vertex | None:
+        """Take out the first stage whose inputs are there.
+
+        Args:
+            waiting: those that have not begun.
+            full: whether stages are timed of which no more may begin.
+        """
         for id_, vertex in waiting.items():
-            if self._artifacts.keys() >= set(vertex.needs.values()):
+            ready = self._artifacts.keys() >= set(vertex.needs.values())
+            if ready and catalogue()[vertex.name].timed not in full:
                 return waiting.pop(id_)
         return None
 
@@ -292,3 +302,14 @@ class Executor:
 
 def _of(vertex: Vertex) -> str:
     return f"stage {vertex.name} of recipe {vertex.request.recipe.name}"
+
+
+def _full(running: Iterable[Vertex], workers: int) -> frozenset[bool]:
+    """Of which stages, timed ones or others, as many have begun as may.
+
+    Each by themselves: what is timed waits for all others of its machine, and must not keep them
+    from their workers.
+    """
+    most = max(AT_ONCE, AT_ONCE_PER_WORKER * workers)
+    begun = Counter(catalogue()[vertex.name].timed for vertex in running)
+    return frozenset(timed for timed, count in begun.items() if count >= most)

@@ -104,10 +104,10 @@ def known_cells(home: Path, grid: Grid) -> dict[Cell, dict[str, Any] | None]:
 def is_of(document: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a cell's file is of this recipe."""
     # What changes no result may have another default by now.
-    same = {"problem": None, "gate": Gate()}
+    same: dict[str, Any] = {"problem": None, "gate": Gate().model_dump()}
     try:
-        before = validated(document["recipe"])
-        return before.model_copy(update=same) == recipe.model_copy(update=same)
+        before = validated({**document["recipe"], **same})
+        return before == recipe.model_copy(update={"problem": None, "gate": Gate()})
     except ValueError:
         # Of an earlier version, which had other fields.
         return False

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.cache.documents import RunSummary
 from tasks.cache.locks import StageLocks
+from tasks.cache.metric_history import made_here
 from tasks.cache.records import attempts, makers, read_record
 from tasks.home import Home
 from tasks.host.liveness import RUNNING, attempt_state, may_run, process_began
@@ -83,12 +84,11 @@ def is_finished(home: Path, key: str, records: Iterable[Mapping[str, Any]]) -> b
     if result is None:
         return False
     tried = [record for record in records if record["key"] == key]
-    if any(one["number"] == result.attempt and one["status"] == "completed" for one in tried):
+    if made_here(home, result.stage, result.attempt, key):
         later = [one for one in tried if one["number"] > result.attempt]
     else:
         # The number is one of another home, whose result was fetched.
-        finished = datetime.fromisoformat(result.finished_at)
-        later = [one for one in tried if datetime.fromisoformat(one["started"]) > finished]
+        later = [one for one in tried if _began(one) > _time(result.finished_at)]
     return all(one["status"] == "completed" for one in later)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.planning.stage_states import CACHED, Survey, SurveyedStage
+from tasks.cache.metric_history import made_here
 from tasks.cache.records import makers
 from tasks.home import Home
 from tasks.host.liveness import attempt_state
@@ -85,14 +86,13 @@ def maker(artifact: str, stages: Survey, home: Path) -> Made | None:
     )
 
 
-def recipe_of(stage: SurveyedStage) -> str | None:
-    """The recipe whose attempt filled the cache for a stage; None where its attempt is gone."""
-    if stage.record is None:
+def recipe_of(stage: SurveyedStage, home: Path) -> str | None:
+    """The recipe whose attempt filled the cache for a stage; None where no attempt here did."""
+    result = stage.record
+    if result is None or not made_here(home, stage.name, result.attempt, result.key):
         return None
-    for record in stage.attempts:
-        if record["number"] == stage.record.attempt and record["key"] == stage.key:
-            return str(record["recipe"])
-    return None
+    [made] = (record for record in stage.attempts if record["number"] == result.attempt)
+    return str(made["recipe"])
 
 
 def newest_trouble(stage: SurveyedStage, recipe: str, home: Path) -> str | None:

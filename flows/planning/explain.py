@@ -99,7 +99,7 @@ def explain(request: Request, stage: str) -> Explanation:
 def explanation(stage: SurveyedStage, stages: Survey, recipe: str, home: Path) -> Explanation:
     """The explanation of a surveyed stage."""
     if stage.status == CACHED:
-        return Explanation(stage, recipe_of(stage), (), ())
+        return Explanation(stage, recipe_of(stage, home), (), ())
     reasons = _chain(stage, stages, recipe, home)
     return Explanation(stage, None, reasons, _causes(reasons))
 

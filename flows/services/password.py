@@ -7,6 +7,9 @@ import secrets
 from pathlib import Path
 
 from tasks.home import Home
+from tasks.host.network import unreachable
+from tasks.host.redaction import redacted
+from tasks.host.terminal import progress_display
 from tasks.store.json_files import write_whole
 
 VARIABLE = "PREFECT_API_AUTH_STRING"
@@ -34,3 +37,12 @@ def use_server_password(home: Path) -> str:
     """The same; this process and what it starts use it from here on."""
     os.environ[VARIABLE] = password = server_password(home)
     return password
+
+
+def say_if_open(api: str) -> None:
+    """Tell whoever takes runs from a server that asks nobody for a password."""
+    if unreachable(f"{api.rstrip('/')}/admin/version", (200,)) is None:
+        progress_display().line(
+            f"rosita: Prefect's server at {redacted(api)} asks nobody for a password, so whoever "
+            "reaches it can start commands here; `rosita ui --worker` has one of its own"
+        )

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,9 +82,15 @@ def check_output(path: Path, columns: tuple[str, ...], given: Path | None) -> No
                 f"columns of the output must differ from each other and from {LABEL}, "
                 f"{PROBABILITY} and {SCORE}, got {name}"
             )
-    if given is not None and path.resolve().is_relative_to(given.resolve()):
-        raise ValueError(f"output must be another file than input, got {path}")
+    if given is not None and _is_read(path, given):
+        raise ValueError(f"output must be another file than input, and not in it, got {path}")
     check_new_file(path, "output")
+
+
+def _is_read(path: Path, given: Path) -> bool:
+    """Whether a file is the one that is given, or lies in the folder or is linked from there."""
+    there = (given, *(given.iterdir() if given.is_dir() else ()))
+    return any(path.resolve().is_relative_to(one.resolve()) for one in there)
 
 
 @contextmanager
@@ -153,10 +158,10 @@ def _as_json(value: Any) -> Any:
     """A cell of a table as JSON has it; what it has no word for is text, and what is none null."""
     if isinstance(value, dict):
         return {str(name): _as_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, float):

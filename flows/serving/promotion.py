@@ -69,6 +69,9 @@ def best_cell(grid: str, home: Path) -> RunSummary | None:
         and math.isfinite(one["score"])
     ]
     if not finished:
-        raise ValueError(f"grid {grid} must have a finished cell, got none in {folder}")
+        raise ValueError(
+            f"grid {grid} must have a finished cell as it is defined now, got none in {folder}; "
+            f"{grid}/CELL means one of before"
+        )
     best = max(finished, key=lambda one: one["score"])
     return run_of(f"{grid}/{best['cell']}", home)

@@ -55,7 +55,7 @@ def compare(
             for name, model in models.items():
                 found_BC = _logits(model, batch)
                 difference = float(np.abs(found_BC - expected_BC).max())
-                worst[name] = max(worst[name], np.nan_to_num(difference, nan=np.inf))
+                worst[name] = max(worst[name], np.nan_to_num(difference, nan=np.inf, posinf=np.inf))
                 if len(rows):
                     logits[name][rows] = found_BC
             done()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rosita_core.measuring.memory import peak_mb
+from rosita_core.measuring.random_inputs import random_inputs
 
 Run = Callable[[dict[str, np.ndarray]], None]
 
@@ -55,17 +56,6 @@ def onnx_run(folder: Path, threads: int) -> Run:
     path = str(folder / "model.onnx")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(["logits"], inputs)
-
-
-def random_inputs(batch_size: int, tokens: int, vocabulary: int, seed: int) -> dict[str, Any]:
-    """All three inputs (B, T), as a tokenizer gives them, with nothing padded."""
-    random = np.random.default_rng([seed, batch_size, tokens])
-    ids_BT = random.integers(0, vocabulary, (batch_size, tokens))
-    return {
-        "input_ids": ids_BT,
-        "attention_mask": np.ones_like(ids_BT),
-        "token_type_ids": np.zeros_like(ids_BT),
-    }
 
 
 def main() -> None:

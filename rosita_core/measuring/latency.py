@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rosita_core.measuring.engine_process import random_inputs
+from rosita_core.measuring.random_inputs import random_inputs
 from rosita_core.training.placement import Placement
 
 if TYPE_CHECKING:

@@ -112,9 +112,9 @@ class SharedStore:
                 return None, problem
         if found.provenance is not None:
             self.store.write_provenance(result.artifact, found.provenance.model_dump())
-        if found.history:
-            lines = "".join(f"{json.dumps(line.model_dump())}\n" for line in found.history)
-            write_whole(fetched_history_path(self.home, stage, key), lines.encode())
+        # Also where nothing was reported: the file tells the result from one of this home.
+        lines = "".join(f"{json.dumps(line.model_dump())}\n" for line in found.history)
+        write_whole(fetched_history_path(self.home, stage, key), lines.encode())
         write_whole(Home(self.home).results / key, record_content(result))
         return result, None
 

@@ -45,7 +45,7 @@ def carry_out(
         note: told of what it came to before the attempt ends.
     """
     for loss in range(1, MOST_LOSSES + 1):
-        with slot_for(context) as slot:
+        with slot_for(stage, context) as slot:
             try:
                 with _recorded(stage, context) as ours:
                     computed = slot(compute, stage, context, ours)

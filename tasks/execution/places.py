@@ -24,7 +24,7 @@ class WorkerLost(RuntimeError):
 class Place(Protocol):
     """Something with slots."""
 
-    def slot(self, context: Context) -> AbstractContextManager[Slot]:
+    def slot(self, stage: Stage, context: Context) -> AbstractContextManager[Slot]:
         """A slot for the length of the block, waited for by the order of the stages."""
 
 
@@ -41,10 +41,10 @@ def computed_at(place: Place) -> Iterator[None]:
         _place.reset(token)
 
 
-def slot_for(context: Context) -> AbstractContextManager[Slot]:
+def slot_for(stage: Stage, context: Context) -> AbstractContextManager[Slot]:
     """A slot where the stages of this flow run are computed."""
     place = _place.get()
-    return nullcontext(_compute_here) if place is None else place.slot(context)
+    return nullcontext(_compute_here) if place is None else place.slot(stage, context)
 
 
 def _compute_here(compute: Compute, stage: Stage, context: Context, listener: Listener) -> Computed:

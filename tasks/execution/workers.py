@@ -16,7 +16,9 @@ import os
 import queue
 import signal
 import threading
+import time
 import uuid
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +48,8 @@ HOST = "127.0.0.1"
 SCHEMES = ("tcp://", "tls://")
 GPU = "GPU"
 CONNECT_SECONDS = 20.0
+AGAIN_SECONDS = 10.0
+"""Until workers are asked again that could not be."""
 POLL_SECONDS = 0.2
 PATIENT = {
     "distributed.scheduler.worker-ttl": None,
@@ -136,7 +140,12 @@ def workers_at(
             f"cluster must be a Dask scheduler that answers, got {address}: {error}"
         ) from None
     with client:
-        workers = Workers(client, None, _misfits(client, home, code, hardware))
+        try:
+            workers = Workers(client, None, _misfits(client, home, code, hardware))
+        except OSError as error:
+            raise WorkersError(
+                f"cluster must have workers that answer, got {address}: {error}"
+            ) from None
         _check_workers(workers, address, processes)
         try:
             yield workers
@@ -171,8 +180,9 @@ class _Worker:
     abandoned: bool = False
 
 
-_Ticket = tuple[bool, int, int]
-"""Who waits for a worker: those that want a host for themselves last, stages in their order."""
+_Ticket = tuple[bool, int, int, int]
+"""Who waits for a worker: those that want a host for themselves last, stages in their order; and
+how many processes it has."""
 
 
 class Workers:
@@ -188,12 +198,14 @@ class Workers:
         """Find the workers that there are; `misfits` judges these and all that come later."""
         self._client, self._own, self._misfits = client, own, misfits
         self.refused: dict[str, str] = {}
+        self._asked: set[str] = set()
         self._changed = threading.Condition()
         self._workers: dict[str, _Worker] = {}
         self._waiting: list[_Ticket] = []
         self._over = False
         self._numbers = itertools.count()
-        self._look()
+        if come := self._look():
+            self._judge(come)
 
     @property
     def most_gpus(self) -> int:
@@ -207,8 +219,10 @@ class Workers:
 
     def tend(self) -> None:
         """Look which workers there are; where the flow is to stop, ask them to save and stop."""
-        for why in self._look():
-            warn(f"a worker that came is given no stage: {why}")
+        if come := self._look():
+            # Not here: one that has just come imports all libraries before it answers.
+            self._asked.update(come)
+            threading.Thread(target=self._admit, args=(come,), daemon=True).start()
         with self._changed:
             busy = {address: one.topic for address, one in self._workers.items() if one.busy}
         if stop_requested() and busy:
@@ -217,18 +231,41 @@ class Workers:
             )
             self.abandon([address for address, saves in answers.items() if not saves])
 
-    def _look(self) -> list[str]:
-        """Take in which workers there are; returns why those are refused that have come."""
+    def _look(self) -> dict[str, Mapping[str, Any]]:
+        """Forget workers that are gone; returns those that have come, as Dask knows them."""
         known = _known(self._client)
-        seen = self._workers.keys() | self.refused.keys()
-        come = {address: said for address, said in known.items() if address not in seen}
-        refused = {} if self._misfits is None or not come else self._misfits(come)
-        self.refused |= refused
         with self._changed:
             for address in [address for address in self._workers if address not in known]:
                 self._workers.pop(address).lost = True
+            # Another may come to the address of one that was refused.
+            self.refused = {one: why for one, why in self.refused.items() if one in known}
+            seen = self._workers.keys() | self.refused.keys() | self._asked
+            self._changed.notify_all()
+        return {address: said for address, said in known.items() if address not in seen}
+
+    def _admit(self, come: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in workers that have come, and say which are refused; the rest is asked again."""
+        try:
+            for why in self._judge(come):
+                warn(f"a worker that came is given no stage: {why}")
+        except (Exception, CancelledError) as error:
+            if not self._over:
+                warn(f"workers that came are asked again: {error}")
+                time.sleep(AGAIN_SECONDS)
+        finally:
+            self._asked.difference_update(come)
+
+    def _judge(self, come: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Take in the workers that fit; returns why others are refused.
+
+        Raises:
+            OSError: where that cannot be found out.
+        """
+        refused = {} if self._misfits is None else self._misfits(come)
+        with self._changed:
+            self.refused |= refused
             for address in come.keys() - refused.keys():
-                said = known[address]
+                said = come[address]
                 gpus = int(said["resources"].get(GPU, 0))
                 self._workers[address] = _Worker(address, said["host"], said["name"], gpus)
             self._changed.notify_all()
@@ -242,12 +279,14 @@ class Workers:
                 worker.abandoned = True
 
     @contextmanager
-    def slot(self, context: Context) -> Iterator[Slot]:
-        """A free worker. Stages earlier in the order come first.
+    def slot(self, stage: Stage, context: Context) -> Iterator[Slot]:
+        """A free worker with as many GPUs as the stage has processes, or of a cluster without.
 
-        Raises what a signal means where one comes while it waits.
+        Stages earlier in the order come first. Raises what a signal means where one comes while
+        it waits.
         """
-        worker = self._taken((context.alone, context.position, next(self._numbers)))
+        number, processes = next(self._numbers), stage.numerics.get(PROCESSES, 1)
+        worker = self._taken((context.alone, context.position, number, processes))
         try:
             yield partial(self._compute, worker)
         finally:
@@ -280,7 +319,8 @@ class Workers:
         used = {worker.host for worker in workers if worker.busy}
         for ticket in self._waiting:
             barred = closed | used if ticket[0] else closed
-            chosen = next((worker for worker in free if worker.host not in barred), None)
+            fits = (one for one in free if not one.gpus or one.gpus >= ticket[3])
+            chosen = next((worker for worker in fits if worker.host not in barred), None)
             if ticket == mine:
                 return chosen
             if chosen is not None:
@@ -385,7 +425,7 @@ def _misfits(
         if isinstance(answers, ModuleNotFoundError):
             return f"workers must have this project installed, got {answers}"
         if not isinstance(answers, list):
-            return f"workers must answer, got {answers}"
+            raise OSError(f"a worker does not answer: {answers}")
         pairs = zip(wanted.items(), answers, strict=True)
         return next((f"{rule}, got {got}" for (rule, right), got in pairs if got != right), None)
 

@@ -29,8 +29,8 @@ def unreachable(url: str, accepted: Container[int], seconds: float = NETWORK_SEC
 
     def ask() -> str | None:
         try:
-            proxied = httpx.URL(url).host not in LOOPBACK
-            said = httpx.get(url, timeout=seconds, follow_redirects=True, trust_env=proxied)
+            get = direct().get if httpx.URL(url).host in LOOPBACK else httpx.get
+            said = get(url, timeout=seconds, follow_redirects=True)
         # The last two are of a proxy that httpx does not understand.
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
             return str(error) or type(error).__name__

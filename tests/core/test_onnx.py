@@ -179,7 +179,7 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
     assert said == [f"comparing {names} on 40 rows", f"timing {names}"]
 
 
-@pytest.mark.parametrize("no_number", [False, True])
+@pytest.mark.parametrize("no_number", [None, np.nan, np.inf])
 def test_a_format_that_says_something_else_is_left_out(
     checkpoints, graphs, rows, tokenizer, settings, tmp_path, no_number
 ):
@@ -194,7 +194,7 @@ def test_a_format_that_says_something_else_is_left_out(
     towards_second = 9.0 if data.labels.mean() < 0.5 else -9.0
     wrong = np.array([-towards_second, towards_second], np.float32)
     if no_number:
-        wrong = np.full(2, np.nan, np.float32)
+        wrong = np.full(2, no_number, np.float32)
     for name in GRAPHS:
         HuggingFace().write(graphs[name, False], tmp_path / name)
         path = tmp_path / name / "model.onnx"
@@ -303,6 +303,7 @@ def test_it_runs_where_only_onnxruntime_tokenizers_and_numpy_are(
     [
         (True, b"good\tbad\ngood", 2, "must hold two texts with a tab between, got 'good'"),
         (False, b"good\n\nbad", 2, "must hold a text, got ''"),
+        (False, b"\xef\xbb\xbfb\xffd", 1, "must be UTF-8, got the byte 0xff"),
         (
             False,
             b"\xef\xbb\xbfgood\r\n" + b"bad\n" * 40 + b"b\xffd",

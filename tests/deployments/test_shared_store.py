@@ -30,6 +30,7 @@ from tasks.execution.attempt import Context, attempts, carry_out
 from tasks.execution.work import Computed, Work
 from tasks.home import Home
 from tasks.store.artifacts import Store
+from tasks.store.disk import DiskFull
 from tasks.store.json_files import sealed
 from tasks.store.shared_files import SharedFiles, SharedStoreError, checked_files, shared_files
 
@@ -387,6 +388,12 @@ def test_a_checkpoint_stays_in_its_folder(
     assert [name for name in files.names("damaged") if name.startswith(f"{KEY}-000001-")]
     # Without the file that is written last there is no checkpoint, whatever else is left of it.
     assert "about.json" not in files.names(folder)
+
+
+def test_no_room_in_the_home_is_no_fault_of_the_store(files: SharedFiles) -> None:
+    files.write("large", b"x" * 100_000)
+    with pytest.raises(DiskFull, match=r"^no room for .*/large: [\d,.]+ MB free in /dev; "):
+        files.get("large", Path("/dev/full"))
 
 
 def test_what_the_object_store_refuses_is_said_in_one_line(

@@ -134,7 +134,10 @@ def test_the_rows_that_are_read_are_not_written_over(
             done = rosita(command, *files, *columns, home=smoke_home.home)
             assert (done.code, done.stdout) == (2, "")
             last = done.stderr.splitlines()[-1]
-            assert last == f"rosita: output must be another file than input, got {output}"
+            assert (
+                last
+                == f"rosita: output must be another file than input, and not in it, got {output}"
+            )
     assert labelled.read_bytes() == before
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["train.parquet"]
 

@@ -26,7 +26,7 @@ def test_a_promise_stands_in_the_readme_and_has_its_tests(promise: str, held_by:
     for file, tests in named:
         source = (ROOT / "tests" / file).read_text(encoding="utf-8")
         for test in re.findall(r"`(\w+)`", tests):
-            found = re.search(rf"((?:^@.*\n)*)^def {test}\(", source, re.MULTILINE)
+            found = re.search(rf"((?:^@.*\n(?:[ )\]].*\n)*)*)^def {test}\(", source, re.MULTILINE)
             assert found, f"{file}: {test}"
             left_out = "mark.long" in found[1] or re.search(r"^pytestmark = .*long", source, re.M)
             always.append(not left_out or f"tests/{file}" in CI)

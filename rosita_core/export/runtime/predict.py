@@ -99,7 +99,7 @@ def decoded(lines: Iterable[bytes]) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            byte = f"0x{line[error.start]:02x}"
+            byte = f"0x{error.object[error.start]:02x}"
             raise ValueError(f"line {number} must be UTF-8, got the byte {byte}") from None
 
 

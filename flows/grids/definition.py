@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from flows.recipes.changes import applied
+from flows.recipes.changes import applied, dotted
 from flows.recipes.schema import MOST_LETTERS, Recipe, Section, validated
 from flows.recipes.shipped import load_recipe
 from flows.recipes.sizes import shapes
@@ -155,9 +155,15 @@ def cells_of(grid: Grid) -> tuple[Cell, ...]:
             cells[cell.id] = cell
     if not cells:
         raise ValueError(f"exclude must leave at least 1 cell, got 0 of grid {grid.name}")
-    tasks = sorted({cell.recipe.task for cell in cells.values()})
-    if len(tasks) > 1:
-        raise ValueError(f"task must be the same in all cells of a grid, got {', '.join(tasks)}")
+    # Else their scores could not be compared.
+    for field, found in (
+        ("task", {cell.recipe.task for cell in cells.values()}),
+        ("data.kind", {cell.recipe.data.kind for cell in cells.values()}),
+        ("data.score", {cell.recipe.data.score for cell in cells.values()}),
+    ):
+        if len(found) > 1:
+            several = ", ".join(sorted(found))
+            raise ValueError(f"{field} must be the same in all cells of a grid, got {several}")
     if grid.budget is not None:
         _check_budget(grid.budget, tuple(cells.values()))
     return tuple(cells.values())
@@ -228,7 +234,7 @@ def _labelled(axis: str, values: Any) -> dict[str, Changes]:
                 raise ValueError(
                     f"axes.{axis}.{label} must be a mapping of fields, got {changes!r}"
                 )
-        labelled = [(label, {str(f): v for f, v in changes.items()}) for label, changes in entries]
+        labelled = [(label, dotted(changes)) for label, changes in entries]
     elif isinstance(values, list | tuple):
         for number, value in enumerate(values):
             if value in values[:number]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from flows.grids.definition import Cell, Grid, cells_of, changed, grid_of
 from flows.grids.shipped import SMOKE_GRID, TEMPLATES
-from flows.recipes.changes import Changes, check_writable, fields_of
+from flows.recipes.changes import Changes, dotted, fields_of
 from flows.recipes.files import SUFFIXES, beside, read_document
 from flows.recipes.shipped import RECIPES, load_recipe
+from flows.recipes.validation_errors import check_writable
 from tasks.host.wording import meant
 
 SMOKE = str(SMOKE_GRID["name"])
@@ -49,7 +50,7 @@ def load_grid(
         found = values.get("set", {})
         if not isinstance(found, dict):
             raise ValueError(f"set must be a mapping of fields, got {found!r}")
-        values["set"] = {**found, **fields}
+        values["set"] = {**dotted(found), **fields}
     if seeds is not None:
         values["seeds"] = seeds
     return grid_of(values)
@@ -162,4 +163,21 @@ def _from_file(path: Path) -> dict[str, Any]:
         values["base"] = str((path.parent / base).resolve())
     if isinstance(values.get("set"), dict):
         values["set"] = beside(path.parent, values["set"])
+    if isinstance(axes := values.get("axes"), dict):
+        values["axes"] = {axis: _beside(path.parent, axis, found) for axis, found in axes.items()}
     return {"name": path.stem, **values}
+
+
+def _beside(folder: Path, axis: str, found: Any) -> Any:
+    """An axis of a file, whose relative paths are meant from the folder that it lies in."""
+    if isinstance(found, dict):
+        return {
+            label: beside(folder, changes) if isinstance(changes, dict) else changes
+            for label, changes in found.items()
+        }
+    if isinstance(found, list) and all(isinstance(value, str) for value in found):
+        placed = {value: beside(folder, {axis: value}) for value in found}
+        # Where there are no paths, a list stays one, and says of itself what is wrong with it.
+        if any(changes[axis] != value for value, changes in placed.items()):
+            return placed
+    return found

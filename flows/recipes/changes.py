@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,21 +11,21 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from flows.recipes.files import read_text
+from flows.recipes.schema import SECTIONS
 from tasks.host.wording import shortened
 
-_FIELD = re.compile("[a-z0-9_]+")
 Changes = Sequence[str] | Mapping[str, Any]
 """Texts such as `width.keep_heads=2`, or dotted field -> value."""
 
 
 def fields_of(changes: Changes) -> dict[str, Any]:
-    """Dotted field -> value; a text's value is read as YAML 1.2.
+    """Dotted field -> value; a text's value is read as YAML 1.2, a section is its fields.
 
     Raises:
         ValueError: for a text without a field or without `=`.
     """
     if isinstance(changes, Mapping):
-        return {str(field): value for field, value in changes.items()}
+        return dotted(changes)
     fields: dict[str, Any] = {}
     for change in changes:
         field, equals, text = change.partition("=")
@@ -41,21 +40,29 @@ def fields_of(changes: Changes) -> dict[str, Any]:
         except ValueError as error:
             got = f"{shortened(text)}: {error}"
             raise ValueError(f"--set {field} must be a value of YAML, got {got}") from None
+        # What comes later counts, field by field.
+        fields |= dotted({field: fields.pop(field)})
     return fields
 
 
-def texts_of(fields: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
-    """The texts that `fields_of` reads as these fields, which may be nested.
-
-    A map of names that somebody has chosen, such as those of classes, stays one value.
-    """
-    texts: list[str] = []
-    for field, value in fields.items():
-        if isinstance(value, Mapping) and value and all(map(_FIELD.fullmatch, map(str, value))):
-            texts += texts_of(value, f"{prefix}{field}.")
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted field -> value of fields that may be given as sections of fields."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        field = f"{prefix}{name}"
+        if isinstance(value, Mapping) and field in SECTIONS:
+            found |= dotted(value, f"{field}.")
         else:
-            texts.append(f"{prefix}{field}={json.dumps(value, ensure_ascii=False)}")
-    return tuple(texts)
+            found[field] = value
+    return found
+
+
+def texts_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts that `fields_of` reads as these fields, which may be nested."""
+    return tuple(
+        f"{field}={json.dumps(value, ensure_ascii=False)}"
+        for field, value in dotted(fields).items()
+    )
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -69,46 +76,29 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def applied(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested values with others in some dotted fields.
+    """A copy of nested values with others in some fields, dotted or in sections.
 
     Raises:
         ValueError: for a field inside something that has none.
     """
     result = copy.deepcopy(dict(values))
-    for path, value in fields.items():
+    for path, value in dotted(fields).items():
         *parents, last = path.split(".")
         target = result
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise ValueError(f"{path} must be a field of a recipe, got {parent} without fields")
-        target[last] = merged(target.get(last), value)
+        target[last] = value
     return result
 
 
-def merged(base: Any, changes: Any) -> Any:
+def merged(base: Any, changes: Any, field: str = "") -> Any:
     """`base` with the fields of `changes`, section by section; what is no section is replaced."""
-    if not (isinstance(base, dict) and isinstance(changes, Mapping)):
+    if not (isinstance(changes, Mapping) and (not field or field in SECTIONS)):
         return changes
-    return base | {name: merged(base.get(name), value) for name, value in changes.items()}
-
-
-def check_writable(values: Any, field: str = "") -> None:
-    """Refuse texts that no file can hold, and no path may have.
-
-    Args:
-        values: nested.
-        field: the dotted name of these.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    if isinstance(values, dict):
-        for name, value in values.items():
-            check_writable(str(name), field or "recipe")
-            check_writable(value, f"{field}.{name}" if field else str(name))
-    elif isinstance(values, list | tuple):
-        for value in values:
-            check_writable(value, field)
-    elif isinstance(values, str) and re.search("[\0\ud800-\udfff]", values):
-        raise ValueError(f"{field} must be text without NUL and halves of letters, got {values!r}")
+    inside = f"{field}." if field else ""
+    base = base if isinstance(base, dict) else {}
+    return base | {
+        name: merged(base.get(name), value, f"{inside}{name}") for name, value in changes.items()
+    }

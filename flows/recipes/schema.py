@@ -6,6 +6,7 @@ Importing this module is cheap (no torch), so that the command line answers quic
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -20,9 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from flows.recipes.changes import check_writable
 from flows.recipes.presets import METHODS, NO_REPAIR, NOT_YET, NOT_YET_FIELDS, ROSITA
-from flows.recipes.validation_errors import first_complaint
+from flows.recipes.validation_errors import check_writable, first_complaint
 from rosita_core.data.task_spec import GLUE, ClassScore
 from rosita_core.plug_ins import names
 from tasks.tracking.tags import GRAPH_SUFFIX
@@ -626,6 +626,17 @@ class Recipe(Section):
                 f"compress.budget.tokens must be left alone unless count is macs, "
                 f"got {budget.tokens}"
             )
+
+
+def _sections(part: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in part.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield f"{prefix}{name}"
+            yield from _sections(field.annotation, f"{prefix}{name}.")
+
+
+SECTIONS = frozenset(_sections(Recipe))
+"""Dotted names of all sections; what else is a map is the value of a field."""
 
 
 def validated(values: dict[str, Any]) -> Recipe:

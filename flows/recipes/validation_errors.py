@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -86,3 +87,24 @@ def _bound(item: Any) -> str:
         if item["type"].startswith(prefix):
             return words
     return str(item["msg"]).removeprefix("Input should be ")
+
+
+def check_writable(values: Any, field: str = "") -> None:
+    """Refuse texts that no file can hold, and no path may have.
+
+    Args:
+        values: nested.
+        field: the dotted name of these.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if isinstance(values, dict):
+        for name, value in values.items():
+            check_writable(str(name), field or "recipe")
+            check_writable(value, f"{field}.{name}" if field else str(name))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            check_writable(value, field)
+    elif isinstance(values, str) and re.search("[\0\ud800-\udfff]", values):
+        raise ValueError(f"{field} must be text without NUL and halves of letters, got {values!r}")

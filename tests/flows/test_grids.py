@@ -325,6 +325,13 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "exclude must name one of the axes a, d, f, got 'x'",
     ),
     ({"axes": {"a": {"b": {}}}, "exclude": [{"a": "c"}]}, "exclude.a must be one of b, got 'c'"),
+    (
+        {
+            "base": "minilm-custom",
+            "axes": {"data.score": ["accuracy", "macro_f1"]},
+        },
+        "data.score must be the same in all cells of a grid, got accuracy, macro_f1",
+    ),
     ({"axes": {"a": {"b": {}}}, "exclude": [{"a": "b"}]}, "exclude must leave at least 1 cell"),
     (
         {"axes": {"width.epochs": [*range(1, 102)]}, "seeds": [*range(100)]},

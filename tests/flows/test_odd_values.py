@@ -16,6 +16,7 @@ from refusals import refused
 from typed_command import ROSITA, Home, environment
 
 from flows.grids.definition import cells_of, grid_of
+from flows.grids.loading import load_grid
 from flows.recipes.changes import fields_of, texts_of
 from flows.recipes.shipped import load_recipe
 
@@ -322,6 +323,27 @@ def test_a_section_changes_the_fields_that_it_names_alone() -> None:
     grid = grid_of({"name": "g", "base": "smoke", "set": {"augment": {"copies": 3}}, "seeds": [1]})
     [cell] = cells_of(grid)
     assert cell.recipe.augment == changed.augment
+    several = ("augment={copies: 3}", "augment={candidates: 4}", "augment={}")
+    both = load_recipe("smoke", several).augment
+    assert (both.copies, both.candidates) == (3, 4)
+    values = {"name": "g", "base": "smoke", "set": {"width": {"ffn_units": 64}}, "seeds": [1]}
+    [cell] = cells_of(load_grid(values, None, ("width={keep_heads: 3}",), None))
+    assert (cell.recipe.width.ffn_units, cell.recipe.width.keep_heads) == (64, 3)
+    # What the user says holds for all cells of a shipped grid, however it is written.
+    grids = [
+        [cell.recipe for cell in cells_of(load_grid("kd-settings", "paper-sst2", (said,), None))]
+        for said in ("width={epochs: 1}", "width.epochs=1")
+    ]
+    assert grids[0] == grids[1]
+    with pytest.raises(ValueError, match=r"^set must leave width\.keep_heads to the axis x, which"):
+        axes = {"x": {"a": {"width": {"keep_heads": 1}}, "b": {"width.keep_heads": 2}}}
+        cells_of(grid_of({**values, "set": {"width.keep_heads": 3}, "axes": axes}))
+
+
+def test_a_map_of_classes_is_replaced_as_a_whole() -> None:
+    start = {"base": "smoke", "teacher": {"labels": {"neg": "bad", "pos": "good"}}}
+    other = "teacher.labels={LABEL_0: bad, LABEL_1: good}"
+    assert load_recipe(start, (other,)).teacher.labels == {"LABEL_0": "bad", "LABEL_1": "good"}
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,15 @@ def test_paths_are_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load_recipe(hub, ()).teacher.model == "prajjwal1/bert-tiny"
     grid = recipe(place, "base: mine.yaml\nset: {data.train: other.csv}\nseeds: [1]\n", "g.yaml")
     assert load_grid(grid, None, (), None).set["data.train"] == str(place / "other.csv")
+    axes = "axes: {rows: {a: {data: {train: ./a.csv}}, b: {data.train: b.csv}}}"
+    grid = recipe(place, f"base: mine.yaml\n{axes}\nseeds: [1]\n", "g.yaml")
+    found = [cell.recipe.data.train for cell in cells_of(load_grid(grid, None, (), None))]
+    assert found == [str(place / "a.csv"), str(place / "b.csv")]
+    axes = "axes: {teacher.model: [my-model, minilm-l6]}"
+    grid = recipe(place, f"base: mine.yaml\n{axes}\nseeds: [1]\n", "g.yaml")
+    cells = {c.labels["teacher.model"]: c for c in cells_of(load_grid(grid, None, (), None))}
+    assert cells["my-model"].recipe.teacher.model == str(place / "my-model")
+    assert cells["minilm-l6"].recipe.teacher.model == "minilm-l6"
 
 
 def test_own_data_has_a_problem_of_its_own(tmp_path: Path) -> None:

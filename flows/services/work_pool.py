@@ -28,6 +28,8 @@ from tasks.host.redaction import redacted
 TRAINING_QUEUE = "gpu"
 TAG = "rosita"
 """Of every deployment; the automations are about runs that have it."""
+KIND = "process"
+"""Of the pool: its runs are processes of the worker's machine."""
 # Beside this package, whichever other `deployments` there may be.
 FILES = Path(__file__).parents[2] / "deployments"
 
@@ -48,18 +50,23 @@ def prepare_work_pool(api: str, pool: str = POOL) -> None:
 
     Raises:
         ServerError: where the server does not answer, or refuses.
+        ValueError: for a pool that is there and of another type.
     """
     job = job_template()
     with _server(api) as client:
         try:
-            if client.read_work_pool(pool).base_job_template != job:
+            found = client.read_work_pool(pool)
+            if found.type != KIND:
+                # Its job template is another infrastructure's, and somebody else's work.
+                raise ValueError(
+                    f"pool must be a work pool of type {KIND}, got {pool!r} of type {found.type}"
+                )
+            if found.base_job_template != job:
                 client.update_work_pool(pool, WorkPoolUpdate(base_job_template=job))
         except ObjectNotFound:
             # Another worker may make it at the same time.
             with suppress(ObjectAlreadyExists):
-                client.create_work_pool(
-                    WorkPoolCreate(name=pool, type="process", base_job_template=job)
-                )
+                client.create_work_pool(WorkPoolCreate(name=pool, type=KIND, base_job_template=job))
         queue = _training_queue(client, pool)
         if queue.concurrency_limit is None:
             client.update_work_queue(queue.id, concurrency_limit=1)

@@ -11,11 +11,15 @@ import httpx
 import psutil
 import pytest
 from deployed_stack import ROOT, SETTINGS, until
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect_server import PrefectServer, connected
 from processes import listening, lives, words
 from serving import is_free, serving
 from typed_command import ROSITA, Home, environment
 
 from flows.services.servers import OF_A_RUN
+from flows.services.work_pool import job_template, prepare_work_pool
 from tasks.cache.records import attempts
 
 pytestmark = pytest.mark.deployments
@@ -78,6 +82,20 @@ def test_a_schedule_says_that_its_server_is_gone(tmp_path: Path) -> None:
     server.kill()
     assert process.wait(180) == 1
     assert "does not answer any more" in log.read_text().splitlines()[-1]
+
+
+def test_a_pool_of_another_kind_stays_as_it_is(prefect: PrefectServer) -> None:
+    template = job_template()
+    template["variables"]["properties"]["image"] = {"type": "string"}
+    with connected(prefect.api), get_client(sync_client=True) as client:
+        client.create_work_pool(
+            WorkPoolCreate(name="k8s", type="kubernetes", base_job_template=template)
+        )
+        message = r"^pool must be a work pool of type process, got 'k8s' of type kubernetes$"
+        with pytest.raises(ValueError, match=message):
+            prepare_work_pool(prefect.api, "k8s")
+        assert client.read_work_pool("k8s").base_job_template == template
+        assert [queue.name for queue in client.read_work_queues("k8s")] == ["default"]
 
 
 def test_a_worker_beside_the_servers_starts_and_stops_with_them(tmp_path: Path) -> None:

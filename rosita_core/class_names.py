@@ -10,6 +10,8 @@ from functools import lru_cache
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Codes such as 007 are no numbers.
 _PLAIN = re.compile(r"([+-]?)(0|[1-9][0-9]*|(?=\.[0-9]))(?:\.([0-9]*))?")
+# As JSON, Python and spreadsheets write it.
+_TRUTH = frozenset(form(word) for word in ("true", "false") for form in (str, str.title, str.upper))
 # What Unicode counts as space, and the two marks without width that editors leave behind.
 _SPACE = re.compile(r"[\s\u200b\ufeff]+")
 # Marks that nobody sees and that join nothing: soft hyphen, marks of direction, word joiner.
@@ -21,11 +23,14 @@ def label_name(value: object) -> str:
     """The class name of a label, whatever the file format and however it was typed.
 
     Space around a name and its amount inside do not count, nor does how Unicode composes a letter;
-    1, 1.0, +1 and "1" are one class. Case counts.
+    1, 1.0, +1 and "1" are one class, and so are the ways in which formats write what is true or
+    false. Of all other names case counts.
     """
     if isinstance(value, Decimal) or (isinstance(value, float) and math.isfinite(value)):
         value = format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
     text = plain(str(value))
+    if text in _TRUTH:
+        return text.lower()
     number = _PLAIN.fullmatch(text)
     return text if number is None else _shortest(*number.groups())
 

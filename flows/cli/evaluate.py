@@ -65,7 +65,7 @@ def evaluate(
     if model is None:
         print(f"model: {found.folder} (recipe {found.recipe}, run {found.run_id})", file=sys.stderr)
     from flows.engine.pages import mlflow_page, mlflow_pages
-    from flows.serving.answer_file import check_output
+    from flows.serving.answer_file import answers_of, check_columns, check_output
     from flows.serving.evaluate import evaluate as evaluated
     from flows.serving.evaluate import record, show_evaluation, wrong_rows
     from flows.serving.input_file import counted, input_file
@@ -75,7 +75,7 @@ def evaluate(
 
     rows = input_file(input_, found.folder, text_a, text_b_column, label, labelled=True)
     if output is not None:
-        check_output(output, rows.columns, input_)
+        check_output(output, input_)
     mlflow_pages(home)
     recorded = found.run_id is not None
     try:
@@ -87,6 +87,8 @@ def evaluate(
         recorded = False
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
     check_pair(predictor.pair, found, "text_b" in rows.roles)
+    if output is not None:
+        check_columns(rows.columns, answers_of(predictor.labels))
     with (
         wrong_rows(output, rows, predictor.labels) as wrong,
         counted(f"evaluating {input_.name}", "row", rows.rows) as done,

@@ -81,12 +81,20 @@ def predict(
         )
     else:
         source = _typed(text, text_b)
-    from flows.serving.answer_file import answered, check_output, write_answers
+    from flows.serving.answer_file import (
+        answered,
+        answers_of,
+        check_columns,
+        check_output,
+        write_answers,
+    )
 
     if output is not None:
-        check_output(output, source.columns, input_)
+        check_output(output, input_)
     predictor = load_predictor(found.folder, resolve_numerics(device, precision, threads, False))
     check_pair(predictor.pair, found, "text_b" in source.roles)
+    if output is not None:
+        check_columns(source.columns, answers_of(predictor.labels))
     document: dict[str, Any] = {
         "model": str(found.folder),
         "run_id": found.run_id,

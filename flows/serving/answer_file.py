@@ -63,12 +63,11 @@ class Writer(Protocol):
         """No more rows come."""
 
 
-def check_output(path: Path, columns: tuple[str, ...], given: Path | None) -> None:
-    """Refuse an output file that cannot be written, or whose columns would collide.
+def check_output(path: Path, given: Path | None) -> None:
+    """Refuse an output file that cannot be written.
 
     Args:
         path: ends in .csv, .jsonl or .parquet; an existing file is replaced.
-        columns: of the user's own, that stand beside the answers.
         given: the file or folder that is read, which is the user's only copy.
 
     Raises:
@@ -76,15 +75,23 @@ def check_output(path: Path, columns: tuple[str, ...], given: Path | None) -> No
     """
     if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"output must end in one of {', '.join(_WRITERS)}, got {path}")
-    for name in columns:
-        if name in ANSWERS or columns.count(name) > 1:
-            raise ValueError(
-                f"columns of the output must differ from each other and from {LABEL}, "
-                f"{PROBABILITY} and {SCORE}, got {name}"
-            )
     if given is not None and _is_read(path, given):
         raise ValueError(f"output must be another file than input, and not in it, got {path}")
     check_new_file(path, "output")
+
+
+def check_columns(columns: tuple[str, ...], answers: tuple[str, ...]) -> None:
+    """Refuse columns of the user's own that would collide with those of the answers.
+
+    Raises:
+        ValueError: naming the column.
+    """
+    for name in columns:
+        if name in answers or columns.count(name) > 1:
+            raise ValueError(
+                f"columns of the output must differ from each other and from "
+                f"{' and '.join(answers)}, got {name}"
+            )
 
 
 def _is_read(path: Path, given: Path) -> bool:

@@ -60,6 +60,12 @@ def test_what_may_mean_something_else_stays_another_class(one: object, other: ob
     assert label_name(one) != label_name(other)
 
 
+@pytest.mark.parametrize("word", ["true", "false"])
+def test_what_is_true_or_false_is_one_class_in_every_format(word: str) -> None:
+    """JSON and Parquet have values of their own; a CSV has what Python or a spreadsheet wrote."""
+    assert {label_name(one) for one in (word == "true", word, word.title(), word.upper())} == {word}
+
+
 def test_shortest_decimals() -> None:
     assert [label_name(text) for text in (".5", "0.50", "1.", "-0.0", "+1", "-.50")] == [
         *("0.5", "0.5", "1", "0", "1", "-0.5")

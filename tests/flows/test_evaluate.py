@@ -142,6 +142,24 @@ def test_the_rows_that_are_read_are_not_written_over(
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["train.parquet"]
 
 
+def test_columns_are_refused_that_the_answers_have_alone(
+    smoke_home: Home, labelled: Path, tmp_path: Path
+) -> None:
+    frame, path, output = pd.read_csv(labelled), tmp_path / "more.csv", tmp_path / "out.csv"
+    given = ("--input", str(path), "--output", str(output), *COLUMNS)
+    frame.assign(score=3).to_csv(path, index=False)
+    done = rosita("evaluate", *given, home=smoke_home.home)
+    assert done.code == 0, done.stderr
+    assert set(pd.read_csv(output)["score"]) == {3}
+    frame.assign(prediction=3).to_csv(path, index=False)
+    done = rosita("evaluate", *given, home=smoke_home.home)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "rosita: columns of the output must differ from each other and from prediction and "
+        "probability, got prediction"
+    )
+
+
 def test_names_of_classes_are_no_markup(smoke_home: Home, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(smoke_home.summary["export_dir"])
     sizes = {"hidden_size": 8, "head_size": 4, "layer_heads": [2], "layer_ffn_units": [8]}

@@ -117,7 +117,8 @@ def test_a_damaged_cell_is_no_best_one(tmp_path: Path, damaged: str) -> None:
     done = rosita("promote", "g1", home=tmp_path)
     assert done.code == 2, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last == f"rosita: grid g1 must have a finished cell, got none in {folder}"
+    said = "rosita: grid g1 must have a finished cell as it is defined now, got none in"
+    assert last == f"{said} {folder}; g1/CELL means one of before"
     path = folder / "definition.json"
     path.write_text('{"name": "g1"}')
     done = rosita("report", "--grid", "g1", "--out", str(tmp_path / "out"), home=tmp_path)
@@ -135,7 +136,7 @@ def test_a_cell_that_a_grid_no_longer_has_is_no_best_one(
     path = tmp_path / "grids" / "smoke-grid" / "definition.json"
     grid = json.loads(path.read_text())
     path.write_text(json.dumps(grid | {"set": {**grid["set"], "width.learning_rate": 0.00012}}))
-    with pytest.raises(ValueError, match=r"^grid smoke-grid must have a finished cell, got none"):
+    with pytest.raises(ValueError, match=r"^grid smoke-grid must have a finished cell as it is"):
         best_cell("smoke-grid", tmp_path)
 
 

@@ -261,7 +261,8 @@ def without_places(document: dict[str, Any], *places: str) -> dict[str, Any]:
 
     Those are known that stand by themselves somewhere, and `places`; they may have spaces.
     """
-    known = sorted({*places, *_places(document)}, key=len, reverse=True)
+    named = {place for place in places if Path(place).name}
+    known = sorted({*named, *_places(document)}, key=len, reverse=True)
     cleaned: dict[str, Any] = _without(document, known)
     return cleaned
 

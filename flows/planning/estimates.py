@@ -12,6 +12,7 @@ from flows.engine.checks import is_here
 from flows.engine.graph import Vertex
 from flows.recipes.changes import flat
 from flows.recipes.request import read_rows
+from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.targets import TargetsSettings
 from rosita_core.training.loop import total_steps
 from tasks.cache.records import StageResult, attempts, makers
@@ -20,8 +21,10 @@ from tasks.stages.catalogue import catalogue
 
 DATA, KEPT = "data", "targets"
 DECIDING = (
-    *("training.batch_size", "training.max_length", "source.digest", "source.limit_rows"),
+    *("training.batch_size", "training.accumulate", "training.max_length"),
+    *("training.pad_to_max_length", "source.digest", "source.limit_rows", "variants.copies"),
     *("mlm_digest", "vectors_digest", "max_length", "states"),
+    *("calibration.batch_size", "calibration.max_length"),
 )
 """Settings without which the time of a step, or of the rows, says nothing about another one's."""
 
@@ -87,6 +90,7 @@ class Estimator:
             )
             for record in alike
             if record["components"]["numerics"].get("device") == kind
+            and record["components"]["numerics"].get("precision") == vertex.numerics.precision
             and record["components"]["numerics"].get(PROCESSES, 1) == processes
             and _comparable(wanted, flat(record["components"]["config"]))
             and same_rows in (None, record["components"]["inputs"].get(DATA, same_rows))
@@ -178,6 +182,9 @@ def _units(vertex: Vertex, results: Mapping[str, StageResult]) -> float | None:
     config = vertex.node.config
     if isinstance(config, TargetsSettings):
         return rows_read(vertex, results)
+    if isinstance(config, MeasureSettings):
+        rows = rows_read(vertex, results)
+        return None if rows is None else config.calibration.count(rows)
     if vertex.name != "augment" and not hasattr(config, "training"):
         return None
     rows = rows_read(vertex, results)

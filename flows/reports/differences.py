@@ -30,10 +30,11 @@ METHOD = (
     f"{100 * CONFIDENCE:.0f} % interval and the two-sided p of a paired bootstrap: {RESAMPLES:,} "
     f"resamples (seed {SEED}), each of which draws the dev rows with replacement, the same rows "
     f"for all models, and the seeds with replacement, in pairs where both have the same seeds. So "
-    f"the interval speaks of new rows and new trainings; it is rather too wide than too narrow. p "
-    f"is corrected by Holm's method within a table and task. Two configurations are told apart "
-    f"where the corrected p is below {ALPHA}. McNemar: the exact test of equal accuracy, seed by "
-    f"seed, not corrected."
+    f"the interval speaks of new rows, and as far as so few seeds tell of new trainings: where "
+    f"these vary much more than rows do, three seeds that agree in sign by chance, one time in "
+    f"four, look told apart. Read a verdict beside the spread over the seeds. p is corrected by "
+    f"Holm's method within a table and task. Two configurations are told apart where the corrected "
+    f"p is below {ALPHA}. McNemar: the exact test of equal accuracy, seed by seed, not corrected."
 )
 
 

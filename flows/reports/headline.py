@@ -90,10 +90,18 @@ def _compared(
 def in_words(pairs: Table) -> tuple[str, ...]:
     """The comparisons as sentences: those that show a difference, and those that do not; where
     there are many, what each configuration is above."""
-    if len(pairs.frame) > LISTED:
-        return tuple(_above(str(name), rows) for name, rows in pairs.frame.groupby("a", sort=False))
+    texts: list[str] = []
+    for family, frame in pairs.frame.groupby("family", sort=False):
+        lead = f"{family}: " if pairs.frame["family"].nunique() > 1 else ""
+        texts += [lead + text for text in _in_words(frame)]
+    return tuple(texts)
+
+
+def _in_words(pairs: pd.DataFrame) -> list[str]:
+    if len(pairs) > LISTED:
+        return [_above(str(name), rows) for name, rows in pairs.groupby("a", sort=False)]
     apart, alike = [], []
-    for row in rows_of(pairs.frame):
+    for row in rows_of(pairs):
         interval = f"{points(row['low'])} to {points(row['high'])}"
         if row["told_apart"]:
             side = "above" if row["difference"] >= 0 else "below"
@@ -106,7 +114,7 @@ def in_words(pairs: Table) -> tuple[str, ...]:
         texts.append(f"Told apart, in points with the 95 % interval: {'; '.join(apart)}.")
     if alike:
         texts.append(f"Not told apart: {'; '.join(alike)}.")
-    return tuple(texts)
+    return texts
 
 
 def _above(name: str, rows: pd.DataFrame) -> str:

@@ -146,7 +146,7 @@ def _said(recipe: dict[str, Any]) -> dict[str, str]:
     read = compress["calibration"]["labels"]
     labels = rank in NEEDS_LABELS or rearranged or (rank == "attribution" and read)
     recovered, rows = compress["recover"], compress["calibration"]["rows"]
-    some = f"{rows:,}" if rows is not None else "2,048"
+    some = f"{rows:,}" if rows is not None else "at most 2,048"
     return {
         "method": method,
         "budget": budget,

@@ -206,7 +206,9 @@ def _architectures(records: Records) -> Table | None:
     shapes = records.cells.drop_duplicates("shape")
     if len(records.families) > len(records.tasks):
         return None
-    if len(shapes) < 2 or len(shapes) != len(records.configurations):
+    pairs = records.cells.groupby(["shape", "configuration"], observed=True).ngroups
+    # Each shape is one configuration, and the other way round.
+    if len(shapes) < 2 or not len(shapes) == len(records.configurations) == pairs:
         return None
     rows = []
     for first in rows_of(shapes):

@@ -38,13 +38,17 @@ class Calibration:
         for rows in shuffled_batches(lengths, self.batch_size, False, self.seed, 0):
             yield collate(data, chosen[rows], self.max_length, framing, False)
 
+    def count(self, available: int) -> int:
+        """How many rows are wanted of so many."""
+        return min(MOST_ROWS, available) if self.rows is None else self.rows
+
     def chosen(self, available: int) -> np.ndarray:
         """Indices of the rows, ascending.
 
         Raises:
             ValueError: where there are fewer rows than wanted.
         """
-        count = min(MOST_ROWS, available) if self.rows is None else self.rows
+        count = self.count(available)
         if count > available:
             raise ValueError(
                 f"compress.calibration.rows must be at most {available}, the training rows, "

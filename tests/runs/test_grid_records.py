@@ -186,6 +186,8 @@ def test_no_place_of_the_machine_is_named_whatever_is_in_it() -> None:
         "hardware": {"cpu": "AMD EPYC / Intel"},
         "url": "http://127.0.0.1:9/a/b",
     }
+    # As in a container whose user has no home.
+    assert without_places(told, "/") == without_places(told)
     assert without_places(told) == {
         "data": {"train": "x.csv", "path": None},
         "missing": {"a": "failed: [Errno 2] No such file: 'x.csv' (or c)"},

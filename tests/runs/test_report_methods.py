@@ -26,7 +26,7 @@ def test_methods_are_put_beside_each_other(tmp_path: Path) -> None:
     assert frame["recovered"].to_dict() == {name: trained.get(name, "no") for name in frame.index}
     assert frame["labels"].tolist() == ["no"] * 7
     assert frame["rows"].to_dict() == {
-        name: "all" if name in trained else "2,048" for name in frame.index
+        name: "all" if name in trained else "at most 2,048" for name in frame.index
     }
     cells = load(folder).cells.groupby("axis.method")["score"].mean()
     assert frame.loc["kcm, 0.5", "score"] == pytest.approx(cells["kcm"])

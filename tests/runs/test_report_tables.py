@@ -79,6 +79,20 @@ def test_tasks_are_columns_where_several_grids_are_given(records: Path) -> None:
     assert len({plot.name for plot in report.plots}) == len(report.plots)
     pairs = next(table.frame for table in report.tables if table.name == "differences")
     assert pairs.groupby("family").size().tolist() == [10, 10]
+    [section] = [one for one in report.sections if one.title == "Which differ"]
+    leads = [f"{family}: " for family in pairs["family"].unique()]
+    assert section.text and all(text.startswith(tuple(leads)) for text in section.text)
+    assert all(any(text.startswith(lead) for text in section.text) for lead in leads)
+
+
+def test_configurations_of_one_shape_make_no_table_of_architectures(records: Path) -> None:
+    whole = load(records / "architecture")
+    cells = whole.cells.copy()
+    # Two configurations swap the shapes of their first cells: as many shapes as configurations.
+    first, last = cells.index[0], cells.index[-1]
+    cells.loc[[first, last], "shape"] = cells.loc[[last, first], "shape"].to_numpy()
+    made = build(report_records([replace(whole, cells=cells)]))
+    assert "architectures" not in [table.name for table in made.tables]
 
 
 def test_the_architecture_table_goes_from_deep_to_shallow(records: Path) -> None:

@@ -115,9 +115,11 @@ def paired_bootstrap(
 
     Each resample draws N rows with replacement, the same for every model, and S seeds with
     replacement; the score of a configuration is the mean over the drawn seeds. So the interval has
-    the chance of the rows and of the trainings in it (the two-way bootstrap of Owen 2007, which is
-    rather too wide than too narrow; the seeds' part of it is too narrow by (S - 1) / S). With one
-    seed there is no more than the rows in it.
+    the chance of the rows and of the trainings in it (the two-way bootstrap of Owen 2007). The
+    rows' part is rather too wide than too narrow, the seeds' part too narrow by (S - 1) / S, and
+    of few seeds it knows no other values than theirs: where trainings vary much more than rows do,
+    S seeds whose differences share a sign by chance, one time in 2^(S - 1), look told apart. With
+    one seed there is no more than the rows in it.
 
     metric: as in `compute_metrics`. labels: (N,). a, b: (S, N) predictions, S may differ.
     same_seeds: seed s of a belongs to seed s of b (they share a teacher, say), and they are drawn

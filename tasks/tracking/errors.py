@@ -18,6 +18,8 @@ REFUSALS = {
 }
 # Of these, the ones that are about the run and not about one of its values.
 HOPELESS = {"INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+# What this user may not do, or this server does not have; other requests it may well take.
+DENIED = {"PERMISSION_DENIED", "ENDPOINT_NOT_FOUND"}
 # Answers that other credentials or a later time would change.
 LATER = {401, 403, 407, 408, 425, 429}
 
@@ -27,8 +29,8 @@ class Unavailable(RuntimeError):
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(brief(cause))
-        self.answered = has_failed(cause) or is_local(cause)
-        """MLflow is there but failed; it may well take other requests."""
+        self.answered = has_failed(cause) or is_local(cause) or code_of(cause) in DENIED
+        """MLflow is there but failed or forbids this; it may well take other requests."""
 
 
 def is_refusal(error: Exception) -> bool:

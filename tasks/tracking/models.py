@@ -21,6 +21,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from tasks.host.logs import warn
 from tasks.host.private_files import make_private
 from tasks.tracking.errors import is_refusal
 from tasks.tracking.served_model import ANSWERS, GRAPH, TEXT, TEXT_B
@@ -86,12 +87,13 @@ def register(
     version = own
     if version is None and wanted.artifact is not None:
         version = _find_version(client, wanted.name, ARTIFACT_TAG, wanted.artifact)
+    new = version is None
     if version is None:
         logged = _logged_model(client, experiment, run_id, wanted, save, scratch)
         version = own = _new_version(client, run_id, wanted, logged)
     if own is not None:
         # Also of one that was made before, after which nobody came so far.
-        _choose_champion(client, wanted.name, own)
+        _choose_champion(client, wanted.name, own, new)
     number, model_id = str(version.version), version.tags[MODEL_TAG]
     # The UI shows the versions of a logged model by this tag.
     shown = json.dumps([{"name": wanted.name, "version": number}])
@@ -257,8 +259,11 @@ def _described(name: str) -> str:
     )
 
 
-def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> None:
-    """The alias `champion` goes to a version that is better on the same dev rows, or the first."""
+def _choose_champion(client: MlflowClient, name: str, version: ModelVersion, new: bool) -> None:
+    """The alias `champion` goes to a version that is better on the same dev rows, or the first.
+
+    Of a `new` one on other rows it is said that nobody knows which is better.
+    """
     try:
         champion = client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
@@ -271,6 +276,11 @@ def _choose_champion(client: MlflowClient, name: str, version: ModelVersion) -> 
     comparable = ours.get(FINGERPRINT_TAG) == theirs.get(FINGERPRINT_TAG) is not None
     if comparable and float(ours[SCORE_TAG]) > float(theirs[SCORE_TAG]):
         client.set_registered_model_alias(name, CHAMPION, version.version)
+    if new and not comparable:
+        warn(
+            f"version {version.version} of {name} was scored on other dev rows than its "
+            f"{CHAMPION}, version {champion.version}, and is not compared with it"
+        )
 
 
 def _tags(wanted: Registration) -> dict[str, str]:

@@ -5,7 +5,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -13,20 +12,15 @@ import pytest
 import torch
 from contexts import stage_context
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Run
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.entities import Run
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from tasks.cache.stage_key import Stage
 from tasks.execution.attempt import attempts, carry_out
 from tasks.execution.work import Computed, Work
 from tasks.host.hardware import BF16_CPU_FLAGS, cpu_has_bf16, hardware, resolve_numerics
-from tasks.tracking.models import Registration, register
 from tasks.tracking.register_model import log_compressed_model
 from tasks.tracking.runs import Tracking, flatten, tracking_uri
-from tasks.tracking.tags import FINGERPRINT_TAG, SCORE_TAG
 
 NUMERICS = {"device": "cpu", "precision": "fp32", "hardware": "AVX2", "deterministic": True}
 
@@ -367,50 +361,3 @@ def test_numerics_are_resolved_or_refused_by_name() -> None:
 def test_cuda_without_cuda_is_refused() -> None:
     with pytest.raises(ValueError, match="device must be cpu or auto on a machine without CUDA"):
         resolve_numerics("cuda", "auto", "auto", True)
-
-
-def test_a_version_whose_maker_ended_too_soon_is_chosen_by_who_repeats_it(
-    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = client.create_experiment("alone", artifact_location=(tmp_path / "files").as_uri())
-    run = client.create_run(experiment).info.run_id
-    wanted = Registration("alone", "token", "a" * 64, {}, {})
-
-    def save(folder: Path, logged: LoggedModel) -> None:
-        folder.mkdir()
-        Model(run_id=run, model_id=logged.model_id).save(str(folder / "MLmodel"))
-
-    def lost(*_: Any, **__: Any) -> None:
-        raise ConnectionError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "set_registered_model_alias", lost)
-        with pytest.raises(ConnectionError):
-            register(client, experiment, run, wanted, save, tmp_path)
-    assert register(client, experiment, run, wanted, save, tmp_path)["version"] == "1"
-    assert client.get_model_version_by_alias("alone", "champion").version == 1
-
-
-def test_a_server_that_fails_to_answer_names_no_new_champion(
-    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = client.create_experiment("busy", artifact_location=(tmp_path / "files").as_uri())
-    run = client.create_run(experiment).info.run_id
-
-    def save(folder: Path, logged: LoggedModel) -> None:
-        folder.mkdir()
-        Model(run_id=run, model_id=logged.model_id).save(str(folder / "MLmodel"))
-
-    def busy(*_: Any) -> None:
-        raise MlflowException("database is locked", TEMPORARILY_UNAVAILABLE)
-
-    for number, score in enumerate(("0.9", "0.1"), start=1):
-        tags = {FINGERPRINT_TAG: "rows", SCORE_TAG: score}
-        wanted = Registration("busy", str(number), str(number) * 64, {}, tags)
-        if number == 2:
-            with monkeypatch.context() as patched:
-                patched.setattr(MlflowClient, "get_model_version_by_alias", busy)
-                with pytest.raises(MlflowException, match="database is locked"):
-                    register(client, experiment, run, wanted, save, tmp_path)
-        register(client, experiment, run, wanted, save, tmp_path)
-        assert client.get_model_version_by_alias("busy", "champion").version == 1

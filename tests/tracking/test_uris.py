@@ -5,6 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    ENDPOINT_NOT_FOUND,
+    INTERNAL_ERROR,
+    PERMISSION_DENIED,
+)
 from typed_command import Home
 
 from tasks.host.redaction import redacted, with_credentials
@@ -78,3 +84,13 @@ def test_a_folder_that_is_not_there_now_may_be_there_later(error: type[OSError])
     # The other runs go on meanwhile; a connection that fails stops them all.
     assert Unavailable(error(2, "no", "/mnt/models")).answered
     assert not Unavailable(ConnectionRefusedError(111, "no")).answered
+
+
+@pytest.mark.parametrize("code", [PERMISSION_DENIED, ENDPOINT_NOT_FOUND])
+def test_what_one_user_may_not_do_stops_no_other_run(code: int) -> None:
+    """As of a registered model of somebody else's, or of a server that is older than we."""
+    denied = MlflowException("API request to endpoint /x failed with error code 403", code)
+    assert not is_refusal(denied)
+    assert Unavailable(denied).answered
+    away = MlflowException("API request to http://x failed with exception", INTERNAL_ERROR)
+    assert not Unavailable(away).answered

@@ -38,6 +38,12 @@ class MeasuredCell:
     summary: dict[str, Any]
     assessment: Path
 
+    @property
+    def taught_by(self) -> str:
+        """What its teacher is called among the predictions: by its key, and how much it read."""
+        [key] = [one["key"] for one in self.document["stages"] if one["name"] == TEACHER]
+        return f"{TEACHER}:{key}@{self.cell.recipe.width.max_length}"
+
 
 def predictions(cell: MeasuredCell) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions of the student and of its teacher on every reported row.
@@ -45,9 +51,8 @@ def predictions(cell: MeasuredCell) -> tuple[pd.DataFrame, pd.DataFrame]:
     A class is its number; a model with one output predicts that number.
     """
     assessment = read_assessment(cell.assessment)
-    keys = {stage["name"]: stage["key"] for stage in cell.document["stages"]}
     frames = []
-    for name, model in ((cell.name, STUDENT), (f"teacher:{keys['teacher']}", TEACHER)):
+    for name, model in ((cell.name, STUDENT), (cell.taught_by, TEACHER)):
         parts = []
         for split, labels in assessment.labels.items():
             logits_NC = assessment.models[model].logits[split]

@@ -3,7 +3,7 @@
     cells.parquet        a row per finished cell
     stages.parquet       a row per stage of a cell
     curves.parquet       a row per observation of a training, once per distinct stage key
-    predictions.parquet  a row per cell, split and row; teachers are cells `teacher:<stage key>`
+    predictions.parquet  a row per cell, split and row; teachers are cells `teacher:<stage key>@<tokens>`
     prunes.parquet       a row per prune, as JSON (rosita_core.compression.prune_record)
     grid.json            definition, seeds, recipes, environments, commits, date, missing cells
 
@@ -194,6 +194,7 @@ def _cell_row(cell: MeasuredCell) -> dict[str, Any]:
         "score": student["score"],
         "score_name": summary["score_name"],
         **{f"metric.{name}": value for name, value in student["metrics"].items()},
+        "taught_by": cell.taught_by,
         "teacher_score": teacher["score"],
         "teacher_shape": teacher["shape"],
         "teacher_params": int(teacher["params"]),

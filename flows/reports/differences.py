@@ -192,13 +192,7 @@ def _students(records: Records, name: str, family: str) -> _Predicted | None:
 
 def _teachers(records: Records, name: str, family: str) -> _Predicted | None:
     cells = records.of(name, family)
-    keys = []
-    for cell in cells["cell"]:
-        found = records.keys([cell], TEACHER)
-        if not found:
-            return None
-        keys.append(f"{TEACHER}:{found[0]}")
-    return _predicted(records, keys, cells["seed"].tolist(), family)
+    return _predicted(records, cells["taught_by"].tolist(), cells["seed"].tolist(), family)
 
 
 def _predicted(

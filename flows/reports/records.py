@@ -44,8 +44,9 @@ class Records:
         name: of the grid, or of the grids.
         documents: grid.json of each grid.
         cells: a row per finished cell, with `configuration` (its name for people), `family` (grid
-            and task: what may be compared) and `teachers` (a number: configurations of a family
-            that learn from the same teachers have one).
+            and task: what may be compared), `taught_by` (its teacher among the predictions) and
+            `teachers` (a number: configurations of a family that learn from the same teachers,
+            which read as many tokens, have one).
         stages, curves, predictions, prunes: as the grid recorded them.
         axes: the axes of the cells, in order.
         missing: cells that are not finished -> why.
@@ -114,7 +115,8 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         configuration=_configurations(cells, axes, _methods_of(parts)),
         family=cells["grid"] + " on " + cells["task"],
     )
-    cells = cells.assign(teachers=_teachers(cells, frames["stages"]))
+    cells = cells.assign(taught_by=_taught_by(cells, frames["stages"]))
+    cells = cells.assign(teachers=_teachers(cells))
     return Records(
         name=", ".join(dict.fromkeys(cells["grid"])),
         documents=tuple(part.grid for part in parts),
@@ -139,18 +141,25 @@ def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
     return None
 
 
-def _teachers(cells: pd.DataFrame, stages: pd.DataFrame) -> pd.Series:
-    """A number per cell; configurations of a family that share the teacher of a seed have one."""
+def _taught_by(cells: pd.DataFrame, stages: pd.DataFrame) -> pd.Series:
+    """The name of each cell's teacher among the predictions; "" where there is none."""
     trained = stages[stages["stage"] == "teacher"].drop_duplicates("cell")
-    keys = cells["cell"].map(trained.set_index("cell")["key"]).fillna("")
-    number: dict[tuple[str, str], int] = {}
-    for (family, _), own in keys.groupby([cells["family"], cells["configuration"]], sort=False):
+    # Earlier records know a teacher by its key alone.
+    named = "teacher:" + cells["cell"].map(trained.set_index("cell")["key"])
+    known = cells["taught_by"].fillna(named) if "taught_by" in cells else named
+    return known.fillna("")
+
+
+def _teachers(cells: pd.DataFrame) -> pd.Series:
+    """A number per cell; configurations of a family that share the teacher of a seed have one."""
+    names, number = cells["taught_by"], dict[tuple[str, str], int]()
+    for (family, _), own in names.groupby([cells["family"], cells["configuration"]], sort=False):
         mine = [(str(family), key) for key in own]
         shared = {number[one] for one in mine if one in number}
         chosen = min(shared, default=len(number))
         number |= dict.fromkeys(mine, chosen)
         number = {one: chosen if n in shared else n for one, n in number.items()}
-    found = [number[one] for one in zip(cells["family"], keys, strict=True)]
+    found = [number[one] for one in zip(cells["family"], names, strict=True)]
     return pd.Series(found, cells.index)
 
 

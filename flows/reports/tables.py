@@ -292,7 +292,9 @@ def every_cell(records: Records) -> Table:
         number_column("parameters", "params", count),
         number_column("time", "seconds", whole_duration),
     )
-    return Table("cells", "Every cell", "", records.cells.drop(columns="teachers"), shown)
+    return Table(
+        "cells", "Every cell", "", records.cells.drop(columns=["teachers", "taught_by"]), shown
+    )
 
 
 def stage_times(records: Records) -> Table:

@@ -47,7 +47,9 @@ def test_records_are_what_the_runs_measured(grid_home: GridHome, tmp_path: Path)
         assert (mine["label"] == mine["prediction"]).mean() == pytest.approx(row["score"])
         stages = kept.stages[kept.stages["cell"] == name].set_index("stage")
         assert dict(stages["key"]) == {s["name"]: s["key"] for s in cell["stages"]}
-        teacher = f"teacher:{stages.loc['teacher', 'key']}"
+        teacher = row["taught_by"]
+        tokens = kept.grid["recipes"][name]["width"]["max_length"]
+        assert teacher == f"teacher:{stages.loc['teacher', 'key']}@{tokens}"
         known.add(teacher)
         theirs = kept.predictions[kept.predictions["cell"] == teacher]
         right = (theirs["label"] == theirs["prediction"]).mean()

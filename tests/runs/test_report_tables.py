@@ -20,7 +20,7 @@ from flows.reports import curves as report_curves
 from flows.reports.build import build
 from flows.reports.headline import environment, methods
 from flows.reports.plots import teacher_line
-from flows.reports.records import report_records
+from flows.reports.records import Records, report_records
 from flows.reports.tables import results
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,8 +28,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def tables_of(*folders: Path) -> dict[str, pd.DataFrame]:
     """The tables of a report by name, without its plots being drawn."""
-    report = build(report_records([load(folder) for folder in folders]))
-    return {table.name: table.frame for table in report.tables}
+    return tables_in(report_records([load(folder) for folder in folders]))
+
+
+def tables_in(records: Records) -> dict[str, pd.DataFrame]:
+    return {table.name: table.frame for table in build(records).tables}
 
 
 def test_comparisons_rest_on_the_recorded_predictions(records: Path) -> None:
@@ -329,6 +332,26 @@ def test_each_teacher_has_a_row_and_a_line_of_its_own(records: Path) -> None:
     assert [line.get_ydata()[0] for line in axes.get_lines()] == pytest.approx(
         table.loc[[first, second], "score"].tolist()
     )
+
+
+def test_a_teacher_that_read_less_of_each_text_is_another_one(records: Path) -> None:
+    """One training, whose teacher is scored on as many tokens as each student."""
+    kept = load(records / "architecture")
+    short = kept.cells["axis.shape"].isin(["a4_l2_f540_e48", "a4_l1_f1240_e48"])
+    trained = kept.stages[kept.stages["stage"] == "teacher"].set_index("cell")["key"]
+    names = "teacher:" + kept.cells["cell"].map(trained)
+    cells = kept.cells.assign(taught_by=names.where(~short, names + "@16"))
+    theirs = kept.predictions[kept.predictions["cell"].isin(names)]
+    worse = theirs.assign(cell=theirs["cell"].astype(str) + "@16", prediction=0)
+    predictions = pd.concat([kept.predictions, worse], ignore_index=True)
+    found = report_records([replace(kept, cells=cells, predictions=predictions)])
+    assert found.cells.groupby("teachers").ngroups == 2
+    against = tables_in(found)["against_teacher"].set_index("a")["difference"]
+    before = tables_of(records / "architecture")["against_teacher"].set_index("a")["difference"]
+    changed = found.cells.loc[short, "configuration"].unique()
+    assert (against[changed] > before[changed]).all()
+    same = before.index.difference(changed)
+    assert against[same].tolist() == pytest.approx(before[same].tolist())
 
 
 def test_the_rows_of_a_score_are_those_of_its_own_task_and_split(

@@ -3,7 +3,7 @@
     cells.parquet        a row per finished cell
     stages.parquet       a row per stage of a cell
     curves.parquet       a row per observation of a training, once per distinct stage key
-    predictions.parquet  a row per cell, split and row; teachers are cells `teacher:<stage key>@<tokens>`
+    predictions.parquet  a row per cell, split and row; `teacher:<stage key>@<tokens>` is a teacher
     prunes.parquet       a row per prune, as JSON (rosita_core.compression.prune_record)
     grid.json            definition, seeds, recipes, environments, commits, date, missing cells
 

@@ -143,16 +143,16 @@ def test_the_rows_that_are_read_are_not_written_over(
 
 
 def test_columns_are_refused_that_the_answers_have_alone(
-    smoke_home: Home, labelled: Path, tmp_path: Path
+    copied_home: Home, labelled: Path, tmp_path: Path
 ) -> None:
     frame, path, output = pd.read_csv(labelled), tmp_path / "more.csv", tmp_path / "out.csv"
     given = ("--input", str(path), "--output", str(output), *COLUMNS)
     frame.assign(score=3).to_csv(path, index=False)
-    done = rosita("evaluate", *given, home=smoke_home.home)
+    done = rosita("evaluate", *given, home=copied_home.home)
     assert done.code == 0, done.stderr
     assert set(pd.read_csv(output)["score"]) == {3}
     frame.assign(prediction=3).to_csv(path, index=False)
-    done = rosita("evaluate", *given, home=smoke_home.home)
+    done = rosita("evaluate", *given, home=copied_home.home)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
         "rosita: columns of the output must differ from each other and from prediction and "

@@ -11,6 +11,7 @@ import pytest
 from command_line import rosita
 
 from flows.engine import executor
+from tasks.execution.workers import Workers, _Worker
 
 
 def stages(name: str, count: int) -> list[Any]:
@@ -52,3 +53,14 @@ def test_a_disk_that_is_full_for_a_moment_fails_the_stage_that_meets_it(
     assert last.startswith(
         "rosita: stage data of recipe smoke could not go on: OSError: [Errno 28]"
     )
+
+
+def test_a_training_gets_a_worker_with_as_many_gpus_as_it_has_processes() -> None:
+    place = Workers.__new__(Workers)
+    small, large = _Worker("small", "one", 0, 1), _Worker("large", "two", 1, 4)
+    place._workers = {"small": small, "large": large}
+    wide, narrow = (False, 1, 0, 4), (False, 2, 1, 1)
+    place._waiting = [wide, narrow]
+    assert (place._for(wide), place._for(narrow)) == (large, small)
+    large.busy = True
+    assert (place._for(wide), place._for(narrow)) == (None, small)

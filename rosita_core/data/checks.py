@@ -11,7 +11,9 @@ from rosita_core.data.table import text_columns
 from rosita_core.messages import brief, some
 
 LARGEST = 1e18
-"""The square of a label, by which regressions learn, is a number of float32."""
+"""The square of a label is a number of float32."""
+LEAST_SPREAD = 1e-5
+"""Deviation of labels, a share of the largest: a float32 tells it apart 80 times."""
 
 
 def check_splits(splits: Splits, needed_rows: Mapping[str, int]) -> None:
@@ -72,6 +74,12 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
         raise ValueError(
             f"label of {split} must be in [-{LARGEST:g}, {LARGEST:g}], got {labels[row]:g} in row "
             f"{row + 1}"
+        )
+    spread, largest = labels.std(), np.abs(labels).max(initial=0.0)
+    if split == "train" and 0 < spread < LEAST_SPREAD * largest:
+        raise ValueError(
+            f"label of {split} must vary by at least {LEAST_SPREAD:g} of the largest, {largest:g} "
+            f"(labels less a constant do), got a deviation of {spread:g}"
         )
     # A correlation with what does not vary is none.
     if split in ("train", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:

@@ -57,6 +57,19 @@ def load(pretrained: Pretrained) -> RositaForSequenceClassification:
     return _in_order(model, pretrained.order)
 
 
+def has_classifier(pretrained: Pretrained) -> bool:
+    """Whether the checkpoint has a classifier of so many outputs, and `load` draws none.
+
+    Raises:
+        ValueError: see `load_pretrained`.
+    """
+    if pretrained.name in RANDOM_MODELS:
+        return False
+    folder = Path(pretrained.path)
+    weights = check_weights(folder, config_of(folder), pretrained.outputs)
+    return weights.outputs == pretrained.outputs
+
+
 def load_pretrained(folder: Path, outputs: int, seed: int) -> RositaForSequenceClassification:
     """A checkpoint of any family with a classifier of `outputs` outputs, in eval mode.
 

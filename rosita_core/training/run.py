@@ -15,6 +15,9 @@ from rosita_core.training.progress import Report
 class TrainingRun:
     """The rows of a training, where it computes, and who hears of it.
 
+    Labels of a regression are standard scores of the task's training labels, as its models answer
+    (`rosita_core.training.label_unit`).
+
     Attributes:
         rows: what the model learns from.
         selection: rows that choose the best weights; it never learns from them.

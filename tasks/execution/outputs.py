@@ -8,7 +8,9 @@ from typing import Any
 
 from rosita_core.model.checkpoint import save, shape_of
 from rosita_core.model.shape import count_parameters
+from rosita_core.training.label_unit import in_labels
 from tasks.execution.parallel import Training, in_processes
+from tasks.execution.row_inputs import training_unit
 from tasks.execution.work import Computed, Work
 
 
@@ -23,7 +25,7 @@ def trained(train: Training, work: Work) -> Computed:
             "selection_score": done.best_score,
         }
         with work.output() as folder:
-            save(done.model, folder)
+            save(in_labels(done.model, training_unit(work)), folder)
             write_document(folder / "training.json", facts)
             for name, document in done.documents.items():
                 write_document(folder / f"{name}.json", document)

@@ -7,6 +7,7 @@ from typing import Any
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing, framing_of, load_tokenizer
 from rosita_core.training.checkpoints import Checkpoints
+from rosita_core.training.label_unit import LabelUnit, label_unit, rows_in_standard_scores
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
 from tasks.execution.stage_inputs import StageInputs
@@ -29,13 +30,29 @@ def rows(work: StageInputs, role: str, split: str) -> Encoded:
     return Encoded(work.input(role) / "encoded" / f"{split}.arrow")
 
 
+def training_unit(work: StageInputs) -> LabelUnit | None:
+    """The unit of a regression's labels, in which a stage trains; None for classes.
+
+    A stage that trains for 0 epochs keeps the weights that it is given to the bit: none for it.
+    """
+    training = getattr(work.stage.config, "training", None)
+    if training is not None and training.epochs == 0:
+        return None
+    return label_unit(rows(work, "data", TRAIN).labels)
+
+
+def training_rows(work: StageInputs, role: str, split: str) -> Encoded:
+    """`rows`; labels of a regression are standard scores by `training_unit`."""
+    return rows_in_standard_scores(rows(work, role, split), training_unit(work))
+
+
 def training_run(
     work: StageInputs, role: str, placement: Placement, checkpoints: Checkpoints
 ) -> TrainingRun:
     """A training on the training rows of the artifact in `role`; other rows choose its weights."""
     return TrainingRun(
-        rows=rows(work, role, TRAIN),
-        selection=rows(work, "data", SELECT),
+        rows=training_rows(work, role, TRAIN),
+        selection=training_rows(work, "data", SELECT),
         framing=framing(work),
         placement=placement,
         report=work.report,

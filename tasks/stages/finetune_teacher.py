@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from rosita_core.model.pretrained import load
 from rosita_core.stages.teacher import finetune
 from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
+from tasks.execution.model_inputs import pretrained_model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
@@ -15,7 +15,7 @@ from tasks.execution.stage_inputs import StageInputs
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
     settings = work.stage.config
     run = training_run(work, "data", placement, checkpoints)
-    return finetune(load(settings.pretrained), settings, run)
+    return finetune(pretrained_model(work, settings.pretrained), settings, run)
 
 
 compute = partial(trained, _train)

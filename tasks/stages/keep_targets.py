@@ -1,7 +1,7 @@
 """Stages `<training>-targets`: what the teacher says of a training's rows, computed once."""
 
 from rosita_core.stages.targets import keep_targets
-from tasks.execution.model_inputs import model
+from tasks.execution.model_inputs import training_model
 from tasks.execution.row_inputs import TRAIN, framing, rows
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
@@ -13,7 +13,7 @@ def compute(work: Work) -> Computed:
         placement = set_up(work)
         with work.output() as folder:
             facts = keep_targets(
-                model(work, "teacher"),
+                training_model(work, "teacher"),
                 rows(work, "rows", TRAIN),
                 framing(work),
                 work.stage.config,

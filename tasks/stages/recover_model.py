@@ -7,7 +7,7 @@ from rosita_core.training.checkpoints import Checkpoints
 from rosita_core.training.loop import Trained
 from rosita_core.training.placement import Placement
 from tasks.execution.kept_inputs import kept_outputs
-from tasks.execution.model_inputs import model
+from tasks.execution.model_inputs import training_model
 from tasks.execution.outputs import trained
 from tasks.execution.row_inputs import training_run
 from tasks.execution.stage_inputs import StageInputs
@@ -15,7 +15,7 @@ from tasks.execution.stage_inputs import StageInputs
 
 def _train(work: StageInputs, placement: Placement, checkpoints: Checkpoints) -> Trained:
     return recover(
-        *(model(work, "source"), model(work, "teacher"), work.stage.config),
+        *(training_model(work, "source"), training_model(work, "teacher"), work.stage.config),
         training_run(work, "rows", placement, checkpoints),
         kept_outputs(work),
     )

@@ -295,6 +295,11 @@ def test_parquet_that_is_damaged_inside(
     ("labels", "data", "message"),
     [
         (("1e39", "2"), {"kind": "regression"}, "label of train must be in [-1e+18, 1e+18], got 1"),
+        (
+            ("1000000", "1000000.1"),
+            {"kind": "regression"},
+            "label of train must vary by at least 1e-05 of the largest, 1e+06 (labels less a",
+        ),
         (("a\x07b", "c"), {}, "label must have a name in a line for each class, got 'a\\x07b'"),
         (
             ("a", "b", "c"),

@@ -11,8 +11,10 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+import torch
 from command_line import csv_file, recipe_file, rosita
 from compressions import TINY, artifact, compressed
+from safetensors.torch import load_file
 
 from flows.cli.tables import show_comparison
 from tasks.store.artifacts import Store
@@ -105,6 +107,25 @@ def test_own_classes_of_single_texts(
         "(no such column)"
     )
     assert rosita("evaluate", "--input", renamed, "--label", "stars", home=home).code == 0
+
+
+def test_the_unit_of_numbers_decides_nothing(home: Path, tmp_path: Path) -> None:
+    """64 times the labels is 64 times the answers: by a power of two no bit is rounded."""
+    texts = sentences(60, 1)
+    weights, scores = [], []
+    for factor in (1, 64):
+        rows = [f"{text},{factor * (text.count('o') - 3)}" for text in texts]
+        train = csv_file(tmp_path / "train.csv", "sentence,stars", rows)
+        columns = {"text_a": "sentence", "label": "stars"}
+        recipe = own_recipe(tmp_path, train=train, dev_rows=12, columns=columns, kind="regression")
+        summary = compressed(home, recipe, "kd_setting=4", *TINY)
+        scores.append([summary[who]["score"] for who in ("teacher", "student")])
+        model = load_file(Store(home).path(artifact(summary, "width")) / "model.safetensors")
+        for part in ("classifier.weight", "classifier.bias"):
+            model[part] /= factor
+        weights.append(model)
+    assert scores[0] == scores[1]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:

@@ -26,15 +26,16 @@ ALPHA = 0.05
 ALL_PAIRS_UP_TO = 6
 
 METHOD = (
-    f"Differences are in points (hundredths of the metric) between means over seeds, with the "
-    f"{100 * CONFIDENCE:.0f} % interval and the two-sided p of a paired bootstrap: {RESAMPLES:,} "
-    f"resamples (seed {SEED}), each of which draws the dev rows with replacement, the same rows "
-    f"for all models, and the seeds with replacement, in pairs where both have the same seeds. So "
-    f"the interval speaks of new rows, and as far as so few seeds tell of new trainings: where "
-    f"these vary much more than rows do, three seeds that agree in sign by chance, one time in "
-    f"four, look told apart. Read a verdict beside the spread over the seeds. p is corrected by "
-    f"Holm's method within a table and task. Two configurations are told apart where the corrected "
-    f"p is below {ALPHA}. McNemar: the exact test of equal accuracy, seed by seed, not corrected."
+    f"Differences are in points (hundredths of the metric) between means over seeds, on the same "
+    f"dev rows, with the {100 * CONFIDENCE:.0f} % interval and the two-sided p by Student's t. "
+    f"Their variance has two parts: that of the rows, by a bootstrap ({RESAMPLES:,} resamples, "
+    f"seed {SEED}, each of which draws the same rows with replacement for all models), and that of "
+    f"the trainings, the sample variance over the seeds, in pairs where both have the same ones. "
+    f"The degrees of freedom are those of both together (Satterthwaite): where the trainings vary "
+    f"more than the rows do, three seeds have a wide interval. So it speaks of new rows and new "
+    f"trainings, but with one seed of new rows alone. p is corrected by Holm's method within a "
+    f"table and task. Two configurations are told apart where the corrected p is below {ALPHA}. "
+    f"McNemar: the exact test of equal accuracy, seed by seed, not corrected."
 )
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, ttest_ind, ttest_rel
 
 from rosita_core.data.task_spec import CLASS_METRICS
 from rosita_core.measuring.metrics import compute_metrics
@@ -236,6 +236,31 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(rng):
 
 def test_the_interval_over_seeds_is_not_too_narrow(rng):
     assert covered(rng, 150, 300, 3, 0.01, 0.08) >= 0.92
+
+
+def test_few_seeds_that_vary_do_not_look_told_apart(rng):
+    """Three seeds, whose differences share a sign by chance one time in four."""
+    assert covered(rng, 300, 300, 3, 0.05, 0.0) >= 0.9
+
+
+def test_of_many_rows_it_is_the_t_test_of_the_seeds(rng):
+    labels = np.zeros(50_000, dtype=int)
+    shares = [(0.80, 0.84, 0.91, 0.78), (0.78, 0.83, 0.85, 0.79)]
+    a, b = (np.concatenate([predictions(rng, labels, q) for q in of]) for of in shares)
+    scores = [(models == 0).mean(1) for models in (a, b)]
+    found = paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL)
+    assert found.p == pytest.approx(ttest_rel(*scores).pvalue, rel=0.05)
+    low, high = ttest_rel(*scores).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=0.05)
+    found = paired_bootstrap("accuracy", labels, a, b[:3], same_seeds=False, **USUAL)
+    welch = ttest_ind(scores[0], scores[1][:3], equal_var=False)
+    assert found.p == pytest.approx(welch.pvalue, rel=0.05)
+
+
+def test_of_few_rows_that_all_differ_it_is_that_of_coins():
+    labels, right, wrong = np.zeros(5, dtype=int), np.zeros(5, dtype=int), np.ones(5, dtype=int)
+    found = paired_bootstrap("accuracy", labels, right, wrong, same_seeds=True, **USUAL)
+    assert (found.value, found.low, found.high, found.p) == (1.0, 1.0, 1.0, 2 / 2**5)
 
 
 def test_wrong_arguments_are_named(rng):

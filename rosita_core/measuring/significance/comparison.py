@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,8 +91,8 @@ class Difference:
 
     Attributes:
         value: as observed.
-        low, high: percentile interval of the resampled differences.
-        p: two-sided; twice the smaller share of resampled differences on one side of zero.
+        low, high: interval by Student's t.
+        p: two-sided, of no difference.
     """
 
     value: float
@@ -113,42 +114,55 @@ def paired_bootstrap(
 ) -> Difference:
     """How far apart two configurations are, on the same rows, over rows and seeds.
 
-    Each resample draws N rows with replacement, the same for every model, and S seeds with
-    replacement; the score of a configuration is the mean over the drawn seeds. So the interval has
-    the chance of the rows and of the trainings in it (the two-way bootstrap of Owen 2007). The
-    rows' part is rather too wide than too narrow, the seeds' part too narrow by (S - 1) / S, and
-    of few seeds it knows no other values than theirs: where trainings vary much more than rows do,
-    S seeds whose differences share a sign by chance, one time in 2^(S - 1), look told apart. With
-    one seed there is no more than the rows in it.
+    Its variance has two parts. That of the rows is the bootstrap's: each resample draws N rows with
+    replacement, the same for every model, and scores all seeds on them. That of the trainings is
+    the sample variance over the S seeds, of their differences where they are paired, divided by S.
+    It knows S - 1 degrees of freedom, so the interval is Student's t with those of both parts
+    together (Satterthwaite 1946): where trainings vary more than rows do, three seeds have a wide
+    one. The rows' chance in each seed is in both parts, so that the interval is rather too wide
+    where trainings hardly vary. With one seed there is no more than the rows in it.
 
     metric: as in `compute_metrics`. labels: (N,). a, b: (S, N) predictions, S may differ.
-    same_seeds: seed s of a belongs to seed s of b (they share a teacher, say), and they are drawn
-    together. resamples: at least 100. confidence: of the interval, in (0, 1).
+    same_seeds: seed s of a belongs to seed s of b (they share a teacher, say). resamples: at least
+    100. confidence: of the interval, in (0, 1).
 
     Raises:
         ValueError: for other shapes, and what `compute_metrics` refuses.
     """
     true, first, second = np.asarray(labels), np.atleast_2d(a), np.atleast_2d(b)
     _check(true, first, second, same_seeds, resamples, confidence)
-    value = _mean_score(metric, true, first) - _mean_score(metric, true, second)
+    scores_a, scores_b = _scores(metric, true, first), _scores(metric, true, second)
     rng = np.random.default_rng(seed)
     rows = grouped_rows(true, np.concatenate([first, second]))
-    drawn_a = _seed_weights(rng, len(first), resamples)
-    drawn_b = drawn_a if same_seeds else _seed_weights(rng, len(second), resamples)
     differences = np.empty(resamples)
     at_once = max(1, _ELEMENTS // rows.elements(metric))
     for begin in range(0, resamples, at_once):
         end = min(begin + at_once, resamples)
         scores = resampled_scores(metric, rows, rows.draw(rng, end - begin))
-        scores_a, scores_b = scores[:, : len(first)], scores[:, len(first) :]
-        differences[begin:end] = (drawn_a[begin:end] * scores_a).sum(1)
-        differences[begin:end] -= (drawn_b[begin:end] * scores_b).sum(1)
+        differences[begin:end] = scores[:, : len(first)].mean(1) - scores[:, len(first) :].mean(1)
+    of_seeds = [scores_a - scores_b] if same_seeds else [scores_a, scores_b]
+    parts = [(float(differences.var(ddof=1)), true.size - 1)]
+    parts += [(float(s.var(ddof=1)) / s.size, s.size - 1) for s in of_seeds if s.size > 1]
+    return _by_students_t(float(scores_a.mean() - scores_b.mean()), parts, confidence)
+
+
+def _by_students_t(
+    value: float, parts: Sequence[tuple[float, int]], confidence: float
+) -> Difference:
+    """What is known of a difference from the parts of its variance and their degrees of freedom."""
+    from scipy.stats import t
+
     # Sums in another order must not turn a tie into a difference.
-    differences[np.abs(differences) < 1e-12] = 0.0
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    side = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return Difference(value, float(low), float(high), min(1.0, 2 * (side + 1) / (resamples + 1)))
+    value = 0.0 if abs(value) < 1e-12 else value
+    variance = sum(part for part, _ in parts)
+    if variance < 1e-24:
+        # So do all rows differ, or none; of few that is chance, as of coins.
+        return Difference(value, value, value, 2.0 ** -parts[0][1] if value else 1.0)
+    freedom = variance**2 / sum(part**2 / max(1, own) for part, own in parts)
+    error = math.sqrt(variance)
+    reach = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    p = 2 * float(t.sf(abs(value) / error, freedom))
+    return Difference(value, value - reach, value + reach, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -207,10 +221,6 @@ def _check(
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
 
 
-def _mean_score(metric: str, true: NDArray[np.generic], predicted: NDArray[np.generic]) -> float:
-    return float(np.mean([compute_metrics([metric], row, true)[metric] for row in predicted]))
-
-
-def _seed_weights(rng: np.random.Generator, seeds: int, resamples: int) -> NDArray[np.float64]:
-    """(resamples, S), each row summing to 1."""
-    return rng.multinomial(seeds, [1 / seeds] * seeds, size=resamples) / seeds
+def _scores(metric: str, true: NDArray[Any], predicted: NDArray[Any]) -> NDArray[np.float64]:
+    """Of each seed: (S,)."""
+    return np.array([compute_metrics([metric], row, true)[metric] for row in predicted])

@@ -30,12 +30,13 @@ METHOD = (
     f"dev rows, with the {100 * CONFIDENCE:.0f} % interval and the two-sided p by Student's t. "
     f"Their variance has two parts: that of the rows, by a bootstrap ({RESAMPLES:,} resamples, "
     f"seed {SEED}, each of which draws the same rows with replacement for all models), and that of "
-    f"the trainings, the sample variance over the seeds, in pairs where both have the same ones. "
-    f"The degrees of freedom are those of both together (Satterthwaite): where the trainings vary "
-    f"more than the rows do, three seeds have a wide interval. So it speaks of new rows and new "
-    f"trainings, but with one seed of new rows alone. p is corrected by Holm's method within a "
-    f"table and task. Two configurations are told apart where the corrected p is below {ALPHA}. "
-    f"McNemar: the exact test of equal accuracy, seed by seed, not corrected."
+    f"the trainings, the sample variance over the seeds, of differences where both have the same "
+    f"ones. Each counts by Student's t of its own degrees of freedom (Banerjee 1960): where the "
+    f"trainings vary more than the rows do, three seeds have a wide interval, and five a much "
+    f"narrower one. So it speaks of new rows and new trainings, but with one seed of both of new "
+    f"rows alone. p is corrected by Holm's method within a table and task. Two configurations are "
+    f"told apart where the corrected p is below {ALPHA}. McNemar: the exact test of equal "
+    f"accuracy, seed by seed, not corrected."
 )
 
 

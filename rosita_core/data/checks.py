@@ -13,7 +13,9 @@ from rosita_core.messages import brief, some
 LARGEST = 1e18
 """The square of a label is a number of float32."""
 LEAST_SPREAD = 1e-5
-"""Deviation of labels, a share of the largest: a float32 tells it apart 80 times."""
+"""Deviation of labels, a share of the largest, which float32 divides into 80 steps or more."""
+SMALLEST = 1e-18
+"""The square of a deviation is a number of float32, too."""
 
 
 def check_splits(splits: Splits, needed_rows: Mapping[str, int]) -> None:
@@ -23,8 +25,9 @@ def check_splits(splits: Splits, needed_rows: Mapping[str, int]) -> None:
     there. 0 lets a split be empty.
 
     Raises ValueError, on one line, for: fewer rows than needed, wrong columns, a text that is null
-    or empty, a regression label that is not finite, a class index without a name, training data
-    of one class, a class in another split that train lacks. Rows are counted from 1.
+    or empty, a regression label that is not finite or too large, training labels that hardly vary,
+    a class index without a name, training data of one class, a class in another split that train
+    lacks. Rows are counted from 1.
     """
     frames = splits.frames()
     unknown = sorted(set(needed_rows) - set(frames))
@@ -75,15 +78,17 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
             f"label of {split} must be in [-{LARGEST:g}, {LARGEST:g}], got {labels[row]:g} in row "
             f"{row + 1}"
         )
-    spread, largest = labels.std(), np.abs(labels).max(initial=0.0)
-    if split == "train" and 0 < spread < LEAST_SPREAD * largest:
-        raise ValueError(
-            f"label of {split} must vary by at least {LEAST_SPREAD:g} of the largest, {largest:g} "
-            f"(labels less a constant do), got a deviation of {spread:g}"
-        )
     # A correlation with what does not vary is none.
     if split in ("train", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:
         raise ValueError(f"label of {split} must have at least 2 values, got 1 ({labels[0]:g})")
+    if split != "train" or len(labels) < 2:
+        return
+    spread, largest = labels.std(), np.abs(labels).max()
+    if spread < (least := max(LEAST_SPREAD * largest, SMALLEST)):
+        raise ValueError(
+            f"label of {split} must have a deviation of at least {least:g} where the largest is "
+            f"{largest:g} (labels less a constant, or times one, have), got {spread:g}"
+        )
 
 
 def _check_classes(splits: Splits) -> None:

@@ -96,7 +96,9 @@ def frozen(
     teacher = placed(teacher, placement.device).requires_grad_(False)
     if placement.precision == "bf16":
         for module in teacher.modules():
-            if isinstance(module, nn.Linear):
+            # The answers of a regression are float32's, see the model's own `answers`.
+            exact = module is teacher.classifier and teacher.num_labels == 1
+            if isinstance(module, nn.Linear) and not exact:
                 module.to(torch.bfloat16)
     return teacher
 
@@ -129,5 +131,5 @@ def teacher_outputs(
         output_hidden_states=states,
         first_only=True,
     )
-    logits = teacher.classifier(F.relu(encoded.pooler_output))
+    logits = teacher.answers(F.relu(encoded.pooler_output))
     return Outputs(logits, encoded.hidden_states or ())

@@ -53,7 +53,8 @@ class Format(Protocol):
         """Why it does not say what the checkpoint says; None where it may be shipped.
 
         Args:
-            worst: the largest absolute difference of a logit.
+            worst: the largest absolute difference of a logit; of a regression, in deviations of the
+                labels.
             points_lost: by how many hundredths its score is lower.
         """
 

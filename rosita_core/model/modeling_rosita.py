@@ -528,7 +528,7 @@ class RositaForSequenceClassification(RositaPreTrainedModel):
             return_dict=True,
             first_only=True,
         )
-        logits_BC = self._answers(self.dropout(encoded.pooler_output))
+        logits_BC = self.answers(self.dropout(encoded.pooler_output))
         output = SequenceClassifierOutput(
             loss=None if labels is None else self._loss(logits_BC.float(), labels),
             logits=logits_BC,
@@ -537,11 +537,12 @@ class RositaForSequenceClassification(RositaPreTrainedModel):
         )
         return output if _given(return_dict, self.config.return_dict) else output.to_tuple()
 
-    def _answers(self, pooled_BH: torch.Tensor) -> torch.Tensor:
+    def answers(self, pooled_BH: torch.Tensor) -> torch.Tensor:
+        """The classifier's logits (B, C); a number of a regression has more digits than autocast's
+        type, and is computed in that of the weights."""
         device = pooled_BH.device.type
-        if self.num_labels > 1 or not torch.is_autocast_enabled(device):
+        if self.num_labels > 1 or device == "meta" or not torch.is_autocast_enabled(device):
             return self.classifier(pooled_BH)
-        # A number of a regression has more digits than autocast's type.
         with torch.autocast(device, enabled=False):
             return self.classifier(pooled_BH.to(self.classifier.weight.dtype))
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.export import CHECKPOINT, Format, place
@@ -20,10 +22,14 @@ from rosita_core.measuring.engines import Engine, Rounds, measure_engines
 from rosita_core.measuring.score import Scoring, score_logits
 from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.model.shape import Shape
+from rosita_core.training.label_unit import label_unit
 from rosita_core.training.progress import Progress, Report
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
+
+ROUNDINGS = 4
+"""Of a float32, by which two engines may differ in a large number."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,8 @@ def prove(
         report: called after every batch that all formats have answered, and every round of timing.
 
     Returns:
-        For every format `<name>/score`, `<name>/worst_difference` of a logit, `<name>/bytes` and
+        For every format `<name>/score`, `<name>/worst_difference` of a logit (of a regression in
+        deviations of the labels), `<name>/bytes` and
         `<name>/latency_ms_p50_b<B>` where there are several; or, where it is left out,
         `<name>/left_out`, which says why. Scores are those of float32 on the CPU, where every
         format is timed too.
@@ -160,7 +167,7 @@ def prove(
     told: dict[str, float | str] = {}
     kept: dict[str, Format] = {}
     for name, form in forms.items():
-        worst = answers[name].worst
+        worst = _in_units(answers[name].worst, answers[CHECKPOINT].logits_NC, dev.labels)
         complaint: str | None = "it must answer with finite numbers, got others"
         if name in scores:
             complaint = form.complaint(worst, 100 * (scores[CHECKPOINT] - scores[name]))
@@ -181,6 +188,16 @@ def prove(
             for latency in measured.latencies:
                 told[f"{name}/latency_ms_p50_b{latency.batch_size}"] = latency.p50_ms
     return told
+
+
+def _in_units(worst: float, logits_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """A difference of a logit; of a regression's number, what is more than rounding of float32, in
+    deviations of the labels."""
+    unit = label_unit(labels_N)
+    if unit is None:
+        return worst
+    rounding = ROUNDINGS * float(np.finfo(np.float32).eps) * float(np.abs(logits_NC).max())
+    return max(0.0, worst - rounding) / unit.deviation
 
 
 def _are_timed(forms: Mapping[str, Format], settings: ExportSettings) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rosita_core.measuring.score import (
     Scoring,
@@ -14,7 +16,9 @@ from rosita_core.measuring.score import (
 from rosita_core.measuring.weakness import Weakness, weakness
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.pretrained import Pretrained
+from rosita_core.training.answers import ANSWERS
 from rosita_core.training.hard_labels import hard_label_objective
+from rosita_core.training.label_unit import label_unit, unit_of_answers
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
@@ -46,28 +50,39 @@ def finetune(
 ) -> Trained:
     """The fine-tuned teacher, and beside it how it does on the selection rows.
 
+    One of numbers that is taken as it is may answer in any unit: that is found there and written
+    beside it, so that a student learns its answers in standard scores and answers in labels.
+
     Args:
         pretrained: the start; it is not changed.
         settings: how to train.
         run: rows of the task, with their labels.
     """
+    as_it_is = settings.training.epochs == 0
     score = selection_scorer(run, settings.scoring)
-    if settings.training.epochs == 0:
+    if as_it_is:
         on_device = placed(pretrained, run.placement.device).eval()
         trained = Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"])
     else:
         trained = train(pretrained, settings.training, hard_label_objective, run, score)
-    found = _weakness(trained.model, settings.scoring, run)
-    return replace(trained, documents={**trained.documents, SELECTION: found.document()})
+    predictions_N = _predictions(trained.model, settings.scoring, run)
+    documents = {**trained.documents, SELECTION: _weakness(predictions_N, settings, run).document()}
+    if as_it_is and (unit := label_unit(run.rows.labels)) is not None:
+        documents[ANSWERS] = asdict(unit_of_answers(predictions_N, run.selection.labels, unit))
+    return replace(trained, documents=documents)
 
 
-def _weakness(
+def _predictions(
     model: RositaForSequenceClassification, scoring: Scoring, run: TrainingRun
-) -> Weakness:
+) -> np.ndarray:
     on_device = placed(model, run.placement.device).eval()
     logits_NC = predict_logits(
         *(on_device, run.selection, scoring.batch_size, scoring.max_length),
         *(run.framing, run.placement),
     )
-    predictions_N = predictions_of(logits_NC, scoring.regression)
-    return weakness(scoring.score, predictions_N, run.selection.labels, model.config.outputs)
+    return predictions_of(logits_NC, scoring.regression)
+
+
+def _weakness(predictions_N: np.ndarray, settings: TeacherSettings, run: TrainingRun) -> Weakness:
+    outputs = settings.pretrained.outputs
+    return weakness(settings.scoring.score, predictions_N, run.selection.labels, outputs)

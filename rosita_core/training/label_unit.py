@@ -3,7 +3,7 @@
 A new classifier answers about 0 with a deviation below 1, and an optimizer's step is as large for
 ratings from 0 to 5 as for prices in millions. In standard scores, (label - mean) / deviation, all
 tasks are alike, and so are the parts of a loss that adds hidden states to predictions. A
-classification has no unit, None, and stays as it is.
+classification has no unit, None, and stays as it is. `answers.py` has the models' side.
 
 Letters: N rows.
 """
@@ -12,36 +12,54 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from rosita_core.data.encoding import Encoded
-from rosita_core.model.checkpoint import build
-
-if TYPE_CHECKING:
-    from rosita_core.model.modeling_rosita import RositaForSequenceClassification
-
-WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 
 
 @dataclass(frozen=True)
 class LabelUnit:
-    """Mean and deviation of the labels that a task is trained on; the deviation is above 0."""
+    """Where standard scores are 0, the mean, and how much is 1 of them, the deviation, above 0."""
 
     mean: float
     deviation: float
 
 
 def label_unit(labels_N: np.ndarray) -> LabelUnit | None:
-    """The unit of a regression's training labels; None for the indices of classes.
+    """The unit of a regression's labels; None for the indices of classes.
 
-    Equal labels have the deviation 1: there is nothing to learn but their mean.
+    Equal ones have the deviation 1: there is nothing to learn but their mean.
     """
     if labels_N.dtype.kind != "f":
         return None
-    return LabelUnit(float(labels_N.mean()), float(labels_N.std()) or 1.0)
+    numbers = labels_N.astype(np.float64)
+    return LabelUnit(float(numbers.mean()), _deviation(numbers) or 1.0)
+
+
+def _deviation(numbers_N: np.ndarray) -> float:
+    # Of equal numbers the formula's is not always 0.
+    return float(numbers_N.std()) if np.ptp(numbers_N) else 0.0
+
+
+def unit_of_answers(answers_N: np.ndarray, labels_N: np.ndarray, unit: LabelUnit) -> LabelUnit:
+    """The unit of a model that answers in one of its own, such as 0 to 1 for labels from 0 to 5.
+
+    In it the line of least squares from answers to labels gives the standard scores that the labels
+    have in `unit`: it is `unit` where the model answers in labels. Answers that do not rise with
+    the labels have their own mean and deviation.
+
+    Args:
+        answers_N, labels_N: of the same rows.
+        unit: of the task's labels.
+    """
+    answers, labels = answers_N.astype(np.float64), labels_N.astype(np.float64)
+    mean, spread = float(answers.mean()), _deviation(answers)
+    slope = ((answers - mean) * (labels - labels.mean())).mean() / (spread**2 or 1.0)
+    if not spread or slope <= 0:
+        return LabelUnit(mean, spread or 1.0)
+    at_mean = mean + (unit.mean - labels.mean()) / slope
+    return LabelUnit(float(at_mean), float(unit.deviation / slope))
 
 
 def rows_in_standard_scores(rows: Encoded, unit: LabelUnit | None) -> Encoded:
@@ -51,35 +69,3 @@ def rows_in_standard_scores(rows: Encoded, unit: LabelUnit | None) -> Encoded:
     scored = copy.copy(rows)
     scored.labels = (rows.labels - unit.mean) / unit.deviation
     return scored
-
-
-def in_standard_scores(
-    model: RositaForSequenceClassification, unit: LabelUnit | None
-) -> RositaForSequenceClassification:
-    """`model`, which answers in labels, with a classifier that answers in standard scores.
-
-    It is in the mode of `model`; all other weights are shared, not copied.
-    """
-    if unit is None:
-        return model
-    state = model.state_dict()
-    weight, bias = state[WEIGHT].double(), state[BIAS].double()
-    return _with(model, weight / unit.deviation, (bias - unit.mean) / unit.deviation)
-
-
-def in_labels(
-    model: RositaForSequenceClassification, unit: LabelUnit | None
-) -> RositaForSequenceClassification:
-    """The inverse of `in_standard_scores`."""
-    if unit is None:
-        return model
-    state = model.state_dict()
-    weight, bias = state[WEIGHT].double(), state[BIAS].double()
-    return _with(model, weight * unit.deviation, bias * unit.deviation + unit.mean)
-
-
-def _with(
-    model: RositaForSequenceClassification, weight: torch.Tensor, bias: torch.Tensor
-) -> RositaForSequenceClassification:
-    state = {**model.state_dict(), WEIGHT: weight.float(), BIAS: bias.float()}
-    return build(model.config, state).train(model.training)

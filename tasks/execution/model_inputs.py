@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rosita_core.model.checkpoint import load
-from rosita_core.model.pretrained import Pretrained, has_classifier
-from rosita_core.model.pretrained import load as load_pretrained
-from rosita_core.training.label_unit import in_standard_scores
+from rosita_core.training.answers import ANSWERS, in_standard_scores
+from rosita_core.training.label_unit import LabelUnit
 from tasks.execution.row_inputs import training_unit
 from tasks.execution.stage_inputs import StageInputs
 
@@ -21,14 +21,11 @@ def model(work: StageInputs, role: str) -> RositaForSequenceClassification:
 
 
 def training_model(work: StageInputs, role: str) -> RositaForSequenceClassification:
-    """`model` for a stage that trains: a regression's answers in standard scores."""
-    return in_standard_scores(model(work, role), training_unit(work))
+    """`model` for a stage that trains: a regression's answers in standard scores.
 
-
-def pretrained_model(work: StageInputs, pretrained: Pretrained) -> RositaForSequenceClassification:
-    """A pretrained model for a stage that trains.
-
-    A new classifier answers in standard scores as it is.
+    Of one that does not answer in labels, its own unit lies beside the weights.
     """
-    unit = training_unit(work) if has_classifier(pretrained) else None
-    return in_standard_scores(load_pretrained(pretrained), unit)
+    unit, own = training_unit(work), work.input(role) / f"{ANSWERS}.json"
+    if unit is not None and own.exists():
+        unit = LabelUnit(**json.loads(own.read_text(encoding="utf-8")))
+    return in_standard_scores(model(work, role), unit)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rosita_core.model.checkpoint import save, shape_of
 from rosita_core.model.shape import count_parameters
-from rosita_core.training.label_unit import in_labels
+from rosita_core.training.answers import in_labels
 from tasks.execution.parallel import Training, in_processes
 from tasks.execution.row_inputs import training_unit
 from tasks.execution.work import Computed, Work

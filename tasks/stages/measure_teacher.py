@@ -2,8 +2,8 @@
 
 from rosita_core.compression.statistics import save_statistics
 from rosita_core.stages.measure import measure
-from tasks.execution.model_inputs import model
-from tasks.execution.row_inputs import TRAIN, framing, rows
+from tasks.execution.model_inputs import training_model
+from tasks.execution.row_inputs import TRAIN, framing, training_rows
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
 
@@ -12,7 +12,7 @@ def compute(work: Work) -> Computed:
     """The statistics."""
     placement = set_up(work)
     statistics = measure(
-        *(model(work, "teacher"), rows(work, "data", TRAIN), framing(work)),
+        *(training_model(work, "teacher"), training_rows(work, "data", TRAIN), framing(work)),
         *(work.stage.config, placement, work.report),
     )
     with work.output() as folder:

@@ -6,11 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.stats import binom, ttest_ind, ttest_rel
+from scipy.stats import binom, t, ttest_rel
 
 from rosita_core.data.task_spec import CLASS_METRICS
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.significance.comparison import (
+    _by_students_t,
     holm,
     mcnemar,
     paired_bootstrap,
@@ -178,7 +179,7 @@ def test_a_large_difference_is_told_apart_and_a_small_one_is_not(rng):
     assert alike.p > 0.05
 
 
-def test_other_numbers_of_seeds_are_drawn_on_their_own(rng):
+def test_configurations_may_have_other_numbers_of_seeds(rng):
     labels = rng.integers(0, 2, 200)
     a, b = predictions(rng, labels, 0.9, 3), predictions(rng, labels, 0.7, 2)
     found = paired_bootstrap("accuracy", labels, a, b, same_seeds=False, **USUAL)
@@ -238,9 +239,26 @@ def test_the_interval_over_seeds_is_not_too_narrow(rng):
     assert covered(rng, 150, 300, 3, 0.01, 0.08) >= 0.92
 
 
-def test_few_seeds_that_vary_do_not_look_told_apart(rng):
-    """Three seeds, whose differences share a sign by chance one time in four."""
-    assert covered(rng, 300, 300, 3, 0.05, 0.0) >= 0.9
+def refused(rng, trials, seeds, rows_share, at):
+    """Share of p values below `at` where nothing differs; the seeds' part of the variance is 1."""
+    by_chance = []
+    for _ in range(trials):
+        scores = rng.normal(size=seeds) * seeds**0.5 + rng.normal() * rows_share**0.5
+        parts = [(rows_share, 871), (scores.var(ddof=1) / seeds, seeds - 1)]
+        by_chance.append(_by_students_t(scores.mean(), parts, 0.95).p < at)
+    return np.mean(by_chance)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("rows_share", [0.0, 0.1, 1.0, 10.0])
+def test_few_seeds_do_not_look_told_apart(rng, seeds, rows_share):
+    """Also far out, where Holm's correction looks: three seeds may agree by chance."""
+    assert refused(rng, 1_500, seeds, rows_share, 0.05) <= 0.05 + 0.02
+    assert refused(rng, 1_500, seeds, rows_share, 0.005) <= 0.005 + 0.006
+
+
+def test_trainings_that_vary_much_are_covered(rng):
+    assert covered(rng, 300, 300, 3, 0.05, 0.0) >= 0.92
 
 
 def test_of_many_rows_it_is_the_t_test_of_the_seeds(rng):
@@ -252,9 +270,27 @@ def test_of_many_rows_it_is_the_t_test_of_the_seeds(rng):
     assert found.p == pytest.approx(ttest_rel(*scores).pvalue, rel=0.05)
     low, high = ttest_rel(*scores).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((low, high), rel=0.05)
-    found = paired_bootstrap("accuracy", labels, a, b[:3], same_seeds=False, **USUAL)
-    welch = ttest_ind(scores[0], scores[1][:3], equal_var=False)
-    assert found.p == pytest.approx(welch.pvalue, rel=0.05)
+
+
+def test_p_and_interval_say_the_same(rng):
+    labels = rng.integers(0, 2, 400)
+    a, b = predictions(rng, labels, 0.85, 3), predictions(rng, labels, 0.75, 3)
+    found = paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL)
+    given = {**USUAL, "confidence": 1 - found.p}
+    at_p = paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **given)
+    assert at_p.low == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_lone_seed_varies_as_those_that_it_is_compared_with(rng):
+    """Three seeds that vary, against a fourth of the same kind."""
+    labels = np.zeros(50_000, dtype=int)
+    a = np.concatenate([predictions(rng, labels, q) for q in (0.80, 0.84, 0.88)])
+    b = predictions(rng, labels, 0.80)
+    found = paired_bootstrap("accuracy", labels, a, b, same_seeds=False, **USUAL)
+    other = paired_bootstrap("accuracy", labels, b, a, same_seeds=False, **USUAL)
+    half = t.isf(0.025, 2) * 0.04 * (1 / 3 + 1) ** 0.5
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
+    assert (found.low, found.p) == pytest.approx((-other.high, other.p), rel=1e-6)
 
 
 def test_of_few_rows_that_all_differ_it_is_that_of_coins():

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosita_core.model.checkpoint import copied
+from rosita_core.training.answers import in_labels, in_standard_scores
 from rosita_core.training.label_unit import (
     LabelUnit,
-    in_labels,
-    in_standard_scores,
     label_unit,
     rows_in_standard_scores,
+    unit_of_answers,
 )
 
 numbers = st.floats(-1e4, 1e4, allow_nan=False)
@@ -32,10 +32,42 @@ def test_labels_in_their_unit_have_mean_0_and_deviation_1(values):
         assert abs(scores.mean()) < 1e-6
         assert scores.std() == pytest.approx(1.0)
     assert np.allclose(scores * unit.deviation + unit.mean, labels)
+    assert unit.deviation > 0
 
 
-def test_equal_labels_have_a_deviation_that_divides():
-    assert label_unit(np.full(3, 2.5)) == LabelUnit(2.5, 1.0)
+@pytest.mark.parametrize("number", [2.5, 0.1, 0.7])
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_equal_labels_have_a_deviation_that_divides(number, count):
+    """That of equal floats is not always 0."""
+    unit = label_unit(np.full(count, number))
+    assert (unit.mean, unit.deviation) == (pytest.approx(number), 1.0)
+
+
+def scored(numbers, unit):
+    return (numbers - unit.mean) / unit.deviation
+
+
+def test_answers_in_another_unit_have_the_standard_scores_of_labels():
+    rng = np.random.default_rng(0)
+    labels = rng.normal(70, 10, 400)
+    unit = LabelUnit(69.0, 11.0)
+    assert unit_of_answers(labels, labels, unit) == LabelUnit(
+        pytest.approx(unit.mean), pytest.approx(unit.deviation)
+    )
+    # A good teacher of labels varies less than they do; it stays as it is.
+    good = labels + rng.normal(0, 3, 400)
+    good = labels.mean() + (good - good.mean()) * np.cov(good, labels)[0, 1] / good.var(ddof=1)
+    found = unit_of_answers(good, labels, unit)
+    assert (found.mean, found.deviation) == (pytest.approx(69.0), pytest.approx(11.0))
+    # The same teacher from 0 to 1 says the same.
+    other = unit_of_answers(good / 100 - 0.2, labels, unit)
+    assert scored(good / 100 - 0.2, other) == pytest.approx(scored(good, found))
+
+
+@pytest.mark.parametrize("answers", [np.full(5, 3.0), -np.arange(5.0), np.arange(5.0) * 0 + 0.1])
+def test_answers_that_do_not_rise_with_the_labels_have_their_own_unit(answers):
+    found = unit_of_answers(answers, np.arange(5.0), LabelUnit(2.0, 1.0))
+    assert found == label_unit(answers)
 
 
 def test_rows_get_standard_scores_and_keep_their_own(rows):

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rosita_core.data.framing import framing_of
 from rosita_core.export.checkpoint import export_checkpoint
-from rosita_core.export.graph import INPUTS, GraphClassifier
+from rosita_core.export.graph import INPUTS, GraphClassifier, write_graph
 from rosita_core.export.hugging_face import HuggingFace
 from rosita_core.export.model_card import UNLISTED, CardFacts
 from rosita_core.export.onnx import Onnx
@@ -26,6 +26,8 @@ from rosita_core.export.onnx_int8 import OnnxInt8
 from rosita_core.export.parity import compare
 from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.stages.export import ExportSettings, export, prove
+from rosita_core.training.answers import in_labels
+from rosita_core.training.label_unit import LabelUnit
 from rosita_core.training.progress import Progress
 
 LABELS = ("bad", "good")
@@ -177,6 +179,30 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
     names = ", ".join(("hugging-face", *GRAPHS))
     said = [event.message for event in seen if event.message is not None]
     assert said == [f"comparing {names} on 40 rows", f"timing {names}"]
+
+
+@pytest.mark.parametrize("unit", [LabelUnit(0.0, 1.0), LabelUnit(1e6, 50.0), LabelUnit(0.0, 1e-9)])
+def test_a_regression_has_a_graph_in_any_unit(
+    sized, checkpoints, rows, tokenizer, settings, scoring, tmp_path, unit
+):
+    """Engines agree in deviations of the labels, but for what float32 rounds."""
+    scored = sized((3, 1), (7, 20), 5, num_labels=1, problem_type="regression").eval()
+    model = in_labels(scored, unit)
+    source = checkpoints[False].parent / "tokenizer"
+    of_numbers = scoring(metrics=("pearson",), score="pearson", regression=True)
+    forms = (HuggingFace(), Onnx())
+    settings = replace(settings, formats=forms, scoring=of_numbers, labels=(), latency_repeats=0)
+    export(model, shape_of(model.config), None, source, settings, tmp_path)
+    data = rows(40, regression=True)
+    data.labels = unit.mean + unit.deviation * data.labels
+    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda _: None)
+    assert told["onnx/worst_difference"] <= 1e-4
+    # By a tenth of a deviation it is another model's.
+    write_graph(
+        in_labels(scored, replace(unit, mean=unit.mean + unit.deviation / 10)), tmp_path / "onnx"
+    )
+    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda _: None)
+    assert "must be within 0.0001" in told["onnx/left_out"]
 
 
 @pytest.mark.parametrize("no_number", [None, np.nan, np.inf])

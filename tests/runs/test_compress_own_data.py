@@ -14,7 +14,7 @@ import pytest
 import torch
 from command_line import csv_file, recipe_file, rosita
 from compressions import TINY, artifact, compressed
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from flows.cli.tables import show_comparison
 from tasks.store.artifacts import Store
@@ -109,23 +109,76 @@ def test_own_classes_of_single_texts(
     assert rosita("evaluate", "--input", renamed, "--label", "stars", home=home).code == 0
 
 
-def test_the_unit_of_numbers_decides_nothing(home: Path, tmp_path: Path) -> None:
+def rated(folder: Path, factor: float) -> str:
+    """A recipe for sentences with numbers, the same in another unit."""
+    rows = [f"{text},{factor * (text.count('o') - 3)}" for text in sentences(60, 1)]
+    train = csv_file(folder / "train.csv", "sentence,stars", rows)
+    columns = {"text_a": "sentence", "label": "stars"}
+    return own_recipe(folder, train=train, dev_rows=12, columns=columns, kind="regression")
+
+
+def weights(home: Path, summary: dict[str, Any], stage: str) -> dict[str, torch.Tensor]:
+    return load_file(Store(home).path(artifact(summary, stage)) / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [
+        (("kd_setting=4", "width.epochs=2"), "width"),
+        (("kd_setting=none",), "one-step"),
+        (("kd_setting=2", "kd.cache=none"), "one-step"),
+        (("method=taylor", "compress.recover=kd"), "recover"),
+        (("method=stat", "compress.recover=labels"), "recover"),
+    ],
+)
+def test_the_unit_of_numbers_decides_nothing(
+    changes: tuple[str, ...], last: str, home: Path, tmp_path: Path
+) -> None:
     """64 times the labels is 64 times the answers: by a power of two no bit is rounded."""
-    texts = sentences(60, 1)
-    weights, scores = [], []
+    models, scores = [], []
     for factor in (1, 64):
-        rows = [f"{text},{factor * (text.count('o') - 3)}" for text in texts]
-        train = csv_file(tmp_path / "train.csv", "sentence,stars", rows)
-        columns = {"text_a": "sentence", "label": "stars"}
-        recipe = own_recipe(tmp_path, train=train, dev_rows=12, columns=columns, kind="regression")
-        summary = compressed(home, recipe, "kd_setting=4", *TINY)
+        summary = compressed(home, rated(tmp_path, factor), *changes, *TINY)
         scores.append([summary[who]["score"] for who in ("teacher", "student")])
-        model = load_file(Store(home).path(artifact(summary, "width")) / "model.safetensors")
+        model = weights(home, summary, last)
         for part in ("classifier.weight", "classifier.bias"):
             model[part] /= factor
-        weights.append(model)
+        models.append(model)
     assert scores[0] == scores[1]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_a_teacher_of_numbers_in_a_unit_of_its_own(home: Path, tmp_path: Path) -> None:
+    """It is taken as it is; its student learns what it says, and says it in labels."""
+    summary = compressed(home, rated(tmp_path, 1), "kd_setting=1", *TINY)
+    teachers = []
+    for factor in (1, 1024):
+        folder = tmp_path / f"times-{factor}"
+        shutil.copytree(Store(home).path(artifact(summary, "teacher")), folder)
+        shutil.copytree(
+            Store(home).path(artifact(summary, "data")) / "tokenizer", folder, dirs_exist_ok=True
+        )
+        own = load_file(folder / "model.safetensors")
+        for part in ("classifier.weight", "classifier.bias"):
+            own[part] *= factor
+        save_file(own, folder / "model.safetensors", {"format": "pt"})
+        teachers.append(str(folder))
+    given = ("kd_setting=1", "teacher.epochs=0", "gate.weak_teacher=warn", *TINY)
+    made = [
+        compressed(home, rated(tmp_path, 1), f"teacher.model={folder}", *given)
+        for folder in teachers
+    ]
+    assert made[0]["teacher"]["score"] == made[1]["teacher"]["score"]
+    assert made[0]["student"]["score"] == pytest.approx(made[1]["student"]["score"], abs=1e-3)
+    for summary, folder in zip(made, teachers, strict=True):
+        own = load_file(Path(folder) / "model.safetensors")
+        kept = weights(home, summary, "teacher")
+        assert all(torch.equal(kept[name], own[name]) for name in own)
+    asked = ("predict", "--input", str(tmp_path / "train.csv"), "--json", "--model")
+    answered = [
+        rosita(*asked, summary["run_id"], home=home).document["predictions"] for summary in made
+    ]
+    numbers = [[row["score"] for row in answers] for answers in answered]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
 
 
 def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:

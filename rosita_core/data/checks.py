@@ -87,7 +87,7 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
     if spread < (least := max(LEAST_SPREAD * largest, SMALLEST)):
         raise ValueError(
             f"label of {split} must have a deviation of at least {least:g} where the largest is "
-            f"{largest:g} (labels less a constant, or times one, have), got {spread:g}"
+            f"{largest:g} (take a constant from the labels, or use a smaller unit), got {spread:g}"
         )
 
 

@@ -12,7 +12,7 @@ from rosita_core.model.checkpoint import load
 from rosita_core.model.classifier import Classifier
 
 WORST = 1e-4
-"""The largest difference of a logit that is rounding."""
+"""What may be rounding: of a logit, or of a number in deviations of the labels."""
 
 
 @dataclass(frozen=True)

@@ -541,7 +541,8 @@ class RositaForSequenceClassification(RositaPreTrainedModel):
         """The classifier's logits (B, C); a number of a regression has more digits than autocast's
         type, and is computed in that of the weights."""
         device = pooled_BH.device.type
-        if self.num_labels > 1 or device == "meta" or not torch.is_autocast_enabled(device):
+        exact = self.num_labels == 1 and device in ("cpu", "cuda")
+        if not exact or not torch.is_autocast_enabled(device):
             return self.classifier(pooled_BH)
         with torch.autocast(device, enabled=False):
             return self.classifier(pooled_BH.to(self.classifier.weight.dtype))

@@ -22,7 +22,7 @@ from rosita_core.measuring.engines import Engine, Rounds, measure_engines
 from rosita_core.measuring.score import Scoring, score_logits
 from rosita_core.model.checkpoint import load, shape_of
 from rosita_core.model.shape import Shape
-from rosita_core.training.label_unit import label_unit
+from rosita_core.training.label_unit import LabelUnit
 from rosita_core.training.progress import Progress, Report
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def export(
 def prove(
     folder: Path,
     dev: Encoded,
+    unit: LabelUnit | None,
     framing: Framing,
     settings: ExportSettings,
     threads: int,
@@ -133,6 +134,7 @@ def prove(
     Args:
         folder: of the export.
         dev: rows that the score is reported on.
+        unit: of a regression's labels.
         framing: what stands around texts.
         settings: those of the export.
         threads: of every engine.
@@ -167,7 +169,7 @@ def prove(
     told: dict[str, float | str] = {}
     kept: dict[str, Format] = {}
     for name, form in forms.items():
-        worst = _in_units(answers[name].worst, answers[CHECKPOINT].logits_NC, dev.labels)
+        worst = _in_deviations(answers[name].worst, answers[CHECKPOINT].logits_NC, unit)
         complaint: str | None = "it must answer with finite numbers, got others"
         if name in scores:
             complaint = form.complaint(worst, 100 * (scores[CHECKPOINT] - scores[name]))
@@ -190,10 +192,9 @@ def prove(
     return told
 
 
-def _in_units(worst: float, logits_NC: np.ndarray, labels_N: np.ndarray) -> float:
+def _in_deviations(worst: float, logits_NC: np.ndarray, unit: LabelUnit | None) -> float:
     """A difference of a logit; of a regression's number, what is more than rounding of float32, in
     deviations of the labels."""
-    unit = label_unit(labels_N)
     if unit is None:
         return worst
     rounding = ROUNDINGS * float(np.finfo(np.float32).eps) * float(np.abs(logits_NC).max())

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rosita_core.measuring.score import (
-    Scoring,
-    predict_logits,
-    predictions_of,
-    selection_scorer,
-)
+from rosita_core.measuring.score import Scoring, selection_scorer
 from rosita_core.measuring.weakness import Weakness, weakness
 from rosita_core.model.checkpoint import placed
 from rosita_core.model.pretrained import Pretrained
-from rosita_core.training.answers import ANSWERS
+from rosita_core.stages.start import selection_predictions
+from rosita_core.training.answers import ANSWER_UNIT
 from rosita_core.training.hard_labels import hard_label_objective
-from rosita_core.training.label_unit import label_unit, unit_of_answers
+from rosita_core.training.label_unit import unit_of_answers
 from rosita_core.training.loop import Trained, train
 from rosita_core.training.run import TrainingRun
 from rosita_core.training.settings import TrainingSettings
@@ -65,22 +61,11 @@ def finetune(
         trained = Trained(placed(pretrained, "cpu").eval(), 0, 0, score(on_device)["score"])
     else:
         trained = train(pretrained, settings.training, hard_label_objective, run, score)
-    predictions_N = _predictions(trained.model, settings.scoring, run)
+    predictions_N = selection_predictions(trained.model, settings.scoring, run)
     documents = {**trained.documents, SELECTION: _weakness(predictions_N, settings, run).document()}
-    if as_it_is and (unit := label_unit(run.rows.labels)) is not None:
-        documents[ANSWERS] = asdict(unit_of_answers(predictions_N, run.selection.labels, unit))
+    if as_it_is and settings.scoring.regression:
+        documents[ANSWER_UNIT] = asdict(unit_of_answers(predictions_N, run.selection.labels))
     return replace(trained, documents=documents)
-
-
-def _predictions(
-    model: RositaForSequenceClassification, scoring: Scoring, run: TrainingRun
-) -> np.ndarray:
-    on_device = placed(model, run.placement.device).eval()
-    logits_NC = predict_logits(
-        *(on_device, run.selection, scoring.batch_size, scoring.max_length),
-        *(run.framing, run.placement),
-    )
-    return predictions_of(logits_NC, scoring.regression)
 
 
 def _weakness(predictions_N: np.ndarray, settings: TeacherSettings, run: TrainingRun) -> Weakness:

@@ -12,7 +12,7 @@ from rosita_core.training.label_unit import LabelUnit
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
 
-ANSWERS = "answers"
+ANSWER_UNIT = "answer_unit"
 """The document beside the weights of a model that does not answer in labels: its `LabelUnit`."""
 WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 

@@ -17,6 +17,9 @@ import numpy as np
 
 from rosita_core.data.encoding import Encoded
 
+LEAST_CORRELATION = 0.2
+"""Of answers with labels, below which their line of least squares is one of chance."""
+
 
 @dataclass(frozen=True)
 class LabelUnit:
@@ -42,24 +45,20 @@ def _deviation(numbers_N: np.ndarray) -> float:
     return float(numbers_N.std()) if np.ptp(numbers_N) else 0.0
 
 
-def unit_of_answers(answers_N: np.ndarray, labels_N: np.ndarray, unit: LabelUnit) -> LabelUnit:
+def unit_of_answers(answers_N: np.ndarray, scores_N: np.ndarray) -> LabelUnit:
     """The unit of a model that answers in one of its own, such as 0 to 1 for labels from 0 to 5.
 
-    In it the line of least squares from answers to labels gives the standard scores that the labels
-    have in `unit`: it is `unit` where the model answers in labels. Answers that do not rise with
-    the labels have their own mean and deviation.
-
-    Args:
-        answers_N, labels_N: of the same rows.
-        unit: of the task's labels.
+    In it the answers' line of least squares to the standard scores of the same rows is the line of
+    equal numbers: it is the labels' own unit where the model says what is to be expected of them.
+    Answers that hardly rise with the labels have their own mean and deviation.
     """
-    answers, labels = answers_N.astype(np.float64), labels_N.astype(np.float64)
-    mean, spread = float(answers.mean()), _deviation(answers)
-    slope = ((answers - mean) * (labels - labels.mean())).mean() / (spread**2 or 1.0)
-    if not spread or slope <= 0:
-        return LabelUnit(mean, spread or 1.0)
-    at_mean = mean + (unit.mean - labels.mean()) / slope
-    return LabelUnit(float(at_mean), float(unit.deviation / slope))
+    answers, scores = answers_N.astype(np.float64), scores_N.astype(np.float64)
+    mean, deviation = float(answers.mean()), _deviation(answers) or 1.0
+    together = float((((answers - mean) / deviation) * (scores - scores.mean())).mean())
+    if together < LEAST_CORRELATION * _deviation(scores):
+        return LabelUnit(mean, deviation)
+    slope = together / deviation
+    return LabelUnit(mean - float(scores.mean()) / slope, 1 / slope)
 
 
 def rows_in_standard_scores(rows: Encoded, unit: LabelUnit | None) -> Encoded:

@@ -31,13 +31,7 @@ def rows(work: StageInputs, role: str, split: str) -> Encoded:
 
 
 def training_unit(work: StageInputs) -> LabelUnit | None:
-    """The unit of a regression's labels, in which a stage trains; None for classes.
-
-    A stage that trains for 0 epochs keeps the weights that it is given to the bit: none for it.
-    """
-    training = getattr(work.stage.config, "training", None)
-    if training is not None and training.epochs == 0:
-        return None
+    """The unit of a regression's labels, in which stages train; None for classes."""
     return label_unit(rows(work, "data", TRAIN).labels)
 
 

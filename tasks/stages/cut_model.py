@@ -4,9 +4,10 @@ from rosita_core.compression.statistics import load_statistics
 from rosita_core.model.checkpoint import save, shape_of
 from rosita_core.model.shape import count_parameters
 from rosita_core.stages.cut import cut
-from tasks.execution.model_inputs import model
+from rosita_core.training.answers import in_labels
+from tasks.execution.model_inputs import training_model
 from tasks.execution.outputs import write_document
-from tasks.execution.row_inputs import SELECT, TRAIN, framing, rows
+from tasks.execution.row_inputs import SELECT, TRAIN, framing, training_rows, training_unit
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
 
@@ -15,10 +16,10 @@ def compute(work: Work) -> Computed:
     """The smaller model, with its documents."""
     placement = set_up(work)
     done = cut(
-        model(work, "teacher"),
+        training_model(work, "teacher"),
         load_statistics(work.input("statistics")),
-        rows(work, "data", TRAIN),
-        rows(work, "data", SELECT),
+        training_rows(work, "data", TRAIN),
+        training_rows(work, "data", SELECT),
         framing(work),
         work.stage.config,
         placement,
@@ -26,7 +27,7 @@ def compute(work: Work) -> Computed:
     )
     shape = shape_of(done.model.config)
     with work.output() as folder:
-        save(done.model, folder)
+        save(in_labels(done.model, training_unit(work)), folder)
         for name, document in done.documents.items():
             write_document(folder / f"{name}.json", document)
     params = float(count_parameters(shape).total)

@@ -8,7 +8,7 @@ from rosita_core.model.checkpoint import shape_of
 from rosita_core.stages.export import export, prove
 from tasks.execution.attempt import Attempt
 from tasks.execution.model_inputs import model
-from tasks.execution.row_inputs import framing, rows
+from tasks.execution.row_inputs import framing, rows, training_unit
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
 from tasks.host.logs import warn
@@ -31,7 +31,8 @@ def compute(work: Work) -> Computed:
         )
         dev = rows(work, "data", "dev")
         threads = torch.get_num_threads()
-        told = prove(folder, dev, framing(work), work.stage.config, threads, work.report)
+        unit, settings = training_unit(work), work.stage.config
+        told = prove(folder, dev, unit, framing(work), settings, threads, work.report)
         size = disk_mb(folder)
     return work.computed({"disk_mb": size, "shape": str(shape_of(student.config)), **told})
 

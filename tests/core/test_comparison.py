@@ -11,7 +11,9 @@ from scipy.stats import binom, t, ttest_rel
 from rosita_core.data.task_spec import CLASS_METRICS
 from rosita_core.measuring.metrics import compute_metrics
 from rosita_core.measuring.significance.comparison import (
+    SMALLEST_P,
     _by_students_t,
+    _of_trainings,
     holm,
     mcnemar,
     paired_bootstrap,
@@ -181,10 +183,10 @@ def test_a_large_difference_is_told_apart_and_a_small_one_is_not(rng):
 
 def test_configurations_may_have_other_numbers_of_seeds(rng):
     labels = rng.integers(0, 2, 200)
-    a, b = predictions(rng, labels, 0.9, 3), predictions(rng, labels, 0.7, 2)
+    a, b = predictions(rng, labels, 0.9, 5), predictions(rng, labels, 0.7, 4)
     found = paired_bootstrap("accuracy", labels, a, b, same_seeds=False, **USUAL)
     assert 0 < found.low < found.value < found.high
-    with pytest.raises(ValueError, match="as many seeds to be paired, got 3 and 2"):
+    with pytest.raises(ValueError, match="as many seeds to be paired, got 5 and 4"):
         paired_bootstrap("accuracy", labels, a, b, same_seeds=True, **USUAL)
 
 
@@ -296,7 +298,32 @@ def test_a_lone_seed_varies_as_those_that_it_is_compared_with(rng):
 def test_of_few_rows_that_all_differ_it_is_that_of_coins():
     labels, right, wrong = np.zeros(5, dtype=int), np.zeros(5, dtype=int), np.ones(5, dtype=int)
     found = paired_bootstrap("accuracy", labels, right, wrong, same_seeds=True, **USUAL)
-    assert (found.value, found.low, found.high, found.p) == (1.0, 1.0, 1.0, 2 / 2**5)
+    assert (found.value, found.low, found.high, found.p) == (1.0, 0.0, 2.0, 2 / 2**5)
+    labels, right, wrong = (np.tile(one, 300) for one in (labels, right, wrong))
+    found = paired_bootstrap("accuracy", labels, right, wrong, same_seeds=True, **USUAL)
+    assert (found.value, found.low, found.high, found.p) == (1.0, 1.0, 1.0, SMALLEST_P)
+
+
+@pytest.mark.parametrize("metric", NUMBER_METRICS)
+@pytest.mark.parametrize("unit", [1e-18, 1e12])
+def test_the_unit_of_numbers_decides_nothing(rng, metric, unit):
+    labels = rng.random(300)
+    a, b = rated(rng, labels, 0.3, 3), rated(rng, labels, 0.32, 3)
+    found, other = (
+        paired_bootstrap(metric, labels * u, a * u, b * u, same_seeds=True, **USUAL)
+        for u in (1.0, unit)
+    )
+    assert (other.low, other.high, other.p) == pytest.approx((found.low, found.high, found.p))
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 5), (3, 5), (2, 3)])
+def test_unequal_seeds_of_unequal_spread_do_not_look_told_apart(rng, few, many):
+    alarms = 0
+    for _ in range(1_500):
+        scores = [rng.normal(size=few) * 0.03, rng.normal(size=many) * 0.005]
+        value = scores[0].mean() - scores[1].mean()
+        alarms += _by_students_t(value, [(0.0, 871), *_of_trainings(scores)], 0.95).p < 0.05
+    assert alarms / 1_500 <= 0.05 + 0.02
 
 
 def test_wrong_arguments_are_named(rng):

@@ -51,22 +51,25 @@ def test_answers_in_another_unit_have_the_standard_scores_of_labels():
     rng = np.random.default_rng(0)
     labels = rng.normal(70, 10, 400)
     unit = LabelUnit(69.0, 11.0)
-    assert unit_of_answers(labels, labels, unit) == LabelUnit(
-        pytest.approx(unit.mean), pytest.approx(unit.deviation)
-    )
-    # A good teacher of labels varies less than they do; it stays as it is.
+    scores = scored(labels, unit)
+    found = unit_of_answers(labels, scores)
+    assert (found.mean, found.deviation) == (pytest.approx(69.0), pytest.approx(11.0))
+    # What is to be expected of the labels varies less than they do; it stays as it is.
     good = labels + rng.normal(0, 3, 400)
     good = labels.mean() + (good - good.mean()) * np.cov(good, labels)[0, 1] / good.var(ddof=1)
-    found = unit_of_answers(good, labels, unit)
+    found = unit_of_answers(good, scores)
     assert (found.mean, found.deviation) == (pytest.approx(69.0), pytest.approx(11.0))
     # The same teacher from 0 to 1 says the same.
-    other = unit_of_answers(good / 100 - 0.2, labels, unit)
+    other = unit_of_answers(good / 100 - 0.2, scores)
     assert scored(good / 100 - 0.2, other) == pytest.approx(scored(good, found))
 
 
-@pytest.mark.parametrize("answers", [np.full(5, 3.0), -np.arange(5.0), np.arange(5.0) * 0 + 0.1])
+@pytest.mark.parametrize(
+    "answers",
+    [np.full(5, 3.0), -np.arange(5.0), np.full(5, 0.1), np.array([5.0, 1.0, 3.0, 1.0, 5.1])],
+)
 def test_answers_that_do_not_rise_with_the_labels_have_their_own_unit(answers):
-    found = unit_of_answers(answers, np.arange(5.0), LabelUnit(2.0, 1.0))
+    found = unit_of_answers(answers, np.arange(5.0) - 2)
     assert found == label_unit(answers)
 
 

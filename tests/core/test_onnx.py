@@ -165,7 +165,7 @@ def test_the_stage_tells_of_each_format(sized, checkpoints, rows, tokenizer, set
     source = checkpoints[False].parent / "tokenizer"
     export(model, shape_of(model.config), None, source, settings, tmp_path)
     seen: list[Progress] = []
-    told = prove(tmp_path, rows(40), framing_of(tokenizer), settings, 1, seen.append)
+    told = prove(tmp_path, rows(40), None, framing_of(tokenizer), settings, 1, seen.append)
     for name in ("hugging-face", *GRAPHS):
         assert 0 <= told[f"{name}/score"] <= 1
         assert told[f"{name}/latency_ms_p50_b1"] > 0
@@ -195,13 +195,13 @@ def test_a_regression_has_a_graph_in_any_unit(
     export(model, shape_of(model.config), None, source, settings, tmp_path)
     data = rows(40, regression=True)
     data.labels = unit.mean + unit.deviation * data.labels
-    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda _: None)
+    told = prove(tmp_path, data, unit, framing_of(tokenizer), settings, 1, lambda _: None)
     assert told["onnx/worst_difference"] <= 1e-4
     # By a tenth of a deviation it is another model's.
     write_graph(
         in_labels(scored, replace(unit, mean=unit.mean + unit.deviation / 10)), tmp_path / "onnx"
     )
-    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda _: None)
+    told = prove(tmp_path, data, unit, framing_of(tokenizer), settings, 1, lambda _: None)
     assert "must be within 0.0001" in told["onnx/left_out"]
 
 
@@ -228,7 +228,7 @@ def test_a_format_that_says_something_else_is_left_out(
         bias = next(one for one in damaged.graph.initializer if one.name == "model.classifier.bias")
         bias.CopyFrom(numpy_helper.from_array(wrong, bias.name))
         onnx.save(damaged, path)
-    told = prove(tmp_path, data, framing_of(tokenizer), settings, 1, lambda event: None)
+    told = prove(tmp_path, data, None, framing_of(tokenizer), settings, 1, lambda event: None)
     assert {name for name in told if "left_out" in name} == {
         "onnx/left_out",
         "onnx-int8/left_out",

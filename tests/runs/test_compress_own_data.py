@@ -147,38 +147,61 @@ def test_the_unit_of_numbers_decides_nothing(
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
-def test_a_teacher_of_numbers_in_a_unit_of_its_own(home: Path, tmp_path: Path) -> None:
-    """It is taken as it is; its student learns what it says, and says it in labels."""
-    summary = compressed(home, rated(tmp_path, 1), "kd_setting=1", *TINY)
-    teachers = []
+@pytest.fixture
+def teachers(home: Path, tmp_path: Path) -> list[str]:
+    """Folders of one teacher of numbers: in labels, and with 1,024 times the answers."""
+    summary = compressed(home, rated(tmp_path, 1), "kd_setting=none", *TINY)
+    folders = []
     for factor in (1, 1024):
         folder = tmp_path / f"times-{factor}"
         shutil.copytree(Store(home).path(artifact(summary, "teacher")), folder)
-        shutil.copytree(
-            Store(home).path(artifact(summary, "data")) / "tokenizer", folder, dirs_exist_ok=True
-        )
+        words = Store(home).path(artifact(summary, "data")) / "tokenizer"
+        shutil.copytree(words, folder, dirs_exist_ok=True)
         own = load_file(folder / "model.safetensors")
         for part in ("classifier.weight", "classifier.bias"):
             own[part] *= factor
         save_file(own, folder / "model.safetensors", {"format": "pt"})
-        teachers.append(str(folder))
-    given = ("kd_setting=1", "teacher.epochs=0", "gate.weak_teacher=warn", *TINY)
+        folders.append(str(folder))
+    return folders
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("kd_setting=1", "teacher.epochs=0"),
+        ("kd_setting=3", "teacher.epochs=0"),
+        ("method=taylor", "teacher.epochs=0"),
+        ("method=stat", "teacher.epochs=0", "compress.recover=kd"),
+        ("method=stat", "teacher.epochs=0", "compress.recover=labels"),
+        ("kd_setting=none", "teacher.epochs=1"),
+    ],
+)
+def test_a_teacher_of_numbers_in_a_unit_of_its_own(
+    changes: tuple[str, ...], teachers: list[str], home: Path, tmp_path: Path
+) -> None:
+    """Taken as it is it stays so; whatever comes of it says the same, in labels."""
     made = [
-        compressed(home, rated(tmp_path, 1), f"teacher.model={folder}", *given)
+        compressed(
+            home,
+            rated(tmp_path, 1),
+            *(f"teacher.model={folder}", "gate.weak_teacher=warn", *changes, *TINY),
+        )
         for folder in teachers
     ]
-    assert made[0]["teacher"]["score"] == made[1]["teacher"]["score"]
-    assert made[0]["student"]["score"] == pytest.approx(made[1]["student"]["score"], abs=1e-3)
-    for summary, folder in zip(made, teachers, strict=True):
-        own = load_file(Path(folder) / "model.safetensors")
-        kept = weights(home, summary, "teacher")
-        assert all(torch.equal(kept[name], own[name]) for name in own)
+    for who in ("teacher", "student"):
+        scores = [summary[who]["score"] for summary in made]
+        assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+    if "teacher.epochs=0" in changes:
+        for summary, folder in zip(made, teachers, strict=True):
+            own = load_file(Path(folder) / "model.safetensors")
+            kept = weights(home, summary, "teacher")
+            assert all(torch.equal(kept[name], own[name]) for name in own)
     asked = ("predict", "--input", str(tmp_path / "train.csv"), "--json", "--model")
     answered = [
         rosita(*asked, summary["run_id"], home=home).document["predictions"] for summary in made
     ]
     numbers = [[row["score"] for row in answers] for answers in answered]
-    assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
 
 
 def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:

@@ -118,13 +118,13 @@ def paired_bootstrap(
 
     Its variance has two parts. That of the rows is the bootstrap's: each resample draws N rows with
     replacement, the same for every model, and scores all seeds on them. That of the trainings is
-    the sample variance over the seeds: of their differences where they are paired, else the pooled
-    one of both, so that a configuration with one seed is taken to vary as the other does. Half the
-    interval, squared, is the sum of t(d)^2 times a part, t being Student's with the part's own
-    degrees of freedom d, which few seeds have few of (Banerjee 1960): it covers at least as often
-    as it says, also where few seeds agree by chance. The rows' chance in each seed is in both
-    parts, which makes it up to 1.4 times too wide where trainings do not vary. Of one seed each,
-    there is no more than the rows in it.
+    the sample variance over the seeds, of their differences where they are paired, else of each
+    configuration; one seed is taken to vary as those that it is compared with. Half the interval,
+    squared, is the sum of t(d)^2 times a part, t being Student's with the part's own degrees of
+    freedom d, of which few seeds have few (Banerjee 1960). So it covers at least as often as it
+    says, also where few seeds agree by chance; where trainings hardly vary it is wider than it need
+    be, twice with three seeds. Of few rows that differ the bootstrap knows too little: McNemar's
+    test is the exact one. Of one seed each, there is no more than the rows in it.
 
     metric: as in `compute_metrics`. labels: (N,). a, b: (S, N) predictions, S may differ.
     same_seeds: seed s of a belongs to seed s of b (they share a teacher, say). resamples: at least
@@ -145,17 +145,27 @@ def paired_bootstrap(
         scores = resampled_scores(metric, rows, rows.draw(rng, end - begin))
         differences[begin:end] = scores[:, : len(first)].mean(1) - scores[:, len(first) :].mean(1)
     of_seeds = [scores_a - scores_b] if same_seeds else [scores_a, scores_b]
-    parts = [(float(differences.var(ddof=1)), true.size - 1)]
-    if free := sum(scores.size - 1 for scores in of_seeds):
-        squares = sum(float(((scores - scores.mean()) ** 2).sum()) for scores in of_seeds)
-        parts.append((squares / free * sum(1 / scores.size for scores in of_seeds), free))
+    parts = [(float(differences.var(ddof=1)), true.size - 1), *_of_trainings(of_seeds)]
     return _by_students_t(float(scores_a.mean() - scores_b.mean()), parts, confidence)
+
+
+def _of_trainings(of_seeds: Sequence[NDArray[np.float64]]) -> list[tuple[float, int]]:
+    """The variance of each mean over seeds, and its degrees of freedom.
+
+    A lone seed is taken to vary as those that it is compared with.
+    """
+    several = [scores for scores in of_seeds if scores.size > 1]
+    lone = len(of_seeds) - len(several)
+    return [(float(s.var(ddof=1)) * (1 / s.size + lone), s.size - 1) for s in several]
 
 
 def _by_students_t(
     value: float, parts: Sequence[tuple[float, int]], confidence: float
 ) -> Difference:
-    """What is known of a difference from the parts of its variance and their degrees of freedom."""
+    """What is known of a difference from the parts of its variance and their degrees of freedom.
+
+    The first part is the rows'.
+    """
     from scipy.optimize import brentq
     from scipy.stats import t
 
@@ -165,14 +175,16 @@ def _by_students_t(
 
     # Sums in another order must not turn a tie into a difference.
     value = 0.0 if abs(value) < 1e-12 else value
-    rows = parts[0][1] + 1
+    least = math.log(SMALLEST_P)
     if sum(part for part, _ in parts) < 1e-24:
-        # So do all rows differ, or none; of few that is chance, as of coins.
-        return Difference(value, value, value, 2.0 ** (1 - rows) if value else 1.0)
-    half, least = reach(math.log(1 - confidence)), math.log(SMALLEST_P)
-    p = SMALLEST_P
-    if reach(least) > abs(value):
+        # All resamples say the same: where all rows differ, of which a few do by chance, as coins.
+        p = max(SMALLEST_P, 2.0 ** -parts[0][1]) if value else 1.0
+        half = abs(value) if p > 1 - confidence else 0.0
+    elif reach(least) <= abs(value):
+        p, half = SMALLEST_P, reach(math.log(1 - confidence))
+    else:
         p = math.exp(brentq(lambda log_p: reach(log_p) - abs(value), least, 0.0))
+        half = reach(math.log(1 - confidence))
     return Difference(value, value - half, value + half, p)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-10
+"""Deviation of a column, a share of its largest number, that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,13 @@ def _correlations(metric: str, rows: GroupedRows, weights_RU: Floats) -> list[Fl
 def _pearson(x: Floats, y: Floats, weights_RU: Floats) -> Floats:
     """(R,) weighted correlation of x and y, each (R, U), or (1, U) where all resamples share it."""
     total = weights_RU.sum(1, keepdims=True)
+    # Below rounding a column is constant, and a correlation would be that of rounding errors.
+    tiny_x, tiny_y = (ROUNDING**2 * np.abs(one).max(1) ** 2 * total[:, 0] for one in (x, y))
     x = x - (weights_RU * x).sum(1, keepdims=True) / total
     y = y - (weights_RU * y).sum(1, keepdims=True) / total
     covariance = (weights_RU * x * y).sum(1)
     variance_x, variance_y = (weights_RU * x * x).sum(1), (weights_RU * y * y).sum(1)
-    # Below rounding a column is constant, and a correlation would be that of rounding errors.
-    tiny = 1e-20 * total[:, 0]
-    defined = (variance_x > tiny) & (variance_y > tiny)
+    defined = (variance_x > tiny_x) & (variance_y > tiny_y)
     return np.where(defined, _ratio(covariance, np.sqrt(variance_x * variance_y)), 0.0)
 
 

@@ -76,6 +76,7 @@ USERS = {
     f"{TASKS}/prune_depth.py": {one for one in DISTILLING if one.startswith("depth ")},
 }
 ROWS = "tasks/execution/row_inputs.py"
+PRETRAINED = "rosita_core/model/locate.py"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
         ignored = shutil.ignore_patterns("__pycache__", "pictures")
         shutil.copytree(PROJECT / package, copy / package, ignore=ignored)
     said = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *USERS, ROWS],
+        [sys.executable, "-c", SCRIPT, *USERS, ROWS, PRETRAINED],
         env=os.environ | {"PYTHONPATH": str(copy)},
         cwd=copy,
         capture_output=True,
@@ -110,3 +111,10 @@ def test_a_stage_has_the_code_that_hands_it_its_inputs(found: Mapping[str, set[s
     readers = {name.split()[0] for name in found[ROWS]}
     trainings = {"teacher", "student", "depth", "width-targets", "width", "one-step"}
     assert readers == trainings | {"augment", "measure", "cut", "assess", "export"}
+
+
+def test_only_a_stage_that_reads_a_pretrained_model_knows_where_they_are(
+    found: Mapping[str, set[str]],
+) -> None:
+    readers = {name.split()[0] for name in found[PRETRAINED]}
+    assert readers == {"data", "teacher", "student", "augment", "export"}

@@ -109,12 +109,22 @@ def test_own_classes_of_single_texts(
     assert rosita("evaluate", "--input", renamed, "--label", "stars", home=home).code == 0
 
 
-def rated(folder: Path, factor: float) -> str:
+@pytest.fixture(scope="module")
+def rated_home(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Path:
+    """One for all compressions of sentences with numbers, beside their files."""
+    home = tmp_path_factory.mktemp("rated") / "home"
+    home.mkdir()
+    shutil.copy(mlflow_tables, home / "mlflow.db")
+    return home
+
+
+def rated(home: Path, factor: float) -> str:
     """A recipe for sentences with numbers, the same in another unit."""
     rows = [f"{text},{factor * (text.count('o') - 3)}" for text in sentences(60, 1)]
-    train = csv_file(folder / "train.csv", "sentence,stars", rows)
+    train = csv_file(home.parent / "train.csv", "sentence,stars", rows)
     columns = {"text_a": "sentence", "label": "stars"}
-    return own_recipe(folder, train=train, dev_rows=12, columns=columns, kind="regression")
+    data = {"train": train, "dev_rows": 12, "columns": columns, "kind": "regression"}
+    return own_recipe(home.parent, **data)
 
 
 def weights(home: Path, summary: dict[str, Any], stage: str) -> dict[str, torch.Tensor]:
@@ -132,14 +142,14 @@ def weights(home: Path, summary: dict[str, Any], stage: str) -> dict[str, torch.
     ],
 )
 def test_the_unit_of_numbers_decides_nothing(
-    changes: tuple[str, ...], last: str, home: Path, tmp_path: Path
+    changes: tuple[str, ...], last: str, rated_home: Path
 ) -> None:
     """64 times the labels is 64 times the answers: by a power of two no bit is rounded."""
     models, scores = [], []
     for factor in (1, 64):
-        summary = compressed(home, rated(tmp_path, factor), *changes, *TINY)
+        summary = compressed(rated_home, rated(rated_home, factor), *changes, *TINY)
         scores.append([summary[who]["score"] for who in ("teacher", "student")])
-        model = weights(home, summary, last)
+        model = weights(rated_home, summary, last)
         for part in ("classifier.weight", "classifier.bias"):
             model[part] /= factor
         models.append(model)
@@ -147,15 +157,15 @@ def test_the_unit_of_numbers_decides_nothing(
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
-@pytest.fixture
-def teachers(home: Path, tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def teachers(rated_home: Path) -> list[str]:
     """Folders of one teacher of numbers: in labels, and with 1,024 times the answers."""
-    summary = compressed(home, rated(tmp_path, 1), "kd_setting=none", *TINY)
+    summary = compressed(rated_home, rated(rated_home, 1), "kd_setting=none", *TINY)
     folders = []
     for factor in (1, 1024):
-        folder = tmp_path / f"times-{factor}"
-        shutil.copytree(Store(home).path(artifact(summary, "teacher")), folder)
-        words = Store(home).path(artifact(summary, "data")) / "tokenizer"
+        folder = rated_home.parent / f"times-{factor}"
+        shutil.copytree(Store(rated_home).path(artifact(summary, "teacher")), folder)
+        words = Store(rated_home).path(artifact(summary, "data")) / "tokenizer"
         shutil.copytree(words, folder, dirs_exist_ok=True)
         own = load_file(folder / "model.safetensors")
         for part in ("classifier.weight", "classifier.bias"):
@@ -177,13 +187,13 @@ def teachers(home: Path, tmp_path: Path) -> list[str]:
     ],
 )
 def test_a_teacher_of_numbers_in_a_unit_of_its_own(
-    changes: tuple[str, ...], teachers: list[str], home: Path, tmp_path: Path
+    changes: tuple[str, ...], teachers: list[str], rated_home: Path
 ) -> None:
     """Taken as it is it stays so; whatever comes of it says the same, in labels."""
     made = [
         compressed(
-            home,
-            rated(tmp_path, 1),
+            rated_home,
+            rated(rated_home, 1),
             *(f"teacher.model={folder}", "gate.weak_teacher=warn", *changes, *TINY),
         )
         for folder in teachers
@@ -194,11 +204,12 @@ def test_a_teacher_of_numbers_in_a_unit_of_its_own(
     if "teacher.epochs=0" in changes:
         for summary, folder in zip(made, teachers, strict=True):
             own = load_file(Path(folder) / "model.safetensors")
-            kept = weights(home, summary, "teacher")
+            kept = weights(rated_home, summary, "teacher")
             assert all(torch.equal(kept[name], own[name]) for name in own)
-    asked = ("predict", "--input", str(tmp_path / "train.csv"), "--json", "--model")
+    asked = ("predict", "--input", str(rated_home.parent / "train.csv"), "--json", "--model")
     answered = [
-        rosita(*asked, summary["run_id"], home=home).document["predictions"] for summary in made
+        rosita(*asked, summary["run_id"], home=rated_home).document["predictions"]
+        for summary in made
     ]
     numbers = [[row["score"] for row in answers] for answers in answered]
     assert numbers[0] == pytest.approx(numbers[1], abs=0.02)

@@ -12,6 +12,7 @@ from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
 from rosita_core.data.storage import save_splits
 from rosita_core.model.unchanged import check_tokenizer_unchanged
+from rosita_core.training.label_unit import label_unit, save_unit
 from rosita_core.training.progress import Progress, Report
 
 
@@ -38,7 +39,7 @@ def prepare_data(
     """Write the prepared data into `folder`; returns row counts and the fingerprint.
 
     Layout: `splits/` (Parquet and meta.json), `encoded/<split>.arrow` (memory-mapped word pieces),
-    `tokenizer/`.
+    `tokenizer/`, and of a regression label_unit.json.
 
     Raises:
         ValueError: where rows or tokenizer have changed since their digests were taken.
@@ -46,6 +47,7 @@ def prepare_data(
     check_tokenizer_unchanged(Path(settings.tokenizer), settings.tokenizer_digest)
     _, splits = read_splits(settings.source)
     save_splits(splits, folder / "splits")
+    save_unit(label_unit(splits.train["label"].to_numpy()), folder)
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "encoded").mkdir()
     counted = row_counts(splits)

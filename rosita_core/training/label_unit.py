@@ -11,12 +11,15 @@ Letters: N rows.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from rosita_core.data.encoding import Encoded
 
+LABEL_UNIT = "label_unit.json"
 LEAST_CORRELATION = 0.2
 """Of answers with labels, below which their line of least squares is one of chance."""
 
@@ -38,6 +41,18 @@ def label_unit(labels_N: np.ndarray) -> LabelUnit | None:
         return None
     numbers = labels_N.astype(np.float64)
     return LabelUnit(float(numbers.mean()), _deviation(numbers) or 1.0)
+
+
+def save_unit(unit: LabelUnit | None, folder: Path) -> None:
+    """Keep a unit beside the rows that it is of; nothing is written for None."""
+    if unit is not None:
+        (folder / LABEL_UNIT).write_text(json.dumps(asdict(unit)) + "\n", encoding="utf-8")
+
+
+def load_unit(folder: Path) -> LabelUnit | None:
+    """What `save_unit` kept: nobody needs to read the rows for it."""
+    path = folder / LABEL_UNIT
+    return LabelUnit(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _deviation(numbers_N: np.ndarray) -> float:

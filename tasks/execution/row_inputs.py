@@ -7,7 +7,7 @@ from typing import Any
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing, framing_of, load_tokenizer
 from rosita_core.training.checkpoints import Checkpoints
-from rosita_core.training.label_unit import LabelUnit, label_unit, rows_in_standard_scores
+from rosita_core.training.label_unit import LabelUnit, load_unit, rows_in_standard_scores
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
 from tasks.execution.stage_inputs import StageInputs
@@ -32,7 +32,7 @@ def rows(work: StageInputs, role: str, split: str) -> Encoded:
 
 def training_unit(work: StageInputs) -> LabelUnit | None:
     """The unit of a regression's labels, in which stages train; None for classes."""
-    return label_unit(rows(work, "data", TRAIN).labels)
+    return load_unit(work.input("data"))
 
 
 def training_rows(work: StageInputs, role: str, split: str) -> Encoded:

@@ -11,7 +11,9 @@ from rosita_core.training.answers import in_labels, in_standard_scores
 from rosita_core.training.label_unit import (
     LabelUnit,
     label_unit,
+    load_unit,
     rows_in_standard_scores,
+    save_unit,
     unit_of_answers,
 )
 
@@ -71,6 +73,14 @@ def test_answers_in_another_unit_have_the_standard_scores_of_labels():
 def test_answers_that_do_not_rise_with_the_labels_have_their_own_unit(answers):
     found = unit_of_answers(answers, np.arange(5.0) - 2)
     assert found == label_unit(answers)
+
+
+def test_a_unit_is_kept_to_the_bit(tmp_path):
+    save_unit(None, tmp_path)
+    assert load_unit(tmp_path) is None
+    unit = label_unit(np.random.default_rng(0).normal(3, 7, 11))
+    save_unit(unit, tmp_path)
+    assert load_unit(tmp_path) == unit
 
 
 def test_rows_get_standard_scores_and_keep_their_own(rows):

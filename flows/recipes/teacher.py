@@ -11,6 +11,7 @@ from typing import Any
 from flows.recipes.presets import ROSITA
 from flows.recipes.schema import Recipe
 from rosita_core.data.task_spec import TaskSpec
+from rosita_core.messages import brief
 from rosita_core.model.families import family_of
 from rosita_core.model.labels import class_names, order_of, telling_names
 from rosita_core.model.locate import RANDOM_MODELS, config_of, read_config, weights_digest
@@ -106,6 +107,9 @@ def _classes(
     """The checkpoint's outputs in the order of the data's classes, and what these are called."""
     outputs, given = len(labels) or 1, recipe.teacher.labels
     as_it_is = recipe.teacher.epochs == 0
+    if given and not labels:
+        said = ", ".join(f"{own}: {name}" for own, name in given.items())
+        raise ValueError(f"labels must be left out where a number is predicted, got {brief(said)}")
     if given and weights.outputs != outputs:
         raise ValueError(
             f"labels must be left out for a checkpoint without {outputs} classes, "

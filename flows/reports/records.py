@@ -49,6 +49,8 @@ class Records:
             which read as many tokens, have one).
         stages, curves, predictions, prunes: as the grid recorded them.
         axes: the axes of the cells, in order.
+        kd_axis: the one whose values are the KD settings; None where there is none, or where there
+            are other methods, of which a setting says nothing.
         missing: cells that are not finished -> why.
     """
 
@@ -60,6 +62,7 @@ class Records:
     predictions: pd.DataFrame
     prunes: pd.DataFrame
     axes: tuple[str, ...]
+    kd_axis: str | None
     missing: dict[str, str]
 
     @property
@@ -111,8 +114,11 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         twice = cells.loc[cells["cell"].duplicated(), "cell"].iloc[0]
         raise ValueError(f"each cell must be there once, got {twice} twice")
     axes = tuple(c.removeprefix(AXIS) for c in cells.columns if c.startswith(AXIS))
+    methods = _methods_of(parts)
+    of_rosita = all(methods[cell] == ROSITA for cell in cells["cell"])
+    kd = kd_axis(cells, axes) if of_rosita else None
     cells = cells.assign(
-        configuration=_configurations(cells, axes, _methods_of(parts)),
+        configuration=_configurations(cells, axes, kd, methods),
         family=cells["grid"] + " on " + cells["task"],
     )
     cells = cells.assign(taught_by=_taught_by(cells, frames["stages"]))
@@ -126,6 +132,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
         predictions=frames["predictions"],
         prunes=frames["prunes"],
         axes=axes,
+        kd_axis=kd,
         missing={n: why for part in parts for n, why in sorted(part.grid["missing"].items())},
     )
 
@@ -182,10 +189,9 @@ def _methods_of(parts: Sequence[GridRecords]) -> dict[str, str]:
 
 
 def _configurations(
-    cells: pd.DataFrame, axes: Sequence[str], methods: Mapping[str, str]
+    cells: pd.DataFrame, axes: Sequence[str], kd: str | None, methods: Mapping[str, str]
 ) -> list[str]:
     """A name for people, such as "setting 4, constant"; unique by what the cells differ in."""
-    kd = kd_axis(cells, axes)
     shapes = cells.groupby(["grid", "task"])["shape"].transform("nunique")
     names = []
     for (_, cell), count in zip(cells.iterrows(), shapes, strict=True):

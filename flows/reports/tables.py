@@ -23,7 +23,7 @@ from flows.reports.parts import (
     text_column,
     times,
 )
-from flows.reports.records import AXIS, KD_TITLES, Records, kd_axis
+from flows.reports.records import AXIS, KD_TITLES, Records
 from rosita_core.measuring.significance.comparison import spread
 from tasks.host.wording import whole_duration
 from tasks.stages.catalogue import REGISTER, catalogue
@@ -182,7 +182,7 @@ def _kd_strategies(records: Records) -> Table | None:
     # A column per task has room for one grid of each.
     if len(records.families) > len(records.tasks):
         return None
-    if len(varying) != 1 or kd_axis(records.cells, varying) is None:
+    if len(varying) != 1 or records.kd_axis not in varying:
         return None
     settings = sorted(set(records.cells["kd_setting"]), key=list(KD_TITLES).index)
     rows = [

@@ -31,6 +31,7 @@ from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 CLASSIFICATION = ("accuracy", "macro_f1", "mcc")
 REGRESSION = ("pearson", "spearman")
+RMSE = "rmse"
 MOST_CLASSES = 20
 """So many are shown one by one."""
 LONGEST = 200  # letters of a class in the name of a metric
@@ -85,7 +86,7 @@ def evaluate(
     found_N = predictions_of(logits_NC, regression)
     if regression:
         metrics = compute_metrics(REGRESSION, found_N, true_N)
-        metrics["rmse"] = float(np.sqrt(np.square(found_N - true_N).mean()))
+        metrics[RMSE] = float(np.sqrt(np.square(found_N - true_N).mean()))
         return {"rows": count, "metrics": metrics}
     metrics = compute_metrics(CLASSIFICATION, found_N, true_N)
     if len(predictor.labels) == 2:
@@ -202,7 +203,8 @@ def show_evaluation(document: dict[str, Any]) -> None:
     scores.add_column("metric")
     scores.add_column("value", justify="right")
     for name, value in document["metrics"].items():
-        scores.add_row(name, f"{value:.4f}")
+        # That of numbers is in their own unit.
+        scores.add_row(name, f"{value:.6g}" if name == RMSE else f"{value:.4f}")
     out.print(scores)
     classes = document.get("classes", {})
     if not classes or len(classes) > MOST_CLASSES:

@@ -79,7 +79,7 @@ def _check_numbers(split: str, frame: pd.DataFrame) -> None:
             f"{row + 1}"
         )
     # A correlation with what does not vary is none.
-    if split in ("train", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:
+    if split in ("train", "select", "dev") and len(labels) > 1 and len(set(labels.tolist())) < 2:
         raise ValueError(f"label of {split} must have at least 2 values, got 1 ({labels[0]:g})")
     if split != "train" or len(labels) < 2:
         return

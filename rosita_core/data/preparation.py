@@ -90,7 +90,7 @@ def prepare(
         most = _most_to_take(rest, stratified)
         if most < 1 and dev_rows is not None:
             raise ValueError(
-                f"dev_rows must leave more rows than classes, so that some choose checkpoints, "
+                f"dev_rows must leave {_least(stratified)}, so that some choose checkpoints, "
                 f"got {dev_rows} of {_described(train.frame, stratified)}"
             )
         count = round(select_fraction * len(rest))
@@ -136,7 +136,7 @@ def split_off(
     most = _most_to_take(frame, stratified)
     if most < 1:
         raise ValueError(
-            "train must have more rows than classes, so that some can be held out, "
+            f"train must have {_least(stratified)}, so that some can be held out, "
             f"got {_described(frame, stratified)}"
         )
     if not 1 <= count <= most:
@@ -203,6 +203,10 @@ def fingerprint(frame: pd.DataFrame) -> str:
 def _most_to_take(frame: pd.DataFrame, stratified: bool) -> int:
     """How many rows can be cut off so that one of each class is left."""
     return len(frame) - (frame["label"].nunique() if stratified else 1)
+
+
+def _least(stratified: bool) -> str:
+    return "more rows than classes" if stratified else "at least 2 rows"
 
 
 def _described(frame: pd.DataFrame, stratified: bool) -> str:

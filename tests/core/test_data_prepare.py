@@ -354,6 +354,17 @@ def test_unusable_splits_are_one_line_errors(changes, needed, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("split", ["train", "select", "dev"])
+@pytest.mark.parametrize("number", [0.0, 0.1])
+def test_a_regression_needs_labels_that_vary(split, number):
+    good = numbers(40)
+    frames = dict.fromkeys(("train", "select", "dev"), good) | {split: good.assign(label=number)}
+    splits = splits_of(**frames, kind="regression", pair=True, labels=())
+    message = rf"label of {split} must have at least 2 values, got 1 \({number:g}\)"
+    with pytest.raises(ValueError, match=message):
+        check_splits(splits, {})
+
+
 def test_a_regression_label_must_be_finite():
     good = numbers(4)
     for value in (np.nan, np.inf):

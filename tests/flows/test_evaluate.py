@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import AutoTokenizer
 from typed_command import Home
 
-from flows.serving.evaluate import metric_names
+from flows.serving.evaluate import metric_names, show_evaluation
 from flows.serving.lookup import compressed_model
 from rosita_core.measuring.calibration import calibration_error
 from rosita_core.model.checkpoint import fresh, save
@@ -93,7 +93,9 @@ def test_people_see_tables(copied_home: Home, labelled: Path) -> None:
     assert "classes, and as what their rows were taken" in done.stdout
 
 
-def test_a_regression_is_told_by_correlations(smoke_home: Home, tmp_path: Path) -> None:
+def test_a_regression_is_told_by_correlations(
+    smoke_home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(smoke_home.summary["export_dir"])
     sizes = {"hidden_size": 8, "head_size": 4, "layer_heads": [2], "layer_ffn_units": [8]}
     config = RositaConfig(
@@ -111,6 +113,11 @@ def test_a_regression_is_told_by_correlations(smoke_home: Home, tmp_path: Path) 
     assert done.code == 0, done.stderr
     said = json.loads(done.stdout)
     assert set(said["metrics"]) == {"pearson", "spearman", "rmse"}
+    # In the labels' unit, which may be small.
+    small = said | {"metrics": {"pearson": 0.5, "rmse": 1.25e-11}}
+    show_evaluation(small)
+    printed = capsys.readouterr().out
+    assert "0.5000" in printed and "1.25e-11" in printed
     # A model of one's own is of no run.
     assert said["mlflow_run_id"] is None and "confusion" not in said
     assert not (tmp_path / "home" / "mlflow.db").exists()

@@ -167,6 +167,17 @@ def test_a_wrong_map(labels: Any, message: str, checkpoint: Path, tmp_path: Path
     assert message in refused(tmp_path / "home", "--recipe", recipe, command="plan")
 
 
+def test_a_map_where_a_number_is_predicted(tmp_path: Path) -> None:
+    rows = [f"film number {i},{i / 7}" for i in range(60)]
+    train = csv_file(tmp_path / "numbers.csv", "text,label", rows)
+    data = {"source": "files", "train": train, "dev_rows": 12, "kind": "regression"}
+    labels = {"labels": {"LABEL_0": "positive"}}
+    values = {"base": "smoke", "task": "custom", "data": data, "teacher": labels}
+    said = refused(tmp_path / "home", "--recipe", recipe_file(tmp_path, values))
+    message = "teacher.labels must be left out where a number is predicted, got LABEL_0: positive"
+    assert message in said
+
+
 def test_a_map_for_a_model_without_classes(tmp_path: Path) -> None:
     change = "--set=teacher.labels={LABEL_0: positive}"
     said = refused(tmp_path / "home", "--recipe", "smoke", change)

@@ -103,6 +103,17 @@ def test_a_method_takes_its_own_time_and_reads_what_it_ranks_by(tmp_path: Path) 
     assert labels("1", "magnitude") == "no"
 
 
+def test_methods_are_no_kd_settings(tmp_path: Path) -> None:
+    """A method keeps the recipe's setting, which says nothing of it."""
+    grid = load(make_records(tmp_path / "kd", rows=60, seeds=(42,)))
+    assert report_records([grid]).kd_axis is not None
+    for name, recipe in grid.grid["recipes"].items():
+        recipe["method"] = "kcm" if "/4-" in name else "rosita"
+    mixed = report_records([grid])
+    assert mixed.kd_axis is None
+    assert not any("setting 4" in name for name in mixed.configurations)
+
+
 def test_methods_of_two_grids_are_told_apart(tmp_path: Path) -> None:
     folders = [
         make_records(tmp_path / task, "methods", task, seeds=(42,), rows=60)

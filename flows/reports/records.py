@@ -116,7 +116,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
     axes = tuple(c.removeprefix(AXIS) for c in cells.columns if c.startswith(AXIS))
     methods = _methods_of(parts)
     of_rosita = all(methods[cell] == ROSITA for cell in cells["cell"])
-    kd = kd_axis(cells, axes) if of_rosita else None
+    kd = _kd_axis(cells, axes) if of_rosita else None
     cells = cells.assign(
         configuration=_configurations(cells, axes, kd, methods),
         family=cells["grid"] + " on " + cells["task"],
@@ -137,7 +137,7 @@ def report_records(parts: Sequence[GridRecords]) -> Records:
     )
 
 
-def kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
+def _kd_axis(cells: pd.DataFrame, axes: Sequence[str]) -> str | None:
     """The axis whose values are the KD settings, by whatever name."""
     for axis in axes:
         pairs = cells[[AXIS + axis, "kd_setting"]].drop_duplicates()

@@ -12,7 +12,7 @@ from rosita_core.data.sharing import row_counts, shared
 from rosita_core.data.sources import NOT_IN_KEY, SourceSettings, read_splits
 from rosita_core.data.storage import save_splits
 from rosita_core.model.unchanged import check_tokenizer_unchanged
-from rosita_core.training.label_unit import label_unit, save_unit
+from rosita_core.training.label_unit import LABEL_UNIT, label_unit, save_unit
 from rosita_core.training.progress import Progress, Report
 
 
@@ -47,7 +47,7 @@ def prepare_data(
     check_tokenizer_unchanged(Path(settings.tokenizer), settings.tokenizer_digest)
     _, splits = read_splits(settings.source)
     save_splits(splits, folder / "splits")
-    save_unit(label_unit(splits.train["label"].to_numpy()), folder)
+    save_unit(label_unit(splits.train["label"].to_numpy()), folder / LABEL_UNIT)
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "encoded").mkdir()
     counted = row_counts(splits)

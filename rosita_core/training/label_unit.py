@@ -20,6 +20,7 @@ import numpy as np
 from rosita_core.data.encoding import Encoded
 
 LABEL_UNIT = "label_unit.json"
+"""The file of prepared data that holds the unit of its training labels."""
 LEAST_CORRELATION = 0.2
 """Of answers with labels, below which their line of least squares is one of chance."""
 
@@ -43,15 +44,14 @@ def label_unit(labels_N: np.ndarray) -> LabelUnit | None:
     return LabelUnit(float(numbers.mean()), _deviation(numbers) or 1.0)
 
 
-def save_unit(unit: LabelUnit | None, folder: Path) -> None:
-    """Keep a unit beside the rows that it is of; nothing is written for None."""
+def save_unit(unit: LabelUnit | None, path: Path) -> None:
+    """Keep a unit in a file, so that nobody has to read the rows for it; None is no file."""
     if unit is not None:
-        (folder / LABEL_UNIT).write_text(json.dumps(asdict(unit)) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(asdict(unit)) + "\n", encoding="utf-8")
 
 
-def load_unit(folder: Path) -> LabelUnit | None:
-    """What `save_unit` kept: nobody needs to read the rows for it."""
-    path = folder / LABEL_UNIT
+def load_unit(path: Path) -> LabelUnit | None:
+    """What `save_unit` kept, or a stage as a document; None where there is no file."""
     return LabelUnit(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rosita_core.model.checkpoint import load
 from rosita_core.training.answers import ANSWER_UNIT, in_standard_scores
-from rosita_core.training.label_unit import LabelUnit
+from rosita_core.training.label_unit import load_unit
 from tasks.execution.row_inputs import training_unit
 from tasks.execution.stage_inputs import StageInputs
 
@@ -25,7 +24,5 @@ def training_model(work: StageInputs, role: str) -> RositaForSequenceClassificat
 
     Of one that does not answer in labels, its own unit lies beside the weights.
     """
-    unit, own = training_unit(work), work.input(role) / f"{ANSWER_UNIT}.json"
-    if unit is not None and own.exists():
-        unit = LabelUnit(**json.loads(own.read_text(encoding="utf-8")))
-    return in_standard_scores(model(work, role), unit)
+    own = load_unit(work.input(role) / f"{ANSWER_UNIT}.json")
+    return in_standard_scores(model(work, role), own or training_unit(work))

@@ -7,7 +7,12 @@ from typing import Any
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing, framing_of, load_tokenizer
 from rosita_core.training.checkpoints import Checkpoints
-from rosita_core.training.label_unit import LabelUnit, load_unit, rows_in_standard_scores
+from rosita_core.training.label_unit import (
+    LABEL_UNIT,
+    LabelUnit,
+    load_unit,
+    rows_in_standard_scores,
+)
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
 from tasks.execution.stage_inputs import StageInputs
@@ -32,7 +37,7 @@ def rows(work: StageInputs, role: str, split: str) -> Encoded:
 
 def training_unit(work: StageInputs) -> LabelUnit | None:
     """The unit of a regression's labels, in which stages train; None for classes."""
-    return load_unit(work.input("data"))
+    return load_unit(work.input("data") / LABEL_UNIT)
 
 
 def training_rows(work: StageInputs, role: str, split: str) -> Encoded:

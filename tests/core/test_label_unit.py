@@ -76,11 +76,11 @@ def test_answers_that_do_not_rise_with_the_labels_have_their_own_unit(answers):
 
 
 def test_a_unit_is_kept_to_the_bit(tmp_path):
-    save_unit(None, tmp_path)
-    assert load_unit(tmp_path) is None
+    save_unit(None, tmp_path / "unit")
+    assert load_unit(tmp_path / "unit") is None
     unit = label_unit(np.random.default_rng(0).normal(3, 7, 11))
-    save_unit(unit, tmp_path)
-    assert load_unit(tmp_path) == unit
+    save_unit(unit, tmp_path / "unit")
+    assert load_unit(tmp_path / "unit") == unit
 
 
 def test_rows_get_standard_scores_and_keep_their_own(rows):

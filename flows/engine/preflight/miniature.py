@@ -26,7 +26,7 @@ from rosita_core.stages.measure import MeasureSettings
 from rosita_core.stages.teacher import TeacherSettings
 from rosita_core.stages.width import WidthSettings
 from rosita_core.training.batches import batches_per_epoch
-from rosita_core.training.label_unit import load_unit, save_unit
+from rosita_core.training.label_unit import LABEL_UNIT, load_unit, save_unit
 from rosita_core.training.settings import TrainingSettings
 
 # The optimizer's moments exist from the first step on, so the second one holds the most memory.
@@ -105,7 +105,7 @@ def shrink_data(artifact: Path, folder: Path, rows: int, seed: int) -> dict[str,
         for name, frame in splits.frames().items()
     }
     save_splits(splits.with_frames(few), folder / "splits")
-    save_unit(load_unit(artifact), folder)
+    save_unit(load_unit(artifact / LABEL_UNIT), folder / LABEL_UNIT)
     shutil.copytree(artifact / "tokenizer", folder / "tokenizer")
     tokenizer = load_tokenizer(folder / "tokenizer")
     (folder / "encoded").mkdir()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from flows.engine.agreement import agreement, majority_score
+from flows.engine.agreement import DEV, agreement, majority_score
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, Assessment
-from rosita_core.measuring.weakness import Weakness, from_document
+from rosita_core.measuring.weakness import LEAST_SPREAD, Weakness, from_document, spread
 from rosita_core.stages.teacher import SELECTION
 from tasks.cache.records import StageResult
 from tasks.store.artifacts import Store
@@ -24,6 +24,11 @@ def weak_teacher(request: Request, result: StageResult) -> str | None:
         return _mixed_up(found, request.spec.labels)
     if not found.weak:
         return None
+    if found.alike:
+        return (
+            f"{_all_alike('teacher', found.spread, f'{found.rows:,} selection rows')}; more "
+            "teacher.epochs or a higher teacher.learning_rate may help"
+        )
     chance = "the most frequent class alone has" if found.metric == "accuracy" else "chance has"
     return (
         f"the teacher is not better than chance: its {found.metric} on {found.rows:,} selection "
@@ -47,11 +52,16 @@ def stopped(request: Request, weak: str) -> str:
 
 def weak_student(assessment: Assessment) -> str | None:
     """What is wrong with a student that is not better than no model at all, in a sentence."""
-    score, chance = assessment.models[STUDENT].score, majority_score(assessment)
+    student, chance = assessment.models[STUDENT], majority_score(assessment)
+    score, numbers = student.score, agreement(assessment) is None
     if score > chance:
-        return None
+        labels_N = assessment.labels[DEV]
+        varies = spread(student.logits[DEV][:, 0], labels_N) if numbers else None
+        if varies is None or varies >= LEAST_SPREAD:
+            return None
+        return _all_alike("student", varies, f"{len(labels_N):,} dev rows")
     name = assessment.score_name
-    without = "a constant answer" if agreement(assessment) is None else WITHOUT
+    without = "a constant answer" if numbers else WITHOUT
     return (
         f"the student is not better than {without}: its {name} is {score:.4f}, and that has "
         f"{chance:.4f}"
@@ -70,6 +80,13 @@ def not_registered(request: Request, assessment: Assessment) -> str | None:
     return (
         f"the student is not registered: it keeps {has} of the teacher's {assessment.score_name}, "
         f"and gate.retention asks for {100 * least:.1f} %"
+    )
+
+
+def _all_alike(model: str, varies: float | None, rows: str) -> str:
+    return (
+        f"the {model}'s answers are all alike: on {rows} they vary by {varies:.4f} of what would "
+        f"err least, and {LEAST_SPREAD} is the least"
     )
 
 

@@ -446,13 +446,13 @@ class Gate(Section):
 
     weak_teacher: Literal["stop", "warn"] = Field(
         "stop",
-        description="on the selection rows it is not better than chance, or its classes are mixed "
-        "up: no student is made of it, or it is said",
+        description="on the selection rows it is not better than chance, its classes are mixed up, "
+        "or its numbers hardly vary: no student is made of it, or it is said",
     )
     weak_student: Literal["refuse", "warn"] = Field(
         "refuse",
-        description="on the dev rows it is not better than the most frequent class: it is exported "
-        "and not registered, or it is said",
+        description="on the dev rows it is not better than the most frequent class, or its numbers "
+        "hardly vary: it is exported and not registered, or it is said",
     )
     retention: float | None = Field(
         None, gt=0, description="part of the teacher's score that a registered student keeps"

@@ -30,7 +30,7 @@ from tasks.host.console import console
 from tasks.tracking.runs import FLUSH_SECONDS, Tracking
 
 CLASSIFICATION = ("accuracy", "macro_f1", "mcc")
-REGRESSION = ("pearson", "spearman")
+REGRESSION = ("pearson", "spearman", "r2")
 RMSE = "rmse"
 MOST_CLASSES = 20
 """So many are shown one by one."""

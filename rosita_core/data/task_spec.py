@@ -66,7 +66,7 @@ def _glue(
     )
 
 
-REGRESSION_METRICS = ("pearson", "spearman", "pearson_spearman")
+REGRESSION_METRICS = ("pearson", "spearman", "pearson_spearman", "r2")
 
 GLUE: dict[str, TaskSpec] = {
     spec.name: spec

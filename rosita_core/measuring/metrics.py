@@ -17,12 +17,13 @@ def compute_metrics(
     """Compute the named metrics of N predictions.
 
     names: of mcc, accuracy, f1 (of class 1), macro_f1 (the mean over classes), pearson, spearman,
-    pearson_spearman (the mean of the two). predictions, labels: N class indices for the first four,
-    N numbers for the others.
+    pearson_spearman (the mean of the two),
+    r2 (1 - squared error / squared error of the labels' mean, at most 1). predictions, labels: N
+    class indices for the first four, N numbers for the others.
 
     A correlation with a constant is not defined; mcc, pearson and spearman are then 0.0, so that
-    a model that learned nothing scores as one. f1 is 0.0 if class 1 is neither predicted nor true;
-    macro_f1 leaves such classes out.
+    a model that learned nothing scores as one, and so is r2 of constant labels. f1 is 0.0 if class
+    1 is neither predicted nor true; macro_f1 leaves such classes out.
     Raises ValueError for an unknown name, other shapes, no rows, values that are not finite, or
     numbers where classes are needed.
     """
@@ -107,6 +108,14 @@ def _pearson_spearman(predicted: Values, true: Values) -> float:
     return (_pearson(predicted, true) + _spearman(predicted, true)) / 2
 
 
+def _r2(predicted: Values, true: Values) -> float:
+    from sklearn.metrics import r2_score
+
+    if _constant(true):
+        return 0.0
+    return float(r2_score(true.astype(np.float64), predicted.astype(np.float64)))
+
+
 def _constant(values: Values) -> bool:
     # Up to rounding: below this a correlation would be that of the rounding errors.
     numbers = values.astype(np.float64)
@@ -121,4 +130,5 @@ _METRICS: dict[str, Callable[[Values, Values], float]] = {
     "pearson": _pearson,
     "spearman": _spearman,
     "pearson_spearman": _pearson_spearman,
+    "r2": _r2,
 }

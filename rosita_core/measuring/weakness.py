@@ -1,4 +1,4 @@
-"""Whether a model is better than chance, and whether its classes are mixed up.
+"""Whether a model is better than chance, its classes are mixed up or its numbers all alike.
 
 Letters: N rows, C classes.
 """
@@ -16,6 +16,8 @@ from rosita_core.measuring.metrics import compute_metrics
 CONFIDENCE = 0.95
 MUCH_BETTER = 0.1
 """Of the rows: what another order of the classes must gain at least."""
+LEAST_SPREAD = 0.1
+"""Below it the numbers of a regression are all alike; see `spread`."""
 CORRELATIONS = ("mcc", "pearson", "spearman", "pearson_spearman")
 
 
@@ -32,6 +34,7 @@ class Weakness:
         order: for every class of the data, the model's class that means it, where the model is
             much better so; None where it is not, and for regression.
         reordered: its accuracy then.
+        spread: of a regression, see `spread`; else None.
     """
 
     rows: int
@@ -41,11 +44,17 @@ class Weakness:
     chance: float
     order: tuple[int, ...] | None
     reordered: float | None
+    spread: float | None
 
     @property
     def weak(self) -> bool:
-        """Whether it is not better than chance."""
-        return not self.bound > self.chance
+        """Whether it is not better than chance, or answers hardly anything but one number."""
+        return not self.bound > self.chance or self.alike
+
+    @property
+    def alike(self) -> bool:
+        """Whether the numbers of a regression hardly vary."""
+        return self.spread is not None and self.spread < LEAST_SPREAD
 
     def document(self) -> dict[str, Any]:
         """As JSON-able values; `from_document` reads them."""
@@ -68,7 +77,7 @@ def weakness(
 
     Args:
         metric: the one that compares models on the task.
-        predictions_N, labels_N: class indices, or numbers.
+        predictions_N, labels_N: class indices, or numbers in one unit.
         classes: C, or 1 for regression.
     """
     if metric not in ("accuracy", *CORRELATIONS):
@@ -79,10 +88,22 @@ def weakness(
         bound, chance = _bound_of_share(round(value * rows), rows), _majority(labels_N)
     else:
         bound, chance = _bound_of_correlation(value, rows), 0.0
-    order, reordered = None, None
-    if classes > 1:
-        order, reordered = _reordered(predictions_N, labels_N, classes)
-    return Weakness(rows, metric, value, bound, chance, order, reordered)
+    if classes == 1:
+        varies = spread(predictions_N, labels_N)
+        return Weakness(rows, metric, value, bound, chance, None, None, varies)
+    order, reordered = _reordered(predictions_N, labels_N, classes)
+    return Weakness(rows, metric, value, bound, chance, order, reordered, None)
+
+
+def spread(predictions_N: np.ndarray, labels_N: np.ndarray) -> float | None:
+    """How much numbers vary: their deviation, as a share of that with which they err least.
+
+    Least squares gives numbers that correlate by r with the labels |r| times the labels' deviation.
+    A correlation does not say how much they vary. None where it is 0 or not defined.
+    """
+    correlation = compute_metrics(["pearson"], predictions_N, labels_N)["pearson"]
+    least = abs(correlation) * float(np.std(labels_N, dtype=np.float64))
+    return float(np.std(predictions_N, dtype=np.float64)) / least if least else None
 
 
 def _majority(labels_N: np.ndarray) -> float:

@@ -62,9 +62,12 @@ def finetune(
     else:
         trained = train(pretrained, settings.training, hard_label_objective, run, score)
     predictions_N = selection_predictions(trained.model, settings.scoring, run)
-    documents = {**trained.documents, SELECTION: _weakness(predictions_N, settings, run).document()}
+    documents = dict(trained.documents)
     if as_it_is and settings.scoring.regression:
-        documents[ANSWER_UNIT] = asdict(unit_of_answers(predictions_N, run.selection.labels))
+        unit = unit_of_answers(predictions_N, run.selection.labels)
+        documents[ANSWER_UNIT] = asdict(unit)
+        predictions_N = (predictions_N - unit.mean) / unit.deviation
+    documents[SELECTION] = _weakness(predictions_N, settings, run).document()
     return replace(trained, documents=documents)
 
 

@@ -86,7 +86,8 @@ def train(
         settings: how to train.
         objective: named losses of a mini-batch; "loss" is the one that is minimized.
         run: rows, where to compute, reports and checkpoints.
-        score: metrics of a model in eval mode on the selection rows; "score" decides.
+        score: metrics of a model in eval mode on the selection rows; "score" decides, or "r2"
+            where it is among them.
         hooks: what else happens between the steps, such as pruning.
 
     Raises:
@@ -218,7 +219,7 @@ def _facts(state: TrainingState, rate: float) -> dict[str, float]:
 def _evaluated(state: TrainingState, score: Score, step: int) -> dict[str, float]:
     scores = score(state.model.eval())
     state.model.train()
-    state.consider(step, scores["score"])
+    state.consider(step, scores)
     return {f"dev/{name}": value for name, value in scores.items()}
 
 

@@ -28,6 +28,8 @@ from rosita_core.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
+OF_NUMBERS = "r2"
+"""Chooses the weights of a regression: of answers that hardly vary a correlation can be high."""
 MODEL, MOMENTS, BEST = (f"{name}.safetensors" for name in ("model", "moments", "best"))
 
 
@@ -52,7 +54,7 @@ class TrainingState:
         self.model = self._quieted(own)
         self.optimizer = self._optimizer()
         self.best: tuple[RositaConfig, dict[str, torch.Tensor]] | None = None
-        self.best_score = self.last_score = -math.inf
+        self.best_value = self.best_score = self.last_score = -math.inf
         self.best_since = 0
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class TrainingState:
         values = {
             "config": self.model.config.to_dict(),
             "original": self.original.to_dict(),
+            "best_value": self.best_value,
             "best_score": self.best_score,
             "last_score": self.last_score,
             "best_since": self.best_since,
@@ -84,6 +87,7 @@ class TrainingState:
         set_moments(self.optimizer, self.model, read_tensors(folder / MOMENTS, device))
         for number, (hook, kept) in enumerate(zip(self.hooks, values["hooks"], strict=True)):
             hook.read(_of_hook(folder, number), kept, device)
+        self.best_value = values["best_value"]
         self.best_score, self.last_score = values["best_score"], values["last_score"]
         self.best_since = values["best_since"]
         if values["best_config"] is not None:
@@ -149,12 +153,13 @@ class TrainingState:
             name: document for hook in self.hooks for name, document in hook.documents().items()
         }
 
-    def consider(self, step: int, score: float) -> None:
+    def consider(self, step: int, scores: Mapping[str, float]) -> None:
         """Keep these weights where they are the best since the last change by a hook."""
-        self.last_score = score
-        if self.changing or not score > self.best_score:
+        self.last_score = scores["score"]
+        value = scores.get(OF_NUMBERS, self.last_score)
+        if self.changing or not value > self.best_value:
             return
-        self.best_score, self.best_since = score, step
+        self.best_value, self.best_score, self.best_since = value, self.last_score, step
         if self.settings.keep_best:
             state = {n: t.cpu().clone() for n, t in self.model.state_dict().items()}
             self.best = (self._config(), state)

@@ -56,6 +56,28 @@ def test_pearson_ignores_scale_spearman_any_monotone_map(rng):
     assert base["pearson_spearman"] == pytest.approx((base["pearson"] + base["spearman"]) / 2)
 
 
+def test_r2_is_the_squared_error_that_the_mean_would_have_and_numbers_have_not(rng):
+    true = rng.normal(3, 7, size=80)
+    predicted = true + rng.normal(size=80)
+
+    def r2(numbers, labels=true):
+        return compute_metrics(["r2"], numbers, labels)["r2"]
+
+    expected = 1 - np.square(predicted - true).sum() / np.square(true - true.mean()).sum()
+    assert r2(predicted) == pytest.approx(expected)
+    assert r2(1e6 * predicted - 5, 1e6 * true - 5) == pytest.approx(expected)
+    assert (r2(true), r2(np.full(80, true.mean()))) == (pytest.approx(1), pytest.approx(0))
+    assert r2(np.full(80, true.mean() + 1)) < 0
+    # The line of least squares has the square of Pearson's, and no other line has more.
+    pearson = compute_metrics(["pearson"], predicted, true)["pearson"]
+    slope, start = np.polyfit(predicted, true, 1)
+    assert r2(slope * predicted + start) == pytest.approx(pearson**2)
+    assert r2(predicted) < pearson**2
+    # Of numbers that hardly vary it says so; a correlation does not.
+    assert r2(true.mean() + 1e-3 * (predicted - true.mean())) < 0.01 < 0.9 < pearson
+    assert r2([1.0, 2.0], [0.1, 0.1]) == r2([1.0], [1.0]) == 0.0
+
+
 def test_macro_f1_counts_every_class_alike_and_none_that_is_not_there():
     true = np.array([0] * 8 + [1] + [3])
     found = compute_metrics(["macro_f1"], np.array([0] * 8 + [1] + [1]), true)["macro_f1"]

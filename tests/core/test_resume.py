@@ -87,8 +87,9 @@ def test_training_and_iterative_pruning(training_run, same_weights, tmp_path, st
     assert (resumed.steps, resumed.best_step) == (whole.steps, whole.best_step)
 
 
+@pytest.mark.parametrize("numbers", [False, True])
 def test_the_best_weights_and_patience_survive(
-    sized, rows, run_of, training, same_weights, tmp_path
+    sized, rows, run_of, training, same_weights, tmp_path, numbers
 ):
     model, data = sized((4, 4), (8, 8)), rows(30)
     # As many epochs as it likes, stopped by patience: the best score comes at step 4.
@@ -103,14 +104,19 @@ def test_the_best_weights_and_patience_survive(
             settings,
             hard_label_objective,
             run_of(data, checkpoints=checkpoints),
-            lambda _: {"score": 1.0 if next(number) == 2 else 0.5},
+            lambda _: said(next(number) == 2),
         )
+
+    def said(best):
+        # Of numbers it is r2 that tells, whatever the score says.
+        return {"score": 0.3, "r2": float(best)} if numbers else {"score": 1.0 if best else 0.5}
 
     whole = run(NoCheckpoints())
     assert (whole.best_step, whole.steps) == (4, 12)
     resumed, stopped = finish(run, StoppingAt(tmp_path, [3, 5, 11]))
     assert stopped == 3
-    assert (resumed.best_step, resumed.best_score, resumed.steps) == (4, 1.0, 12)
+    best_score = 0.3 if numbers else 1.0
+    assert (resumed.best_step, resumed.best_score, resumed.steps) == (4, best_score, 12)
     assert same_weights(resumed.model, whole.model)
 
 

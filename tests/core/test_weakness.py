@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom
 
 from rosita_core.measuring.metrics import compute_metrics
-from rosita_core.measuring.weakness import from_document, weakness
+from rosita_core.measuring.weakness import LEAST_SPREAD, from_document, spread, weakness
 
 
 def labels(rows, classes, seed=0, shares=None):
@@ -90,6 +92,24 @@ def test_numbers_are_held_against_no_correlation(metric):
     assert weakness(metric, true[:3], true[:3], 1).weak
 
 
+@given(st.floats(1e-6, 1e6), st.floats(-1e3, 1e3), st.integers(0, 99))
+def test_numbers_that_hardly_vary_are_weak_however_they_correlate(scale, shift, seed):
+    random = np.random.default_rng(seed)
+    true = random.normal(4, 20, size=200)
+    near = true + random.normal(0, 5, size=200)
+    # Least squares, in another unit of both.
+    slope, start = np.polyfit(near, true, 1)
+    best, unit = slope * near + start, true * scale + shift
+    assert spread(best * scale + shift, unit) == pytest.approx(1)
+    for share in (1e-3, 0.09, 0.11, 3.0):
+        found = weakness("pearson", (true.mean() + share * (best - true.mean())), true, 1)
+        assert found.spread == pytest.approx(share)
+        assert found.value > 0.9
+        assert found.weak is found.alike is (share < LEAST_SPREAD)
+    # What does not correlate has no such deviation, and is weak by itself.
+    assert spread(np.full(200, 3.0), true) is None
+
+
 @pytest.mark.parametrize("order", [(1, 0), (2, 0, 1), (0, 2, 1)])
 def test_classes_in_another_order_are_found(order):
     classes = len(order)
@@ -115,3 +135,6 @@ def test_it_comes_back_from_json():
     for predicted in (true, (true + 1) % 3):
         found = weakness("accuracy", predicted, true, 3)
         assert from_document(json.loads(json.dumps(found.document()))) == found
+    found = weakness("pearson", true * 1e-3, true, 1)
+    assert found.alike
+    assert from_document(json.loads(json.dumps(found.document()))) == found

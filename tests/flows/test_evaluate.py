@@ -112,7 +112,7 @@ def test_a_regression_is_told_by_correlations(
     )
     assert done.code == 0, done.stderr
     said = json.loads(done.stdout)
-    assert set(said["metrics"]) == {"pearson", "spearman", "rmse"}
+    assert set(said["metrics"]) == {"pearson", "spearman", "r2", "rmse"}
     # In the labels' unit, which may be small.
     small = said | {"metrics": {"pearson": 0.5, "rmse": 1.25e-11}}
     show_evaluation(small)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from flows.engine.checks import prepare_request
 from flows.engine.gate import weak_teacher
 from flows.recipes.request import Request
 from flows.recipes.shipped import RECIPES, load_recipe
+from rosita_core.data.task_spec import GLUE
 from rosita_core.measuring.weakness import weakness
 from tasks.cache.records import StageResult
 from tasks.store.artifacts import Store
@@ -117,6 +119,21 @@ def test_what_is_said_of_a_teacher(warm: Path, monkeypatch: pytest.MonkeyPatch) 
     assert judged(request, 1 - true, true, 2) == (
         "the teacher's classes are mixed up: its accuracy on 200 selection rows would be 1.0000 if "
         "positive meant negative, negative meant positive; teacher.labels says which class is which"
+    )
+
+
+def test_what_is_said_of_numbers_that_are_all_alike(
+    warm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROSITA_HOME", str(warm))
+    request = prepare_request(load_recipe("smoke", ()), download=False)
+    request = replace(request, spec=GLUE["stsb"])
+    true = np.linspace(0, 5, 200)
+    assert judged(request, true / 2, true, 1) is None
+    assert judged(request, true / 1000, true, 1) == (
+        "the teacher's answers are all alike: on 200 selection rows they vary by 0.0010 of what "
+        "would err least, and 0.1 is the least; more teacher.epochs or a higher "
+        "teacher.learning_rate may help"
     )
 
 

@@ -225,7 +225,8 @@ def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:
     summary = compressed(home, recipe, "name=it's 5%.v2", *TINY)
     assert summary["registered_model"]["name"] == "rosita-it-s 5--v2"
     assert summary["score_name"] == "pearson_spearman"
-    assert set(summary["student"]["metrics"]) == {"pearson", "spearman", "pearson_spearman"}
+    metrics = {"pearson", "spearman", "pearson_spearman", "r2"}
+    assert set(summary["student"]["metrics"]) == metrics
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "regression"
     done = rosita("predict", "--input", train, "--json", home=home)

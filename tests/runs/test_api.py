@@ -111,7 +111,7 @@ print(os.environ["GOMP_SPINCOUNT"], os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE
 print(sorted({"torch", "prefect", "mlflow", "transformers", "pandas"} & set(sys.modules)))
 """
     done = python(text, smoke_home, prefect)
-    assert done.stdout.splitlines() == ["2000 CRITICAL", "[]"], done.stderr
+    assert done.stdout.splitlines() == ["10000 CRITICAL", "[]"], done.stderr
 
 
 def test_a_loaded_model_has_its_parts_and_answers(in_home: Home) -> None:

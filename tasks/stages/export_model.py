@@ -38,7 +38,10 @@ def compute(work: Work) -> Computed:
 
 
 def note(ours: Attempt, computed: Computed) -> None:
-    """Say which formats are left out."""
+    """Say which formats are left out. Of a preflight's miniature, which nobody tracks, that would
+    say nothing of the model."""
+    if ours.tracking is None:
+        return
     for name, said in computed.metrics.items():
         if name.endswith(LEFT_OUT):
             warn(f"format {name.removesuffix(LEFT_OUT)} is left out: {said}")

@@ -120,6 +120,17 @@ def test_what_is_cached_is_not_computed_again(warm: Path, tmp_path: Path) -> Non
     assert files(warm) == before | {"logs/preflight.txt"}
 
 
+def test_it_says_nothing_of_a_miniatures_formats(
+    warm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the real model loses as int8 is another number."""
+    complaint = "rosita_core.export.onnx_int8.OnnxInt8.complaint"
+    monkeypatch.setattr(complaint, lambda *_: "it loses too much")
+    report = flown(asked("export.formats=[hugging-face, onnx-int8]"))
+    assert report.stages == ("export",)
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_automatic_by_the_steps_that_are_left(
     warm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,7 +60,7 @@ def _mcc(predicted: Values, true: Values) -> float:
     from sklearn.metrics import matthews_corrcoef
 
     _require_classes(predicted, true)
-    if _constant(predicted) or _constant(true):
+    if constant(predicted) or constant(true):
         return 0.0
     return float(matthews_corrcoef(true, predicted))
 
@@ -90,7 +90,7 @@ def _macro_f1(predicted: Values, true: Values) -> float:
 def _pearson(predicted: Values, true: Values) -> float:
     from scipy.stats import pearsonr
 
-    if _constant(predicted) or _constant(true):
+    if constant(predicted) or constant(true):
         return 0.0
     # In double precision, as single-precision inputs would lose digits in the sums.
     return float(pearsonr(predicted.astype(np.float64), true.astype(np.float64)).statistic)
@@ -99,7 +99,7 @@ def _pearson(predicted: Values, true: Values) -> float:
 def _spearman(predicted: Values, true: Values) -> float:
     from scipy.stats import spearmanr
 
-    if _constant(predicted) or _constant(true):
+    if constant(predicted) or constant(true):
         return 0.0
     return float(spearmanr(predicted, true).statistic)
 
@@ -111,12 +111,13 @@ def _pearson_spearman(predicted: Values, true: Values) -> float:
 def _r2(predicted: Values, true: Values) -> float:
     from sklearn.metrics import r2_score
 
-    if _constant(true):
+    if constant(true):
         return 0.0
     return float(r2_score(true.astype(np.float64), predicted.astype(np.float64)))
 
 
-def _constant(values: Values) -> bool:
+def constant(values: Values) -> bool:
+    """Whether numbers (N,) do not vary."""
     # Up to rounding: below this a correlation would be that of the rounding errors.
     numbers = values.astype(np.float64)
     return bool(np.ptp(numbers) <= 1e-11 * abs(numbers.mean()))

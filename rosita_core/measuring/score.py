@@ -15,10 +15,12 @@ import torch
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
 from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.measuring.weakness import varies
 from rosita_core.model.classifier import Classifier
 from rosita_core.training.batches import ordered_batches
 from rosita_core.training.placement import Placement
 from rosita_core.training.run import TrainingRun
+from rosita_core.training.state import VARIES
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -114,6 +116,9 @@ def scorer(
                 f"model must answer finite numbers on the {len(data):,} selection rows, "
                 f"got others for {np.count_nonzero(~np.isfinite(logits).all(1)):,} of them"
             )
-        return score_logits(logits, data.labels, scoring)
+        found = score_logits(logits, data.labels, scoring)
+        if scoring.regression:
+            found[VARIES] = float(varies(logits[:, 0], data.labels))
+        return found
 
     return score

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rosita_core.measuring.metrics import compute_metrics
+from rosita_core.measuring.metrics import compute_metrics, constant
 
 CONFIDENCE = 0.95
 MUCH_BETTER = 0.1
@@ -95,12 +95,21 @@ def weakness(
     return Weakness(rows, metric, value, bound, chance, order, reordered, None)
 
 
+def varies(predictions_N: np.ndarray, labels_N: np.ndarray) -> bool:
+    """Whether the numbers of a regression vary by `LEAST_SPREAD` at least; see `spread`."""
+    found = spread(predictions_N, labels_N)
+    return found is None or found >= LEAST_SPREAD
+
+
 def spread(predictions_N: np.ndarray, labels_N: np.ndarray) -> float | None:
     """How much numbers vary: their deviation, as a share of that with which they err least.
 
     Least squares gives numbers that correlate by r with the labels |r| times the labels' deviation.
-    A correlation does not say how much they vary. None where it is 0 or not defined.
+    A correlation does not say how much they vary. 0 for equal numbers; None where no other number
+    is right, since they do not correlate.
     """
+    if constant(predictions_N):
+        return 0.0
     correlation = compute_metrics(["pearson"], predictions_N, labels_N)["pearson"]
     least = abs(correlation) * float(np.std(labels_N, dtype=np.float64))
     return float(np.std(predictions_N, dtype=np.float64)) / least if least else None

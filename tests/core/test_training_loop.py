@@ -264,10 +264,17 @@ def test_the_best_weights_are_those_of_their_step(sized, rows, run, same_weights
     assert same_weights(last.model, run(model, data)[0].model)
 
 
-def test_numbers_are_chosen_by_r2(sized, rows, run):
-    """The highest correlation is one of answers that hardly vary yet."""
-    said = [(0.9, 0.01), (0.8, 0.6), (0.7, 0.5), (0.85, 0.4)]
-    script = iter({"score": score, "r2": r2} for score, r2 in said)
+@pytest.mark.parametrize(
+    ("said", "best"),
+    [
+        # The highest correlation is one of answers that hardly vary yet.
+        ([(0.9, 0.0), (-0.2, 1.0), (0.8, 1.0), (0.95, 0.0)], 3),
+        # There are no others.
+        ([(-0.9, 0.0), (0.2, 0.0), (0.1, 0.0), (0.2, 0.0)], 2),
+    ],
+)
+def test_numbers_that_vary_are_chosen_first(sized, rows, run, said, best):
+    script = iter({"score": score, "varies": varies} for score, varies in said)
     chosen, reports = run(
         sized(HEADS, UNITS),
         rows(32),
@@ -276,13 +283,9 @@ def test_numbers_are_chosen_by_r2(sized, rows, run):
         keep_best=True,
     )
     told = [report.metrics for report in reports if "dev/score" in report.metrics]
-    assert [(one["dev/score"], one["dev/r2"]) for one in told] == said
-    assert (chosen.best_step, chosen.best_score) == (told_step(reports, 2), 0.8)
-
-
-def told_step(reports, number):
-    """The step of an evaluation, from 1."""
-    return [report.step for report in reports if "dev/score" in report.metrics][number - 1]
+    assert [(one["dev/score"], one["dev/varies"]) for one in told] == said
+    steps = [report.step for report in reports if "dev/score" in report.metrics]
+    assert (chosen.best_step, chosen.best_score) == (steps[best - 1], said[best - 1][0])
 
 
 @pytest.mark.parametrize("keep_best", [True, False])

@@ -106,8 +106,9 @@ def test_numbers_that_hardly_vary_are_weak_however_they_correlate(scale, shift, 
         assert found.spread == pytest.approx(share)
         assert found.value > 0.9
         assert found.weak is found.alike is (share < LEAST_SPREAD)
-    # What does not correlate has no such deviation, and is weak by itself.
-    assert spread(np.full(200, 3.0), true) is None
+    assert spread(np.full(200, 0.1), true) == 0
+    # For what does not correlate the mean alone is right, whatever it varies by.
+    assert spread(np.tile([1.0, -1.0], 2), np.array([1.0, 1.0, -1.0, -1.0])) is None
 
 
 @pytest.mark.parametrize("order", [(1, 0), (2, 0, 1), (0, 2, 1)])

@@ -85,8 +85,8 @@ def not_registered(request: Request, assessment: Assessment) -> str | None:
 
 def _all_alike(model: str, varies: float | None, rows: str) -> str:
     return (
-        f"the {model}'s answers are all alike: on {rows} they vary by {varies:.4f} of what would "
-        f"err least, and {LEAST_SPREAD} is the least"
+        f"the {model}'s answers are all alike: on {rows} their deviation is {varies:.4f} of the "
+        f"one with which they would err least, and {LEAST_SPREAD} is the least"
     )
 
 

@@ -131,9 +131,9 @@ def test_what_is_said_of_numbers_that_are_all_alike(
     true = np.linspace(0, 5, 200)
     assert judged(request, true / 2, true, 1) is None
     assert judged(request, true / 1000, true, 1) == (
-        "the teacher's answers are all alike: on 200 selection rows they vary by 0.0010 of what "
-        "would err least, and 0.1 is the least; more teacher.epochs or a higher "
-        "teacher.learning_rate may help"
+        "the teacher's answers are all alike: on 200 selection rows their deviation is 0.0010 of "
+        "the one with which they would err least, and 0.1 is the least; more teacher.epochs or a "
+        "higher teacher.learning_rate may help"
     )
 
 

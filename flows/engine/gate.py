@@ -7,7 +7,8 @@ import json
 from flows.engine.agreement import DEV, agreement, majority_score
 from flows.recipes.request import Request
 from rosita_core.measuring.assessment import STUDENT, Assessment
-from rosita_core.measuring.weakness import LEAST_SPREAD, Weakness, from_document, spread
+from rosita_core.measuring.metrics import LEAST_VARIATION, variation
+from rosita_core.measuring.weakness import Weakness, from_document
 from rosita_core.stages.teacher import SELECTION
 from tasks.cache.records import StageResult
 from tasks.store.artifacts import Store
@@ -24,11 +25,12 @@ def weak_teacher(request: Request, result: StageResult) -> str | None:
         return _mixed_up(found, request.spec.labels)
     if not found.weak:
         return None
-    if found.alike:
-        return (
-            f"{_all_alike('teacher', found.spread, f'{found.rows:,} selection rows')}; more "
-            "teacher.epochs or a higher teacher.learning_rate may help"
+    if found.better:
+        trained = request.recipe.teacher.epochs > 0
+        helps = (
+            "; more teacher.epochs or a higher teacher.learning_rate may help" if trained else ""
         )
+        return _hardly_vary("teacher", found.variation, f"{found.rows:,} selection rows") + helps
     chance = "the most frequent class alone has" if found.metric == "accuracy" else "chance has"
     return (
         f"the teacher is not better than chance: its {found.metric} on {found.rows:,} selection "
@@ -56,10 +58,10 @@ def weak_student(assessment: Assessment) -> str | None:
     score, numbers = student.score, agreement(assessment) is None
     if score > chance:
         labels_N = assessment.labels[DEV]
-        varies = spread(student.logits[DEV][:, 0], labels_N) if numbers else None
-        if varies is None or varies >= LEAST_SPREAD:
+        varied = variation(student.logits[DEV][:, 0], labels_N) if numbers else None
+        if varied is None or varied >= LEAST_VARIATION:
             return None
-        return _all_alike("student", varies, f"{len(labels_N):,} dev rows")
+        return _hardly_vary("student", varied, f"{len(labels_N):,} dev rows")
     name = assessment.score_name
     without = "a constant answer" if numbers else WITHOUT
     return (
@@ -83,10 +85,11 @@ def not_registered(request: Request, assessment: Assessment) -> str | None:
     )
 
 
-def _all_alike(model: str, varies: float | None, rows: str) -> str:
+def _hardly_vary(model: str, varied: float | None, rows: str) -> str:
     return (
-        f"the {model}'s answers are all alike: on {rows} their deviation is {varies:.4f} of the "
-        f"one with which they would err least, and {LEAST_SPREAD} is the least"
+        f"the {model}'s answers hardly vary: on {rows} their standard deviation is "
+        f"{100 * (varied or 0.0):.2g} % of the labels', and at least {100 * LEAST_VARIATION:g} % "
+        "is needed"
     )
 
 

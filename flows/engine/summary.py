@@ -14,7 +14,7 @@ from flows.recipes.request import Request
 from flows.recipes.schema import Recipe
 from rosita_core.measuring.assessment import STUDENT, TEACHER, Assessment, summary_metrics
 from rosita_core.measuring.disk import BYTES_PER_MB, disk_mb
-from rosita_core.measuring.metrics import OF_LESS
+from rosita_core.measuring.metrics import NO_SHARE
 from tasks.cache.records import StageResult
 from tasks.home import Home
 from tasks.host.redaction import redacted, tracking_uri
@@ -236,7 +236,7 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
     for name in sorted(metrics, key=lambda name: (name != summary["score_name"], name)):
         value = metrics[name]
         ours = student["metrics"][name]
-        counts = value > 0 and name not in OF_LESS
+        counts = value > 0 and name not in NO_SHARE
         kept = f"{100 * ours / value:.1f} % kept" if counts else ""
         rows.append(_row(f"dev {name}", f"{value:.4f}", f"{ours:.4f}", kept))
         if name == summary["score_name"]:

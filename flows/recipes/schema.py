@@ -451,8 +451,8 @@ class Gate(Section):
     )
     weak_student: Literal["refuse", "warn"] = Field(
         "refuse",
-        description="on the dev rows it is not better than the most frequent class, or its numbers "
-        "hardly vary: it is exported and not registered, or it is said",
+        description="on the dev rows it is not better than the most frequent class or a constant, "
+        "or its numbers hardly vary: it is exported and not registered, or it is said",
     )
     retention: float | None = Field(
         None, gt=0, description="part of the teacher's score that a registered student keeps"

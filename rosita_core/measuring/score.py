@@ -14,13 +14,12 @@ import torch
 
 from rosita_core.data.encoding import Encoded
 from rosita_core.data.framing import Framing
-from rosita_core.measuring.metrics import compute_metrics
-from rosita_core.measuring.weakness import varies
+from rosita_core.measuring.metrics import choice_of_numbers, compute_metrics
 from rosita_core.model.classifier import Classifier
 from rosita_core.training.batches import ordered_batches
 from rosita_core.training.placement import Placement
+from rosita_core.training.progress import CHOICE
 from rosita_core.training.run import TrainingRun
-from rosita_core.training.state import VARIES
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaForSequenceClassification
@@ -118,7 +117,7 @@ def scorer(
             )
         found = score_logits(logits, data.labels, scoring)
         if scoring.regression:
-            found[VARIES] = float(varies(logits[:, 0], data.labels))
+            found[CHOICE] = choice_of_numbers(found["score"], logits[:, 0], data.labels)
         return found
 
     return score

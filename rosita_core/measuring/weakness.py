@@ -1,4 +1,4 @@
-"""Whether a model is better than chance, its classes are mixed up or its numbers all alike.
+"""Whether a model is better than chance, its classes are mixed up, or its numbers hardly vary.
 
 Letters: N rows, C classes.
 """
@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from rosita_core.measuring.metrics import compute_metrics, constant
+from rosita_core.measuring.metrics import LEAST_VARIATION, compute_metrics, variation
 
 CONFIDENCE = 0.95
 MUCH_BETTER = 0.1
 """Of the rows: what another order of the classes must gain at least."""
-LEAST_SPREAD = 0.1
-"""Below it the numbers of a regression are all alike; see `spread`."""
 CORRELATIONS = ("mcc", "pearson", "spearman", "pearson_spearman")
 
 
@@ -34,7 +32,7 @@ class Weakness:
         order: for every class of the data, the model's class that means it, where the model is
             much better so; None where it is not, and for regression.
         reordered: its accuracy then.
-        spread: of a regression, see `spread`; else None.
+        variation: of a regression, see `metrics.variation`; else None.
     """
 
     rows: int
@@ -44,17 +42,22 @@ class Weakness:
     chance: float
     order: tuple[int, ...] | None
     reordered: float | None
-    spread: float | None
+    variation: float | None
 
     @property
     def weak(self) -> bool:
-        """Whether it is not better than chance, or answers hardly anything but one number."""
-        return not self.bound > self.chance or self.alike
+        """Whether it is not better than chance, or its numbers hardly vary."""
+        return not self.better or self.alike
+
+    @property
+    def better(self) -> bool:
+        """Whether it is better than chance."""
+        return self.bound > self.chance
 
     @property
     def alike(self) -> bool:
         """Whether the numbers of a regression hardly vary."""
-        return self.spread is not None and self.spread < LEAST_SPREAD
+        return self.variation is not None and self.variation < LEAST_VARIATION
 
     def document(self) -> dict[str, Any]:
         """As JSON-able values; `from_document` reads them."""
@@ -89,30 +92,10 @@ def weakness(
     else:
         bound, chance = _bound_of_correlation(value, rows), 0.0
     if classes == 1:
-        varies = spread(predictions_N, labels_N)
-        return Weakness(rows, metric, value, bound, chance, None, None, varies)
+        varied = variation(predictions_N, labels_N)
+        return Weakness(rows, metric, value, bound, chance, None, None, varied)
     order, reordered = _reordered(predictions_N, labels_N, classes)
     return Weakness(rows, metric, value, bound, chance, order, reordered, None)
-
-
-def varies(predictions_N: np.ndarray, labels_N: np.ndarray) -> bool:
-    """Whether the numbers of a regression vary by `LEAST_SPREAD` at least; see `spread`."""
-    found = spread(predictions_N, labels_N)
-    return found is None or found >= LEAST_SPREAD
-
-
-def spread(predictions_N: np.ndarray, labels_N: np.ndarray) -> float | None:
-    """How much numbers vary: their deviation, as a share of that with which they err least.
-
-    Least squares gives numbers that correlate by r with the labels |r| times the labels' deviation.
-    A correlation does not say how much they vary. 0 for equal numbers; None where no other number
-    is right, since they do not correlate.
-    """
-    if constant(predictions_N):
-        return 0.0
-    correlation = compute_metrics(["pearson"], predictions_N, labels_N)["pearson"]
-    least = abs(correlation) * float(np.std(labels_N, dtype=np.float64))
-    return float(np.std(predictions_N, dtype=np.float64)) / least if least else None
 
 
 def _majority(labels_N: np.ndarray) -> float:

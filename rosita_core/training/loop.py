@@ -86,8 +86,8 @@ def train(
         settings: how to train.
         objective: named losses of a mini-batch; "loss" is the one that is minimized.
         run: rows, where to compute, reports and checkpoints.
-        score: metrics of a model in eval mode on the selection rows; "score" decides, among those
-            whose "varies" is not 0, if there are any.
+        score: metrics of a model in eval mode on the selection rows; "score" decides, or "choice"
+            where it is among them.
         hooks: what else happens between the steps, such as pruning.
 
     Raises:

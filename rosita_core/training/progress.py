@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+CHOICE = "choice"
+"""The metric by which weights are the best, where it is not the score."""
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -25,10 +25,10 @@ class TrainingSettings:
         clip_per_tensor: fidelity: clip each tensor on its own.
         bias_correction: False is fidelity: the authors' BertAdam.
         evaluations_per_epoch: how often the model is scored.
-        patience: stop after so many epochs without a better score; None for never. Counted only
+        patience: stop after so many epochs without better weights; None for never. Counted only
             once no hook will change the model any more.
-        keep_best: return the best-scored weights and not the last; of those, too, only once no hook
-            will change the model any more.
+        keep_best: return the best weights and not the last; of those, too, only once no hook will
+            change the model any more.
         dropout: every dropout rate of the model once no hook will change it any more, since a small
             student under a teacher underfits; before that the model's own, without which a student
             that still equals its teacher has no gradient. None leaves the model's own.

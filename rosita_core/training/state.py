@@ -23,15 +23,12 @@ from rosita_core.training.optimizer import (
     named_moments,
     set_moments,
 )
+from rosita_core.training.progress import CHOICE
 from rosita_core.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from rosita_core.model.modeling_rosita import RositaConfig, RositaForSequenceClassification
 
-VARIES = "varies"
-"""Among the metrics of a regression: 0 where its numbers hardly vary, which can correlate well."""
-BELOW_ALL = 2.0
-"""The distance of the lowest correlation from the highest."""
 MODEL, MOMENTS, BEST = (f"{name}.safetensors" for name in ("model", "moments", "best"))
 
 
@@ -158,7 +155,7 @@ class TrainingState:
     def consider(self, step: int, scores: Mapping[str, float]) -> None:
         """Keep these weights where they are the best since the last change by a hook."""
         self.last_score = scores["score"]
-        value = self.last_score - (0.0 if scores.get(VARIES, 1.0) else BELOW_ALL)
+        value = scores.get(CHOICE, self.last_score)
         if self.changing or not value > self.best_value:
             return
         self.best_value, self.best_score, self.best_since = value, self.last_score, step

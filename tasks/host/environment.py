@@ -35,9 +35,9 @@ DEFAULTS = {
 # How OpenMP's threads wait for each other, which they do hundreds of times in a step of a training.
 # Where they sleep at once, distilling a small student takes up to twice as long; where they spin as
 # long as by default, it takes twenty times as long beside a process that keeps a core busy. A tenth
-# of a millisecond, some times what waking a thread takes, is as fast as the default on a quiet
-# machine and four times as fast on such a busy one. So it is where OpenMP is GNU's, as torch's on
-# Linux; elsewhere threads sleep. A machine that is always busy is better off with 2000.
+# of a millisecond, several times what waking a thread takes, is as fast as the default on a quiet
+# machine and four times as fast as that on such a busy one. So it is where OpenMP is GNU's, as
+# torch's on Linux; elsewhere threads sleep. A machine that is always busy is better off with 2000.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 
 

@@ -12,7 +12,7 @@ from rosita_core.measuring.disk import disk_mb
 from rosita_core.measuring.memory import peak_mb
 from rosita_core.stages.assess import assess
 from rosita_core.stages.further import PEOPLE
-from tasks.execution.model_inputs import model
+from tasks.execution.model_inputs import measured_model, model
 from tasks.execution.row_inputs import framing, rows
 from tasks.execution.set_up import set_up
 from tasks.execution.work import Computed, Work
@@ -30,7 +30,7 @@ def compute(work: Work) -> Computed:
         if (work.input(FURTHER) / "encoded" / f"{PEOPLE}.arrow").is_file():
             people = rows(work, FURTHER, PEOPLE)
     assessment = assess(
-        {"teacher": model(work, "teacher"), "student": model(work, "student")},
+        {"teacher": measured_model(work, "teacher"), "student": model(work, "student")},
         dev,
         framing(work),
         work.stage.config,

@@ -108,8 +108,8 @@ def test_the_best_weights_and_patience_survive(
         )
 
     def said(best):
-        # Of numbers those that vary come first, whatever the score says.
-        return {"score": 0.3, "varies": float(best)} if numbers else {"score": 1.0 if best else 0.5}
+        # Of numbers the choice decides, whatever the score says.
+        return {"score": 0.3, "choice": float(best)} if numbers else {"score": 1.0 if best else 0.5}
 
     whole = run(NoCheckpoints())
     assert (whole.best_step, whole.steps) == (4, 12)

@@ -268,13 +268,12 @@ def test_the_best_weights_are_those_of_their_step(sized, rows, run, same_weights
     ("said", "best"),
     [
         # The highest correlation is one of answers that hardly vary yet.
-        ([(0.9, 0.0), (-0.2, 1.0), (0.8, 1.0), (0.95, 0.0)], 3),
-        # There are no others.
-        ([(-0.9, 0.0), (0.2, 0.0), (0.1, 0.0), (0.2, 0.0)], 2),
+        ([(0.9, 0.1), (-0.2, -0.2), (0.8, 0.8), (0.95, 0.2)], 3),
+        ([(0.9, 0.1), (0.8, 0.2), (0.7, 0.3), (0.6, 0.4)], 4),
     ],
 )
-def test_numbers_that_vary_are_chosen_first(sized, rows, run, said, best):
-    script = iter({"score": score, "varies": varies} for score, varies in said)
+def test_numbers_are_chosen_by_more_than_their_score(sized, rows, run, said, best):
+    script = iter({"score": score, "choice": choice} for score, choice in said)
     chosen, reports = run(
         sized(HEADS, UNITS),
         rows(32),
@@ -283,7 +282,7 @@ def test_numbers_that_vary_are_chosen_first(sized, rows, run, said, best):
         keep_best=True,
     )
     told = [report.metrics for report in reports if "dev/score" in report.metrics]
-    assert [(one["dev/score"], one["dev/varies"]) for one in told] == said
+    assert [(one["dev/score"], one["dev/choice"]) for one in told] == said
     steps = [report.step for report in reports if "dev/score" in report.metrics]
     assert (chosen.best_step, chosen.best_score) == (steps[best - 1], said[best - 1][0])
 

@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from rosita_core.measuring.metrics import compute_metrics
-from rosita_core.measuring.weakness import LEAST_SPREAD, from_document, spread, weakness
+from rosita_core.measuring.metrics import (
+    LEAST_VARIATION,
+    choice_of_numbers,
+    compute_metrics,
+    variation,
+)
+from rosita_core.measuring.weakness import from_document, weakness
 
 
 def labels(rows, classes, seed=0, shares=None):
@@ -92,23 +97,28 @@ def test_numbers_are_held_against_no_correlation(metric):
     assert weakness(metric, true[:3], true[:3], 1).weak
 
 
+@pytest.mark.parametrize("noise", [0.2, 5.0])
 @given(st.floats(1e-6, 1e6), st.floats(-1e3, 1e3), st.integers(0, 99))
-def test_numbers_that_hardly_vary_are_weak_however_they_correlate(scale, shift, seed):
+def test_numbers_that_hardly_vary_are_weak_however_they_correlate(noise, scale, shift, seed):
     random = np.random.default_rng(seed)
-    true = random.normal(4, 20, size=200)
-    near = true + random.normal(0, 5, size=200)
-    # Least squares, in another unit of both.
-    slope, start = np.polyfit(near, true, 1)
-    best, unit = slope * near + start, true * scale + shift
-    assert spread(best * scale + shift, unit) == pytest.approx(1)
-    for share in (1e-3, 0.09, 0.11, 3.0):
-        found = weakness("pearson", (true.mean() + share * (best - true.mean())), true, 1)
-        assert found.spread == pytest.approx(share)
-        assert found.value > 0.9
-        assert found.weak is found.alike is (share < LEAST_SPREAD)
-    assert spread(np.full(200, 0.1), true) == 0
-    # For what does not correlate the mean alone is right, whatever it varies by.
-    assert spread(np.tile([1.0, -1.0], 2), np.array([1.0, 1.0, -1.0, -1.0])) is None
+    true = random.normal(0, 1, size=200)
+    near = true + random.normal(0, noise, size=200)
+    near *= true.std() / near.std()
+    for share in (1e-3, 0.04, 0.06, 3.0):
+        # In another unit of both.
+        said, labels = (share * near) * scale + shift, true * scale + shift
+        found = weakness("pearson", said, labels, 1)
+        assert found.variation == pytest.approx(share, rel=1e-3)
+        assert found.alike is (share < LEAST_VARIATION)
+        assert found.weak is (found.alike or not found.better)
+        # From there on the score chooses, and below it more the more they vary.
+        chosen = choice_of_numbers(found.value, said, labels)
+        expected = found.value * min(1.0, share / LEAST_VARIATION)
+        assert chosen == pytest.approx(expected, rel=1e-3)
+        assert choice_of_numbers(-found.value, said, labels) == -found.value
+    assert weakness("pearson", np.full(200, 0.1), true, 1).variation == pytest.approx(0)
+    assert choice_of_numbers(0.9, np.full(200, 0.1), true) == pytest.approx(0)
+    assert variation(true, np.full(200, 0.1)) is None
 
 
 @pytest.mark.parametrize("order", [(1, 0), (2, 0, 1), (0, 2, 1)])

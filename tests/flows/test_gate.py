@@ -122,19 +122,28 @@ def test_what_is_said_of_a_teacher(warm: Path, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_what_is_said_of_numbers_that_are_all_alike(
-    warm: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_said_of_numbers_that_hardly_vary(
+    trained: bool, warm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROSITA_HOME", str(warm))
     request = prepare_request(load_recipe("smoke", ()), download=False)
     request = replace(request, spec=GLUE["stsb"])
+    if not trained:
+        teacher = request.recipe.teacher.model_copy(update={"epochs": 0})
+        recipe = request.recipe.model_copy(update={"teacher": teacher})
+        request = replace(request, recipe=recipe)
     true = np.linspace(0, 5, 200)
     assert judged(request, true / 2, true, 1) is None
+    helps = "; more teacher.epochs or a higher teacher.learning_rate may help" if trained else ""
     assert judged(request, true / 1000, true, 1) == (
-        "the teacher's answers are all alike: on 200 selection rows their deviation is 0.0010 of "
-        "the one with which they would err least, and 0.1 is the least; more teacher.epochs or a "
-        "higher teacher.learning_rate may help"
+        "the teacher's answers hardly vary: on 200 selection rows their standard deviation is "
+        f"0.1 % of the labels', and at least 5 % is needed{helps}"
     )
+    # Of equal ones, and of few rows, there is more to say.
+    for said, rows in ((np.full(200, 2.5), true), (true[:1], true[:1])):
+        told = judged(request, said, rows, 1)
+        assert told is not None and told.startswith("the teacher is not better than chance: ")
 
 
 def test_wrong_gates(tmp_path: Path) -> None:

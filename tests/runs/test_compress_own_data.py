@@ -17,6 +17,7 @@ from compressions import TINY, artifact, compressed
 from safetensors.torch import load_file, save_file
 
 from flows.cli.tables import show_comparison
+from flows.engine.summary import comparison_rows
 from tasks.store.artifacts import Store
 
 pytestmark = pytest.mark.usefixtures("in_prefect")
@@ -201,6 +202,9 @@ def test_a_teacher_of_numbers_in_a_unit_of_its_own(
     for who in ("teacher", "student"):
         scores = [summary[who]["score"] for summary in made]
         assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+        # Errors are of numbers in labels.
+        explained = [summary[who]["metrics"]["r2"] for summary in made]
+        assert explained[0] == pytest.approx(explained[1], abs=0.02)
     if "teacher.epochs=0" in changes:
         for summary, folder in zip(made, teachers, strict=True):
             own = load_file(Path(folder) / "model.safetensors")
@@ -227,6 +231,9 @@ def test_own_numbers_of_pairs(home: Path, tmp_path: Path) -> None:
     assert summary["score_name"] == "pearson_spearman"
     metrics = {"pearson", "spearman", "pearson_spearman", "r2"}
     assert set(summary["student"]["metrics"]) == metrics
+    # It can be negative: there is no share of it to keep.
+    [explained] = [row for row in comparison_rows(summary) if "dev r2" in row.values()]
+    assert [*explained.values()][-1] == ""
     config = json.loads(Path(summary["export_dir"], "config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "regression"
     done = rosita("predict", "--input", train, "--json", home=home)

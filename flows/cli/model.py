@@ -204,7 +204,9 @@ def runs(json_: JsonOption = False) -> None:
 def promote(
     run: Annotated[
         str,
-        typer.Argument(help="A run or cell (see `rosita runs`), or a grid: its best cell."),
+        typer.Argument(
+            help="A run or cell (see `rosita runs`), or a grid: its best cell that passes the gate."
+        ),
     ],
     force: Annotated[
         bool, typer.Option("--force", help="Register what its recipe's gate keeps out.")

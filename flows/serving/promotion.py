@@ -26,7 +26,7 @@ def promote(word: str, home: Path, force: bool) -> dict[str, Any]:
         ValueError: where there is no such run, or its gate keeps it out.
     """
     summary = best_cell(word, home) or run_of(word, home)
-    refused = summary.gate.get("not_registered")
+    refused = kept_out(summary)
     if refused is not None and not force:
         raise ValueError(f"{word} must pass the gate of its recipe, got {refused}; see --force")
     version = summary.version
@@ -51,7 +51,8 @@ def promote(word: str, home: Path, force: bool) -> dict[str, Any]:
 
 
 def best_cell(grid: str, home: Path) -> RunSummary | None:
-    """The finished cell with the best score, of a grid as it ran last; None where there is none.
+    """The finished cell with the best score of those that their gate lets through, or of all where
+    it lets none; of a grid as it ran last, and None where that name is no grid's.
 
     Cells that it had before somebody changed it may be of other rows.
     """
@@ -73,5 +74,12 @@ def best_cell(grid: str, home: Path) -> RunSummary | None:
             f"grid {grid} must have a finished cell as it is defined now, got none in {folder}; "
             f"{grid}/CELL means one of before"
         )
-    best = max(finished, key=lambda one: one["score"])
-    return run_of(f"{grid}/{best['cell']}", home)
+    ranked = sorted(finished, key=lambda one: one["score"], reverse=True)
+    best = [run_of(f"{grid}/{one['cell']}", home) for one in ranked]
+    return next((run for run in best if kept_out(run) is None), best[0])
+
+
+def kept_out(summary: RunSummary) -> str | None:
+    """Why its recipe's gate keeps a run's model out of the registry."""
+    found: str | None = summary.gate.get("not_registered")
+    return found

@@ -140,6 +140,28 @@ def test_a_cell_that_a_grid_no_longer_has_is_no_best_one(
         best_cell("smoke-grid", tmp_path)
 
 
+def test_the_best_cell_is_one_that_passes_the_gate(grid_home: GridHome, tmp_path: Path) -> None:
+    for name in ("grids", "runs"):
+        shutil.copytree(grid_home.home / name, tmp_path / name)
+    paths = [path / "summary.json" for path in (tmp_path / "runs").iterdir()]
+    summaries = {path: json.loads(path.read_text()) for path in paths}
+    score = {one["run_id"]: one["student"]["score"] for one in summaries.values()}
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "grids").rglob("*-s4*.json")]
+    runs = {one["run_id"] for one in cells}
+    assert len(runs) > 1
+    while runs:
+        best = best_cell("smoke-grid", tmp_path)
+        assert best is not None and best.run_id in runs
+        assert score[best.run_id] == max(score[run] for run in runs)
+        runs.remove(best.run_id)
+        [path] = [path for path, one in summaries.items() if one["run_id"] == best.run_id]
+        path.write_text(json.dumps(summaries[path] | {"gate": {"not_registered": "it is weak"}}))
+    # Where none does the best of all is told why.
+    last = best_cell("smoke-grid", tmp_path)
+    assert last is not None and last.gate == {"not_registered": "it is weak"}
+    assert score[last.run_id] == max(score[one["run_id"]] for one in cells)
+
+
 def test_a_run_in_the_folder_of_another_name_hides_no_other(copied_home: Home) -> None:
     home, run = copied_home.home, copied_home.summary["run_id"]
     shutil.copytree(home / "runs" / run, home / "runs" / "old")

@@ -51,10 +51,12 @@ for folder in sys.argv[6:]:
     encoder = AutoModel.from_pretrained(folder, trust_remote_code=True)
     given = (texts, second) if model.config.text_pair else (texts,)
     batch = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
+    # In float64: of weights as large as these, float32's rounding depends on the processor.
+    model, encoder = model.double(), encoder.double()
     with torch.inference_mode():
         said = model.eval()(**batch, output_hidden_states=True, output_attentions=True)
         states = encoder.eval()(**batch).last_hidden_state
-    assert torch.allclose(states, said.hidden_states[-1], atol=1e-5)
+    assert torch.allclose(states, said.hidden_states[-1], rtol=0, atol=1e-10)
     assert len(said.attentions) == model.config.num_hidden_layers
     loss = model.train()(**batch, labels=torch.tensor([0, 1, 0])).loss
     loss.backward()
@@ -63,12 +65,13 @@ for folder in sys.argv[6:]:
     asked = {"text": texts[0], "text_pair": second[0]} if model.config.text_pair else texts[0]
     answer = classify(asked)
     answer = answer[0] if isinstance(answer, list) else answer
-    model.eval().save_pretrained(folder + "-again")
+    model.eval().float().save_pretrained(folder + "-again")
     again = AutoModelForSequenceClassification.from_pretrained(
         folder + "-again", trust_remote_code=True
     )
     with torch.inference_mode():
-        assert torch.allclose(again.eval()(**batch).logits, said.logits, atol=1e-5)
+        repeated = again.eval().double()(**batch).logits
+    assert torch.allclose(repeated, said.logits, rtol=0, atol=1e-10)
     print("SAID", json.dumps([batch["input_ids"].tolist(), said.logits.tolist(), answer]))
 """
 
@@ -121,7 +124,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, torch.Tenso
         folder, model = tmp_path_factory.mktemp("exports") / name, uneven(name)
         export_checkpoint(model, locate(name), LABELS, facts(model, name, pair), folder)
         with torch.inference_mode():
-            found[folder] = model(**batch_of(folder, pair)).logits
+            found[folder] = model.double()(**batch_of(folder, pair)).logits
     return found
 
 
@@ -145,7 +148,7 @@ def test_they_say_the_same_there(
         ids, logits, answer = json.loads(line)
         assert ids == batch_of(folder, pair)["input_ids"].tolist(), folder
         assert np.ptp(here[:, 0].numpy()) > 0.01
-        assert np.abs(np.array(logits) - here.numpy()).max() < 1e-5, folder
+        assert np.abs(np.array(logits) - here.numpy()).max() < 1e-10, folder
         shares = here[0].softmax(-1)
         assert answer["label"] == LABELS[int(shares.argmax())], folder
-        assert answer["score"] == pytest.approx(float(shares.max()), abs=1e-5), folder
+        assert answer["score"] == pytest.approx(float(shares.max()), abs=1e-4), folder

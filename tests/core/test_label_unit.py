@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rosita_core.measuring.score import Scoring, predict_logits, scorer
 from rosita_core.model.checkpoint import copied
 from rosita_core.training.answers import in_labels, in_standard_scores
 from rosita_core.training.label_unit import (
@@ -106,6 +107,29 @@ def test_a_model_in_standard_scores_answers_the_same(sized, inputs, unit):
     back = in_standard_scores(in_labels(own, unit), unit)
     torch.testing.assert_close(
         back(*inputs()).logits, own(*inputs()).logits, rtol=1e-5, atol=1e-6 * size
+    )
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.01, 1.0])
+def test_weights_of_numbers_that_hardly_vary_are_a_worse_choice(
+    sized, rows, framing, placement, share
+):
+    data = rows(40, regression=True)
+    scoring = Scoring(("pearson", "r2"), "pearson", True, 8, 16)
+    model = regression(sized).eval()
+    answers = predict_logits(model, data, 8, 16, framing, placement)[:, 0]
+    # Labels that correlate with the answers and vary by so much more.
+    random = np.random.default_rng(0)
+    noise = random.normal(0, 0.3 * answers.std(), len(answers))
+    data.labels = ((answers + noise) / share).astype(np.float32)
+    found = scorer(data, scoring, framing, placement)(model)
+    assert found["score"] > 0.9
+    varied = answers.std() / data.labels.std()
+    assert varied == pytest.approx(share, rel=0.2)
+    assert found["choice"] == pytest.approx(found["score"] * min(1, varied / 0.05), rel=1e-4)
+    classes = Scoring(("accuracy",), "accuracy", False, 8, 16)
+    assert "choice" not in scorer(rows(8), classes, framing, placement)(
+        sized((2, 2), (8, 8)).eval()
     )
 
 

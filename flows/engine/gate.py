@@ -26,6 +26,7 @@ def weak_teacher(request: Request, result: StageResult) -> str | None:
     if not found.weak:
         return None
     if found.better:
+        assert found.variation is not None
         trained = request.recipe.teacher.epochs > 0
         helps = (
             "; more teacher.epochs or a higher teacher.learning_rate may help" if trained else ""
@@ -85,10 +86,10 @@ def not_registered(request: Request, assessment: Assessment) -> str | None:
     )
 
 
-def _hardly_vary(model: str, varied: float | None, rows: str) -> str:
+def _hardly_vary(model: str, varied: float, rows: str) -> str:
     return (
         f"the {model}'s answers hardly vary: on {rows} their standard deviation is "
-        f"{100 * (varied or 0.0):.2g} % of the labels', and at least {100 * LEAST_VARIATION:g} % "
+        f"{100 * varied:.2g} % of the labels', and at least {100 * LEAST_VARIATION:g} % "
         "is needed"
     )
 
